@@ -1,0 +1,1 @@
+//! The boot of a VM: context to files, processes, publications and health

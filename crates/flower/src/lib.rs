@@ -1,0 +1,1 @@
+//! All knowledge of Flower: versions, ports, command lines, Fleet operations in both transports, runs

@@ -1,0 +1,1 @@
+//! Hub and spoke: the WAN hop of the Fleet API

@@ -1,0 +1,2 @@
+//! The `onefed` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Clients for OpenNebula's XML-RPC, OneFlow and OneGate

@@ -1,0 +1,1 @@
+//! OpenNebula-compatible zones on one machine whose VMs run the real appliance

@@ -1,0 +1,1 @@
+//! CA, leaf certificates, signing requests and fingerprints
