@@ -1,0 +1,186 @@
+//! Which Flower releases onefed knows, and what differs between them.
+//!
+//! One table answers every question about a release: its Fleet transport, its ports and its flags. Nothing
+//! outside this crate compares Flower versions.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The release that onefed uses where nobody names one: the newest in the table.
+pub const DEFAULT_RELEASE: Version = Version { major: 1, minor: 41, patch: 0 };
+
+/// The oldest and the newest minor release (of major 1) that the table covers, inclusive.
+const COVERED_MINORS: std::ops::RangeInclusive<u16> = 31..=41;
+
+/// A Flower release number, `X.Y.Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// Major number; Flower has been at 1 since 2022.
+    pub major: u16,
+    /// Minor number; every second week or so a new one.
+    pub minor: u16,
+    /// Patch number.
+    pub patch: u16,
+}
+
+/// Why a text is not a usable Flower release.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum VersionError {
+    /// Not three dot-separated decimal numbers without leading zeros.
+    #[error("`{0}` is not a Flower release number of the form X.Y.Z")]
+    Malformed(String),
+    /// A well-formed number that the version table does not cover.
+    #[error("Flower {0} is not in the version table, which covers {oldest} to {newest}", oldest = Release::OLDEST, newest = DEFAULT_RELEASE)]
+    Unknown(Version),
+}
+
+impl VersionError {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> String {
+        format!("use a release from {} to {DEFAULT_RELEASE}, for instance {DEFAULT_RELEASE}", Release::OLDEST)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl FromStr for Version {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let number = |part: &str| -> Option<u16> {
+            let plain = part == "0" || !part.starts_with('0');
+            (plain && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok()).flatten()
+        };
+        let mut parts = text.split('.').map(number);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Some(major)), Some(Some(minor)), Some(Some(patch)), None) => {
+                Ok(Self { major, minor, patch })
+            }
+            _ => Err(VersionError::Malformed(text.to_owned())),
+        }
+    }
+}
+
+/// How a release moves its Fleet, Control and Runtime calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// gRPC, one port per API (up to 1.39).
+    Grpc,
+    /// Protobuf bodies over HTTP/1.1 POST, all APIs on one port (from 1.40).
+    Http,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Grpc => "gRPC",
+            Self::Http => "HTTP",
+        })
+    }
+}
+
+/// A Flower release that the version table covers. Made by [`Release::of`] only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Release {
+    version: Version,
+}
+
+impl Release {
+    /// The oldest release in the table.
+    pub const OLDEST: Version = Version { major: 1, minor: *COVERED_MINORS.start(), patch: 0 };
+
+    /// Looks a release up.
+    ///
+    /// # Errors
+    /// [`VersionError::Unknown`] where the table does not cover it.
+    pub fn of(version: Version) -> Result<Self, VersionError> {
+        if version.major == 1 && COVERED_MINORS.contains(&version.minor) {
+            Ok(Self { version })
+        } else {
+            Err(VersionError::Unknown(version))
+        }
+    }
+
+    /// Parses and looks up in one step.
+    ///
+    /// # Errors
+    /// [`VersionError`], malformed or unknown.
+    pub fn parse(text: &str) -> Result<Self, VersionError> {
+        Self::of(text.parse()?)
+    }
+
+    /// The release number.
+    pub fn version(self) -> Version {
+        self.version
+    }
+
+    /// The transport of the Fleet API: gRPC up to 1.39, HTTP from 1.40.
+    pub fn fleet_transport(self) -> Transport {
+        if self.version.minor >= 40 { Transport::Http } else { Transport::Grpc }
+    }
+
+    /// The transport of the Control API: gRPC up to 1.36, HTTP from 1.37.
+    pub fn control_transport(self) -> Transport {
+        if self.version.minor >= 37 { Transport::Http } else { Transport::Grpc }
+    }
+
+    /// The port that SuperLink's Fleet API listens on (on the VM's loopback).
+    pub fn fleet_port(self) -> u16 {
+        match self.fleet_transport() {
+            Transport::Grpc => 9092,
+            Transport::Http => 8000,
+        }
+    }
+
+    /// The port that SuperLink's Control API listens on (on the VM's loopback).
+    pub fn control_port(self) -> u16 {
+        match self.control_transport() {
+            Transport::Grpc => 9093,
+            Transport::Http => 8000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn transports_change_at_the_documented_releases() {
+        let fleet = |v: &str| Release::parse(v).unwrap().fleet_transport();
+        assert_eq!(fleet("1.31.0"), Transport::Grpc);
+        assert_eq!(fleet("1.39.3"), Transport::Grpc);
+        assert_eq!(fleet("1.40.0"), Transport::Http);
+        assert_eq!(Release::of(DEFAULT_RELEASE).unwrap().fleet_port(), 8000);
+        assert_eq!(Release::parse("1.36.0").unwrap().control_transport(), Transport::Grpc);
+        assert_eq!(Release::parse("1.37.0").unwrap().control_transport(), Transport::Http);
+    }
+
+    #[test]
+    fn unknown_and_malformed_are_told_apart() {
+        assert!(matches!(Release::parse("1.42.0"), Err(VersionError::Unknown(_))));
+        assert!(matches!(Release::parse("1.30.9"), Err(VersionError::Unknown(_))));
+        assert!(matches!(Release::parse("2.31.0"), Err(VersionError::Unknown(_))));
+        for bad in ["", "1", "1.41", "1.41.0.0", "1.041.0", "v1.41.0", "1.41.x", "1.41.99999", "1.41.+1"] {
+            assert!(matches!(Release::parse(bad), Err(VersionError::Malformed(_))), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_round_trips(major: u16, minor: u16, patch: u16) {
+            let version = Version { major, minor, patch };
+            prop_assert_eq!(version.to_string().parse::<Version>(), Ok(version));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = Release::parse(&text);
+        }
+    }
+}
