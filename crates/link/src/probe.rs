@@ -1,4 +1,4 @@
-//! The readiness question to a Fleet endpoint: TLS with the published CA and name, then a heartbeat without a
+//! Readiness questions. To a Fleet endpoint: TLS with the published CA and name, then a heartbeat without a
 //! signature. SuperLink must refuse that one as unauthenticated: then the whole way to it works, and nothing changed.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use onefed_flower::fleet::{FleetAnswer, FleetCall};
+use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, ready};
 use onefed_flower::{Operation, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -17,6 +17,8 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::line::{connect, reason};
+use crate::status::SpokeStatus;
+use crate::wire::SPOKE_PATH;
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(5);
