@@ -1,5 +1,13 @@
 //! All knowledge of Flower: versions, ports, command lines, Fleet operations in both transports, runs.
 
+pub mod command;
+pub mod control;
+mod environment;
+pub mod fleet;
+pub mod messages;
+mod operation;
 mod version;
 
+pub use environment::{Environment, EnvironmentError};
+pub use operation::Operation;
 pub use version::{DEFAULT_RELEASE, Release, Transport, Version, VersionError};

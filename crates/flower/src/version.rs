@@ -9,8 +9,15 @@ use std::str::FromStr;
 /// The release that onefed uses where nobody names one: the newest in the table.
 pub const DEFAULT_RELEASE: Version = Version { major: 1, minor: 41, patch: 0 };
 
-/// The oldest and the newest minor release (of major 1) that the table covers, inclusive.
-const COVERED_MINORS: std::ops::RangeInclusive<u16> = 31..=41;
+/// The table: minor releases of major 1, the transport of their Fleet and Control APIs, and whether they install an
+/// app's dependencies at run time unless told not to. Read from the wheels; 1.33 to 1.39 moved one API after the
+/// other to HTTP with flags of their own in each release, and are left out.
+const TABLE: &[(u16, Transport, bool)] = &[
+    (31, Transport::Grpc, false),
+    (32, Transport::Grpc, true),
+    (40, Transport::Http, true),
+    (41, Transport::Http, true),
+];
 
 /// A Flower release number, `X.Y.Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,14 +37,14 @@ pub enum VersionError {
     #[error("`{0}` is not a Flower release number of the form X.Y.Z")]
     Malformed(String),
     /// A well-formed number that the version table does not cover.
-    #[error("Flower {0} is not in the version table, which covers {oldest} to {newest}", oldest = Release::OLDEST, newest = DEFAULT_RELEASE)]
+    #[error("Flower {0} is not in the version table, which covers {covered}", covered = covered())]
     Unknown(Version),
 }
 
 impl VersionError {
     /// What the operator can do about it.
     pub fn hint(&self) -> String {
-        format!("use a release from {} to {DEFAULT_RELEASE}, for instance {DEFAULT_RELEASE}", Release::OLDEST)
+        format!("use {DEFAULT_RELEASE}, or another release of {}", covered())
     }
 }
 
@@ -87,22 +94,19 @@ impl fmt::Display for Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     version: Version,
+    transport: Transport,
+    installs_dependencies: bool,
 }
 
 impl Release {
-    /// The oldest release in the table.
-    pub const OLDEST: Version = Version { major: 1, minor: *COVERED_MINORS.start(), patch: 0 };
-
     /// Looks a release up.
     ///
     /// # Errors
     /// [`VersionError::Unknown`] where the table does not cover it.
     pub fn of(version: Version) -> Result<Self, VersionError> {
-        if version.major == 1 && COVERED_MINORS.contains(&version.minor) {
-            Ok(Self { version })
-        } else {
-            Err(VersionError::Unknown(version))
-        }
+        let row = TABLE.iter().find(|(minor, ..)| version.major == 1 && *minor == version.minor);
+        let (_, transport, installs_dependencies) = *row.ok_or(VersionError::Unknown(version))?;
+        Ok(Self { version, transport, installs_dependencies })
     }
 
     /// Parses and looks up in one step.
@@ -118,19 +122,14 @@ impl Release {
         self.version
     }
 
-    /// The transport of the Fleet API: gRPC up to 1.39, HTTP from 1.40.
-    pub fn fleet_transport(self) -> Transport {
-        if self.version.minor >= 40 { Transport::Http } else { Transport::Grpc }
-    }
-
-    /// The transport of the Control API: gRPC up to 1.36, HTTP from 1.37.
-    pub fn control_transport(self) -> Transport {
-        if self.version.minor >= 37 { Transport::Http } else { Transport::Grpc }
+    /// The transport of the Fleet and Control APIs.
+    pub fn transport(self) -> Transport {
+        self.transport
     }
 
     /// The port that SuperLink's Fleet API listens on (on the VM's loopback).
     pub fn fleet_port(self) -> u16 {
-        match self.fleet_transport() {
+        match self.transport {
             Transport::Grpc => 9092,
             Transport::Http => 8000,
         }
@@ -138,11 +137,22 @@ impl Release {
 
     /// The port that SuperLink's Control API listens on (on the VM's loopback).
     pub fn control_port(self) -> u16 {
-        match self.control_transport() {
+        match self.transport {
             Transport::Grpc => 9093,
             Transport::Http => 8000,
         }
     }
+
+    /// Whether this release runs an installer for the app's dependencies unless a flag forbids it.
+    pub(crate) fn installs_dependencies(self) -> bool {
+        self.installs_dependencies
+    }
+}
+
+/// The covered releases in words.
+fn covered() -> String {
+    let list: Vec<String> = TABLE.iter().map(|(minor, ..)| format!("1.{minor}")).collect();
+    list.join(", ")
 }
 
 #[cfg(test)]
@@ -151,21 +161,18 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn transports_change_at_the_documented_releases() {
-        let fleet = |v: &str| Release::parse(v).unwrap().fleet_transport();
-        assert_eq!(fleet("1.31.0"), Transport::Grpc);
-        assert_eq!(fleet("1.39.3"), Transport::Grpc);
-        assert_eq!(fleet("1.40.0"), Transport::Http);
-        assert_eq!(Release::of(DEFAULT_RELEASE).unwrap().fleet_port(), 8000);
-        assert_eq!(Release::parse("1.36.0").unwrap().control_transport(), Transport::Grpc);
-        assert_eq!(Release::parse("1.37.0").unwrap().control_transport(), Transport::Http);
+    fn transports_and_ports_follow_the_release() {
+        let old = Release::parse("1.31.0").unwrap();
+        assert_eq!((old.transport(), old.fleet_port(), old.control_port()), (Transport::Grpc, 9092, 9093));
+        let new = Release::of(DEFAULT_RELEASE).unwrap();
+        assert_eq!((new.transport(), new.fleet_port(), new.control_port()), (Transport::Http, 8000, 8000));
     }
 
     #[test]
     fn unknown_and_malformed_are_told_apart() {
-        assert!(matches!(Release::parse("1.42.0"), Err(VersionError::Unknown(_))));
-        assert!(matches!(Release::parse("1.30.9"), Err(VersionError::Unknown(_))));
-        assert!(matches!(Release::parse("2.31.0"), Err(VersionError::Unknown(_))));
+        for unknown in ["1.42.0", "1.30.9", "1.36.0", "2.31.0"] {
+            assert!(matches!(Release::parse(unknown), Err(VersionError::Unknown(_))), "{unknown}");
+        }
         for bad in ["", "1", "1.41", "1.41.0.0", "1.041.0", "v1.41.0", "1.41.x", "1.41.99999", "1.41.+1"] {
             assert!(matches!(Release::parse(bad), Err(VersionError::Malformed(_))), "{bad}");
         }

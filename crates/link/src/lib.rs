@@ -1,1 +1,28 @@
-//! Hub and spoke: the WAN hop of the Fleet API
+//! Hub and spoke: the WAN hop of Flower's Fleet API.
+//!
+//! A spoke stands at a training site and speaks Flower's Fleet API to the SuperNodes there. The hub stands in the
+//! SuperLink's VM and speaks the same API to SuperLink over loopback. Between them is one mutual line: TLS 1.3,
+//! HTTP/2, with PINGs from both ends also while it is idle. Neither end is a TCP forwarder: each ends the transport
+//! and passes on [`FleetCall`](onefed_flower::fleet::FleetCall)s, the twelve Fleet operations and nothing else.
+//!
+//! No PING ever goes to a SuperLink: it would close the connection ([`superlink`]).
+
+pub mod admin;
+mod backoff;
+pub mod connect;
+mod error;
+pub mod hub;
+pub mod io;
+mod keepalive;
+mod ledger;
+mod line;
+mod listen;
+pub mod probe;
+pub mod spoke;
+pub mod status;
+pub mod superlink;
+pub mod wire;
+
+pub use error::{Error, Result};
+pub use keepalive::KeepAlive;
+pub use line::{Line, LineConfig};

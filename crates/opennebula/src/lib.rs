@@ -1,1 +1,28 @@
-//! Clients for OpenNebula's XML-RPC, OneFlow and OneGate
+//! Clients for OpenNebula's XML-RPC, OneFlow and OneGate.
+//!
+//! Shapes and names are those of OpenNebula 7.0 and later, as captured from running servers. Three clients, one per
+//! service: [`xmlrpc::Client`] (the core: zones, VMs, templates, networks), [`oneflow::Client`] (services, that is
+//! groups of VMs) and [`onegate::Client`] (what a VM sees and says about itself). Nothing here knows about Flower.
+//!
+//! Two rules hold everywhere: an id never travels without its zone ([`VmId`] and its siblings; a client refuses an id
+//! of another zone), and every wait has a deadline and a name ([`Error::Timeout`]).
+
+mod credentials;
+mod error;
+mod http;
+mod ids;
+mod json;
+pub mod oneflow;
+pub mod onegate;
+mod state;
+pub mod template;
+pub mod xml;
+pub mod xmlrpc;
+
+pub use credentials::{BadCredentials, Credentials, Secret};
+pub use error::{Call, Error};
+pub use ids::{BadId, ServiceId, ServiceTemplateId, TemplateId, VmId, VnetId, ZoneName};
+pub use state::{LcmState, RoleState, ServiceState, VmState};
+
+#[cfg(test)]
+mod tests;

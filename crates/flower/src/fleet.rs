@@ -1,0 +1,332 @@
+//! A Fleet call and its answer, independent of the transport that carries them.
+//!
+//! Bodies are Flower's protobuf bytes and stay opaque here; they are identical in both transports. What differs
+//! is the envelope: gRPC has a five-byte frame header and a status in the trailers, HTTP/1.1 has neither.
+
+use std::convert::Infallible;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, TE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+
+use crate::{Operation, Transport};
+
+/// The largest body that is taken, in bytes: Flower's own ceiling for one message in gRPC.
+pub const MAX_BODY: usize = (1 << 31) - 1;
+
+const GRPC_CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
+const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// A request or response body that is ready to send: all bytes known, perhaps with trailers.
+pub type ReadyBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// One call of the Fleet API.
+#[derive(Clone, Debug)]
+pub struct FleetCall {
+    /// What is asked.
+    pub operation: Operation,
+    /// The transport that the caller speaks, and so expects the answer in.
+    pub transport: Transport,
+    /// Flower's own headers (`flwr-…`: signature, timestamp, key, version) and the content type, as sent.
+    pub headers: HeaderMap,
+    /// The protobuf message.
+    pub body: Bytes,
+}
+
+/// The answer to a [`FleetCall`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetAnswer {
+    /// Success or failure, in the words of the transport.
+    pub status: FleetStatus,
+    /// The protobuf message of a success; over HTTP also the error document of a failure.
+    pub body: Bytes,
+    /// The content type of an HTTP answer; gRPC has only one.
+    pub content_type: Option<HeaderValue>,
+}
+
+/// The status of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FleetStatus {
+    /// A gRPC status code (0 is OK) and its message, percent-encoded as on the wire.
+    Grpc(u16, Option<HeaderValue>),
+    /// An HTTP status.
+    Http(StatusCode),
+}
+
+/// A reason of our own for not passing a call on. Maps to a status that SuperNodes take for passing or final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The next hop is not there right now. Every Flower release tries again after it.
+    Unavailable,
+    /// Not one of the twelve operations.
+    NotFleet,
+    /// The envelope is broken or of a kind that Flower does not send.
+    Malformed,
+}
+
+/// Why an envelope could not be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EnvelopeError {
+    /// A gRPC body that is not exactly one uncompressed frame.
+    #[error("not exactly one uncompressed gRPC frame ({0} bytes)")]
+    Frame(usize),
+    /// A gRPC answer without a status.
+    #[error("a gRPC answer without a grpc-status")]
+    NoStatus,
+}
+
+impl FleetCall {
+    /// Reads a call from a request whose body has arrived in full.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Frame`] for a gRPC body that is not one plain frame.
+    pub fn from_request(
+        operation: Operation,
+        transport: Transport,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Self, EnvelopeError> {
+        let kept =
+            headers.iter().filter(|(name, _)| name.as_str().starts_with("flwr-") || **name == CONTENT_TYPE);
+        let mut kept: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let body = match transport {
+            Transport::Grpc => {
+                kept.remove(CONTENT_TYPE);
+                unframe(body)?
+            }
+            Transport::Http => body,
+        };
+        Ok(Self { operation, transport, headers: kept, body })
+    }
+
+    /// Builds the request that carries this call to the next hop. `base` is `scheme://authority`.
+    ///
+    /// # Errors
+    /// [`http::Error`] if `base` is not a valid URI start.
+    pub fn to_request(&self, base: &str) -> Result<Request<ReadyBody>, http::Error> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{base}{}", self.operation.path(self.transport)))
+            .body(match self.transport {
+                Transport::Grpc => ready(frame(&self.body)),
+                Transport::Http => ready(self.body.clone()),
+            })?;
+        *request.headers_mut() = self.headers.clone();
+        match self.transport {
+            Transport::Grpc => {
+                request.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT);
+                request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+            }
+            Transport::Http => {
+                request.headers_mut().entry(CONTENT_TYPE).or_insert(PROTOBUF_CONTENT);
+            }
+        }
+        Ok(request)
+    }
+}
+
+impl FleetAnswer {
+    /// An answer of our own that refuses a call, with a text for whoever reads the SuperNode's log.
+    pub fn refusal(transport: Transport, refusal: Refusal, text: &str) -> Self {
+        let (grpc, http) = match refusal {
+            Refusal::Unavailable => (14, StatusCode::SERVICE_UNAVAILABLE),
+            Refusal::NotFleet => (12, StatusCode::NOT_FOUND),
+            Refusal::Malformed => (3, StatusCode::BAD_REQUEST),
+        };
+        match transport {
+            Transport::Grpc => Self {
+                status: FleetStatus::Grpc(grpc, HeaderValue::from_str(&percent_encode(text)).ok()),
+                body: Bytes::new(),
+                content_type: None,
+            },
+            Transport::Http => Self {
+                status: FleetStatus::Http(http),
+                // The shape of Flower's own error document; code 0 is not one of its own codes.
+                body: Bytes::from(serde_json::json!({ "code": 0, "detail": text }).to_string()),
+                content_type: Some(HeaderValue::from_static("application/json")),
+            },
+        }
+    }
+
+    /// Reads an answer from a response that has arrived in full.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`] for a gRPC answer without a status, or a success that is not one plain frame.
+    pub fn from_response(
+        transport: Transport,
+        status: StatusCode,
+        headers: &HeaderMap,
+        trailers: Option<&HeaderMap>,
+        body: Bytes,
+    ) -> Result<Self, EnvelopeError> {
+        if transport == Transport::Http {
+            let content_type = headers.get(CONTENT_TYPE).cloned();
+            return Ok(Self { status: FleetStatus::Http(status), body, content_type });
+        }
+        let find = |name: &HeaderName| trailers.and_then(|t| t.get(name)).or_else(|| headers.get(name));
+        let code = find(&GRPC_STATUS).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        let code: u16 = code.ok_or(EnvelopeError::NoStatus)?;
+        let body = if code == 0 { unframe(body)? } else { Bytes::new() };
+        let message = find(&GRPC_MESSAGE).cloned();
+        Ok(Self { status: FleetStatus::Grpc(code, message), body, content_type: None })
+    }
+
+    /// Builds the response for the previous hop.
+    pub fn into_response(self) -> Response<ReadyBody> {
+        let mut response;
+        match self.status {
+            FleetStatus::Grpc(code, message) => {
+                let mut fields = HeaderMap::new();
+                fields.insert(GRPC_STATUS, HeaderValue::from(code));
+                if let Some(message) = message {
+                    fields.insert(GRPC_MESSAGE, message);
+                }
+                if code == 0 {
+                    let body =
+                        Full::new(frame(&self.body)).with_trailers(std::future::ready(Some(Ok(fields))));
+                    response = Response::new(UnsyncBoxBody::new(body));
+                } else {
+                    response = Response::new(ready(Bytes::new()));
+                    *response.headers_mut() = fields;
+                }
+                response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT);
+            }
+            FleetStatus::Http(status) => {
+                response = Response::new(ready(self.body));
+                *response.status_mut() = status;
+                if let Some(content_type) = self.content_type {
+                    response.headers_mut().insert(CONTENT_TYPE, content_type);
+                }
+            }
+        }
+        response
+    }
+
+    /// Whether the call succeeded.
+    pub fn is_ok(&self) -> bool {
+        matches!(self.status, FleetStatus::Grpc(0, _) | FleetStatus::Http(StatusCode::OK))
+    }
+
+    /// Whether SuperLink refused the caller's identity (401 / UNAUTHENTICATED).
+    pub fn is_unauthenticated(&self) -> bool {
+        matches!(self.status, FleetStatus::Grpc(16, _) | FleetStatus::Http(StatusCode::UNAUTHORIZED))
+    }
+}
+
+/// A body of known bytes without trailers.
+pub fn ready(bytes: Bytes) -> ReadyBody {
+    UnsyncBoxBody::new(Full::new(bytes))
+}
+
+/// Wraps a protobuf message into one uncompressed gRPC frame.
+pub fn frame(message: &Bytes) -> Bytes {
+    let mut framed = BytesMut::with_capacity(5 + message.len());
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    framed.extend_from_slice(message);
+    framed.freeze()
+}
+
+/// Unwraps exactly one uncompressed gRPC frame.
+///
+/// # Errors
+/// [`EnvelopeError::Frame`] for anything else.
+pub fn unframe(mut framed: Bytes) -> Result<Bytes, EnvelopeError> {
+    let whole = framed.len();
+    if whole < 5 || framed[0] != 0 {
+        return Err(EnvelopeError::Frame(whole));
+    }
+    let length = u32::from_be_bytes([framed[1], framed[2], framed[3], framed[4]]) as usize;
+    let message = framed.split_off(5);
+    if message.len() == length { Ok(message) } else { Err(EnvelopeError::Frame(whole)) }
+}
+
+/// Encodes a text for `grpc-message`: printable ASCII but `%` stays, the rest becomes `%XX`.
+fn percent_encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn collect(response: Response<ReadyBody>) -> (StatusCode, HeaderMap, Option<HeaderMap>, Bytes) {
+        let (parts, body) = response.into_parts();
+        // All bodies here are ready at once, so polling with a no-op waker is enough.
+        let mut collect = std::pin::pin!(body.collect());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::future::Future::poll(collect.as_mut(), &mut context) {
+            std::task::Poll::Ready(Ok(all)) => {
+                let trailers = all.trailers().cloned();
+                (parts.status, parts.headers, trailers, all.to_bytes())
+            }
+            _ => panic!("the body is not ready"),
+        }
+    }
+
+    fn round_trip(answer: &FleetAnswer, transport: Transport) -> FleetAnswer {
+        let (status, headers, trailers, body) = collect(answer.clone().into_response());
+        FleetAnswer::from_response(transport, status, &headers, trailers.as_ref(), body).unwrap()
+    }
+
+    #[test]
+    fn refusals_survive_the_hop_and_read_as_flower_expects() {
+        for transport in [Transport::Grpc, Transport::Http] {
+            for refusal in [Refusal::Unavailable, Refusal::NotFleet, Refusal::Malformed] {
+                let answer = FleetAnswer::refusal(transport, refusal, "zone `paris` is 100 % öffline\n");
+                assert_eq!(round_trip(&answer, transport), answer);
+                assert!(!answer.is_ok() && !answer.is_unauthenticated());
+            }
+        }
+        let grpc = FleetAnswer::refusal(Transport::Grpc, Refusal::Unavailable, "a%b");
+        assert_eq!(grpc.status, FleetStatus::Grpc(14, Some(HeaderValue::from_static("a%25b"))));
+        let http = FleetAnswer::refusal(Transport::Http, Refusal::Unavailable, "x");
+        assert_eq!(http.status, FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE));
+    }
+
+    #[test]
+    fn only_flowers_headers_are_kept() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("flwr-timestamp", "t"), ("authorization", "secret"), ("host", "h"), ("te", "trailers")]
+        {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let call =
+            FleetCall::from_request(Operation::GetRun, Transport::Http, &headers, Bytes::from_static(b"x"))
+                .unwrap();
+        assert_eq!(call.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["flwr-timestamp"]);
+    }
+
+    proptest! {
+        #[test]
+        fn success_survives_the_hop(body: Vec<u8>) {
+            let body = Bytes::from(body);
+            let grpc = FleetAnswer { status: FleetStatus::Grpc(0, None), body: body.clone(), content_type: None };
+            prop_assert_eq!(&round_trip(&grpc, Transport::Grpc), &grpc);
+            let http = FleetAnswer {
+                status: FleetStatus::Http(StatusCode::OK), body, content_type: Some(PROTOBUF_CONTENT),
+            };
+            prop_assert_eq!(&round_trip(&http, Transport::Http), &http);
+        }
+
+        #[test]
+        fn frames_round_trip_and_no_bytes_panic(body: Vec<u8>) {
+            let body = Bytes::from(body);
+            prop_assert_eq!(unframe(frame(&body)), Ok(body.clone()));
+            let _ = unframe(body);
+        }
+    }
+}

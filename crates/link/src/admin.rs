@@ -1,0 +1,67 @@
+//! The hub's admin endpoint: mutual TLS, certificates of the operator's CA. Operators see the hub's state; operators
+//! and data scientists reach Flower's Control operations. Nothing else: no Fleet, no Runtime.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use onefed_flower::control::is_control_path;
+use onefed_flower::fleet::{FleetAnswer, Refusal};
+use onefed_trust::{CertificateInfo, ClientRole};
+
+use crate::hub::Shared;
+use crate::listen::{Body, Peer, boxed, json, text};
+use crate::wire::STATUS_PATH;
+
+type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// The service of one admin connection. TLS has verified the client certificate; here it is read for its role.
+pub(crate) fn service(
+    shared: Arc<Shared>,
+    peer: Peer,
+) -> impl Fn(Request<Incoming>) -> Answer + Send + Sync + 'static {
+    let info = peer.certificate.as_deref().and_then(|der| CertificateInfo::from_der(der).ok());
+    let role = info.as_ref().and_then(|info| {
+        [ClientRole::Operator, ClientRole::User]
+            .into_iter()
+            .find(|role| info.unit.as_deref() == Some(role.name()))
+    });
+    let name = info.map(|info| info.common_name).unwrap_or_default();
+    move |request| {
+        let (shared, name) = (shared.clone(), name.clone());
+        Box::pin(async move { answer(&shared, role, &name, request).await })
+    }
+}
+
+async fn answer(
+    shared: &Shared,
+    role: Option<ClientRole>,
+    name: &str,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let Some(role) = role else {
+        return text(StatusCode::FORBIDDEN, "this certificate is neither an operator's nor a user's");
+    };
+    if path == STATUS_PATH && request.method() == Method::GET {
+        if role != ClientRole::Operator {
+            return text(StatusCode::FORBIDDEN, "the state of the hub is for operators");
+        }
+        return json(&shared.status().await);
+    }
+    if !is_control_path(&path) {
+        tracing::info!(path, name, "refused at the admin endpoint");
+        return text(StatusCode::NOT_FOUND, format!("{path} is not part of the admin endpoint"));
+    }
+    tracing::info!(path, name, role = role.name(), "Control call");
+    match shared.superlink.control(request).await {
+        Ok(response) => response,
+        Err(why) => {
+            let transport = shared.superlink.release().transport();
+            let why = format!("hub: SuperLink did not answer: {why}");
+            tracing::warn!(path, why, "Control call not passed on");
+            boxed(FleetAnswer::refusal(transport, Refusal::Unavailable, &why).into_response())
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The client of the admin endpoint: the operator's questions, and a local port for a data scientist's `flwr`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use onefed_flower::control::is_control_path;
+use onefed_trust::{ClientIdentity, tls};
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::line::{connect, reason};
+use crate::listen::{Body, BodyError, CONNECTION_WINDOW, Listener, STREAM_WINDOW, text};
+use crate::status::HubStatus;
+use crate::superlink::{empty, strip_hop_headers};
+use crate::wire::STATUS_PATH;
+use crate::{Error, Result};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// An admin connection is kept alive, so that a log stream without lines does not look dead to a firewall.
+const PING_EVERY: Duration = Duration::from_secs(60);
+
+/// A client of a hub's admin endpoint. Connects when first needed, and again when the connection is gone.
+#[derive(Clone)]
+pub struct AdminClient {
+    host: String,
+    port: u16,
+    tls: Arc<ClientConfig>,
+    sender: Arc<Mutex<Option<SendRequest<Body>>>>,
+}
+
+impl AdminClient {
+    /// Makes a client that trusts `ca_pem` and shows `identity`.
+    ///
+    /// # Errors
+    /// [`Error::Trust`] for damaged certificates.
+    pub fn new(host: &str, port: u16, ca_pem: &str, identity: &ClientIdentity) -> Result<Self> {
+        let tls = tls::client(ca_pem, Some(identity), &[b"h2"])?;
+        Ok(Self { host: host.to_owned(), port, tls, sender: Arc::default() })
+    }
+
+    /// The state of the hub.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Tls`], [`Error::Timeout`], [`Error::Answer`].
+    pub async fn status(&self) -> Result<HubStatus> {
+        let what = || format!("the admin endpoint at {}:{}", self.host, self.port);
+        let bad = |answer: String| Error::Answer { what: what(), answer };
+        let exchange = async {
+            let request = Request::get(STATUS_PATH).body(empty()).map_err(|why| bad(why.to_string()))?;
+            let response = self.send(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(|why| bad(reason(&why)))?.to_bytes();
+            if status != StatusCode::OK {
+                return Err(bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim())));
+            }
+            serde_json::from_slice(&body).map_err(|why| bad(format!("an unreadable status: {why}")))
+        };
+        let late = |_| Error::Timeout { what: what(), seconds: PATIENCE.as_secs() };
+        tokio::time::timeout(PATIENCE, exchange).await.map_err(late)?
+    }
+
+    /// Sends one request; the path and query of its URI count.
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>> {
+        let fail =
+            |why: String| Error::Unreachable { what: "the admin endpoint", address: self.address(), why };
+        let mut uri = std::mem::take(request.uri_mut()).into_parts();
+        uri.scheme = Some(Scheme::HTTPS);
+        uri.authority = Some(Authority::try_from(self.address()).map_err(|why| fail(why.to_string()))?);
+        *request.uri_mut() = Uri::from_parts(uri).map_err(|why| fail(why.to_string()))?;
+        *request.version_mut() = http::Version::HTTP_2;
+        strip_hop_headers(request.headers_mut());
+        let mut sender = self.sender().await?;
+        sender.send_request(request).await.map_err(|why| fail(reason(&why)))
+    }
+
+    fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    async fn sender(&self) -> Result<SendRequest<Body>> {
+        let mut slot = self.sender.lock().await;
+        if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let sender = tokio::time::timeout(PATIENCE, self.dial()).await;
+        let late = |_| Error::Timeout {
+            what: format!("the admin endpoint at {}", self.address()),
+            seconds: PATIENCE.as_secs(),
+        };
+        let sender = sender.map_err(late)??;
+        *slot = Some(sender.clone());
+        Ok(sender)
+    }
+
+    async fn dial(&self) -> Result<SendRequest<Body>> {
+        let what = "the admin endpoint";
+        let tls_fail = |why: String| Error::Tls { what, address: self.address(), why };
+        let tcp = connect(&self.host, self.port, None).await.map_err(|why| match why {
+            Error::Unreachable { why, .. } => Error::Unreachable { what, address: self.address(), why },
+            other => other,
+        })?;
+        let _ = tcp.set_nodelay(true);
+        let name = ServerName::try_from(self.host.clone()).map_err(|why| tls_fail(why.to_string()))?;
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, tcp).await;
+        let stream = stream.map_err(|why| tls_fail(why.to_string()))?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING_EVERY)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|why| tls_fail(reason(&why)))?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+/// A local port that reaches Flower's Control operations through the admin endpoint, and nothing else.
+pub struct ControlPort {
+    listener: Listener,
+    client: AdminClient,
+}
+
+impl ControlPort {
+    /// Opens the port. `listen` should be a loopback address: whoever reaches it acts with this identity.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub async fn open(listen: SocketAddr, client: AdminClient) -> Result<Self> {
+        Ok(Self { listener: Listener::open("the Control port", listen, None, None).await?, client })
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.address()
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn serve(self) {
+        let client = self.client;
+        self.listener
+            .serve(move |_peer| {
+                let client = client.clone();
+                move |request: Request<Incoming>| {
+                    let client = client.clone();
+                    async move { pass(&client, request).await }
+                }
+            })
+            .await;
+    }
+}
+
+async fn pass(client: &AdminClient, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    if !is_control_path(&path) {
+        return text(
+            StatusCode::NOT_FOUND,
+            format!("{path} is not a Control operation; this port reaches no other"),
+        );
+    }
+    match client.send(request.map(|body| body.map_err(BodyError::from).boxed_unsync())).await {
+        Ok(response) => {
+            let mut response = response.map(|body| body.map_err(BodyError::from).boxed_unsync());
+            strip_hop_headers(response.headers_mut());
+            response
+        }
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
+    }
+}

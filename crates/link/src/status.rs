@@ -1,0 +1,113 @@
+//! What hub and spoke tell about themselves, as JSON. Read by `onefed status` and by a VM's readiness check.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of these documents.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The state of a hub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HubStatus {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The federation.
+    pub federation: String,
+    /// The Flower release of the SuperLink.
+    pub flower: String,
+    /// Whether SuperLink answers on its loopback.
+    pub superlink: SuperLinkStatus,
+    /// Days until the hub's certificate ends.
+    pub certificate_days: i64,
+    /// Seconds since the hub started.
+    pub uptime_seconds: u64,
+    /// One entry per spoke that has ever said hello, by site and spoke.
+    pub spokes: Vec<SpokeLine>,
+    /// Every node that came through the hub, by node id.
+    pub nodes: Vec<NodeStatus>,
+    /// Runs, newest first. Empty where SuperLink does not answer.
+    pub runs: Vec<RunStatus>,
+    /// Requests at the Fleet listener that were not one of the twelve operations.
+    pub refused: u64,
+}
+
+/// Whether SuperLink is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "state", content = "why")]
+pub enum SuperLinkStatus {
+    /// It answers.
+    Up,
+    /// It does not, and why.
+    Down(String),
+}
+
+/// One spoke's line, seen from the hub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpokeLine {
+    /// The site.
+    pub site: String,
+    /// The spoke within the site.
+    pub spoke: String,
+    /// Whether the line is up now.
+    pub connected: bool,
+    /// Seconds since it came up, or since it went down.
+    pub since_seconds: u64,
+    /// The spoke's address as the hub sees it.
+    pub peer: String,
+    /// Bytes on the wire from the hub to the spoke, over all its connections.
+    pub bytes_down: u64,
+    /// Bytes on the wire from the spoke to the hub, over all its connections.
+    pub bytes_up: u64,
+    /// Fleet calls answered.
+    pub calls: u64,
+    /// PINGs that the hub sent on the present connection.
+    pub pings_sent: u64,
+    /// Answers to them.
+    pub pings_acked: u64,
+    /// Seconds since the last answer, if there was one.
+    pub ping_age_seconds: Option<u64>,
+    /// Round-trip time of the last PING in milliseconds, if there was one.
+    pub rtt_ms: Option<f64>,
+}
+
+/// One SuperNode, as its Fleet calls show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Flower's node id.
+    pub node_id: u64,
+    /// The site that its calls come from; empty at a spoke, which has only one.
+    pub site: String,
+    /// Registered, and a heartbeat accepted within Flower's patience (60 s).
+    pub online: bool,
+    /// Seconds since SuperLink last accepted a sign of life.
+    pub seen_seconds: u64,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStatus {
+    /// Flower's run id.
+    pub run_id: u64,
+    /// The app, `publisher/name==version`.
+    pub app: String,
+    /// Flower's status, `finished:completed` and the like.
+    pub status: String,
+    /// The last server round whose messages went out through the hub, where the app's strategy names rounds.
+    pub round: Option<u64>,
+    /// Flower's details, for instance why it failed.
+    pub details: String,
+}
+
+/// The state of a spoke.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpokeStatus {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The site.
+    pub site: String,
+    /// Whether the line to the hub is up.
+    pub connected: bool,
+    /// Why not, when it is not.
+    pub why: Option<String>,
+    /// The nodes whose calls came through this spoke.
+    pub nodes: Vec<NodeStatus>,
+}

@@ -1,0 +1,215 @@
+//! The hub's client to the SuperLink on its own VM.
+//!
+//! Never a PING: a SuperLink answers them with GOAWAY. Idle HTTP/1.1 connections go after 3 s, before uvicorn closes
+//! them at 5 s, so that no call meets a closing connection. Nothing is tried twice: PullMessages has side effects.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, TE};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, Uri};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal, frame, ready, unframe};
+use onefed_flower::{Release, Transport, control};
+
+use crate::line::reason;
+use crate::listen::{Body, BodyError, CONNECTION_WINDOW, STREAM_WINDOW};
+
+/// uvicorn closes an idle connection after 5 s.
+const IDLE: Duration = Duration::from_secs(3);
+/// A SuperLink under load takes long to answer; longer than this, the SuperNode has given up.
+const CALL_DEADLINE: Duration = Duration::from_secs(25);
+/// A status line must not hang on a busy SuperLink.
+const STATUS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where a SuperLink is, and which release it is.
+#[derive(Clone, Copy, Debug)]
+pub struct SuperLinkAddress {
+    /// Its release.
+    pub release: Release,
+    /// Its Fleet API.
+    pub fleet: SocketAddr,
+    /// Its Control API.
+    pub control: SocketAddr,
+}
+
+/// A client to one SuperLink.
+#[derive(Clone)]
+pub struct SuperLink {
+    address: SuperLinkAddress,
+    grpc: Client<HttpConnector, Body>,
+    http: Client<HttpConnector, Body>,
+}
+
+impl SuperLink {
+    /// Makes a client; connects when first needed.
+    pub fn new(address: SuperLinkAddress) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(3)));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.retry_canceled_requests(false).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+        let http = builder.build(connector.clone());
+        let grpc = builder
+            .pool_idle_timeout(None)
+            .http2_only(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .build(connector);
+        Self { address, grpc, http }
+    }
+
+    /// The release that this SuperLink is.
+    pub fn release(&self) -> Release {
+        self.address.release
+    }
+
+    fn client(&self, transport: Transport) -> &Client<HttpConnector, Body> {
+        match transport {
+            Transport::Grpc => &self.grpc,
+            Transport::Http => &self.http,
+        }
+    }
+
+    /// Passes a Fleet call on. Failures come back as the answer that makes a SuperNode try again.
+    pub async fn fleet(&self, call: &FleetCall) -> FleetAnswer {
+        let (release, transport) = (self.address.release, call.transport);
+        if transport != release.transport() {
+            let text = format!(
+                "this SuperLink is Flower {}, which speaks {}; the SuperNode speaks {transport}: use the same release on both sides",
+                release.version(),
+                release.transport(),
+            );
+            return FleetAnswer::refusal(transport, Refusal::Unavailable, &text);
+        }
+        let answer = tokio::time::timeout(CALL_DEADLINE, self.fleet_once(call)).await;
+        let refuse =
+            |why: &str| FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("hub: {why}"));
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => {
+                tracing::warn!(operation = call.operation.name(), why, "SuperLink did not answer");
+                refuse(&format!("SuperLink did not answer: {why}"))
+            }
+            Err(_) => refuse(&format!("SuperLink did not answer within {} s", CALL_DEADLINE.as_secs())),
+        }
+    }
+
+    async fn fleet_once(&self, call: &FleetCall) -> Result<FleetAnswer, String> {
+        let request =
+            call.to_request(&format!("http://{}", self.address.fleet)).map_err(|why| why.to_string())?;
+        let request = request.map(|body| body.map_err(|never| match never {}).boxed_unsync());
+        let response = self.client(call.transport).request(request).await.map_err(|why| reason(&why))?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(|why| reason(&why))?;
+        let trailers = body.trailers().cloned();
+        FleetAnswer::from_response(
+            call.transport,
+            parts.status,
+            &parts.headers,
+            trailers.as_ref(),
+            body.to_bytes(),
+        )
+        .map_err(|why| why.to_string())
+    }
+
+    /// Passes a request of the Control API on, streams in both directions. The caller has checked the path.
+    ///
+    /// # Errors
+    /// Why SuperLink did not answer.
+    pub async fn control(&self, request: Request<Incoming>) -> Result<Response<Body>, String> {
+        let (mut parts, body) = request.into_parts();
+        parts.uri = rebase(&parts.uri, self.address.control)?;
+        parts.version = http::Version::default();
+        strip_hop_headers(&mut parts.headers);
+        let body = body.map_err(BodyError::from).boxed_unsync();
+        let client = self.client(self.address.release.transport());
+        let response = client.request(Request::from_parts(parts, body)).await.map_err(|why| reason(&why))?;
+        let mut response = response.map(|body| body.map_err(BodyError::from).boxed_unsync());
+        strip_hop_headers(response.headers_mut());
+        Ok(response)
+    }
+
+    /// The newest runs, newest first.
+    ///
+    /// # Errors
+    /// Why SuperLink did not answer, or not as it should.
+    pub async fn runs(&self, limit: u64) -> Result<Vec<control::RunInfo>, String> {
+        let transport = self.address.release.transport();
+        let message = control::list_runs_request(limit);
+        let (kind, body) = match transport {
+            Transport::Grpc => ("application/grpc", frame(&message)),
+            Transport::Http => ("application/x-protobuf", message),
+        };
+        let version = self.address.release.version().to_string();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}{}", self.address.control, control::list_runs_path(self.address.release)))
+            .header(CONTENT_TYPE, kind)
+            .header("flwr-package-name", "flwr")
+            .header("flwr-package-version", version)
+            .header("flwr-component-name", "CLI");
+        let request = match transport {
+            Transport::Grpc => request.header(TE, "trailers"),
+            Transport::Http => request,
+        };
+        let body = ready(body).map_err(|never| match never {}).boxed_unsync();
+        let request = request.body(body).map_err(|why| why.to_string())?;
+        let exchange = async {
+            let response = self.client(transport).request(request).await.map_err(|why| reason(&why))?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.map_err(|why| reason(&why))?;
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            let status = trailers.get("grpc-status").or_else(|| parts.headers.get("grpc-status"));
+            if !parts.status.is_success() || status.is_some_and(|status| status != "0") {
+                return Err(format!("ListRuns: HTTP {}, grpc-status {status:?}", parts.status));
+            }
+            match transport {
+                Transport::Grpc => unframe(body.to_bytes()).map_err(|why| why.to_string()),
+                Transport::Http => Ok(body.to_bytes()),
+            }
+        };
+        let body = tokio::time::timeout(STATUS_DEADLINE, exchange).await;
+        let body = body.map_err(|_| format!("no answer within {} s", STATUS_DEADLINE.as_secs()))??;
+        control::list_runs_answer(body)
+    }
+}
+
+/// The same path and query at another authority, in plain HTTP.
+pub(crate) fn rebase(uri: &Uri, address: SocketAddr) -> Result<Uri, String> {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::try_from(address.to_string()).map_err(|why| why.to_string())?);
+    Uri::from_parts(parts).map_err(|why| why.to_string())
+}
+
+/// Removes what belongs to one connection only and must not be passed on (RFC 9110, 7.6.1). `te: trailers` stays:
+/// gRPC needs it.
+pub(crate) fn strip_hop_headers(headers: &mut http::HeaderMap) {
+    const HOP: [&str; 7] = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+        "host",
+        "http2-settings",
+    ];
+    for name in HOP {
+        headers.remove(HeaderName::from_static(name));
+    }
+    if headers.get(TE).is_some_and(|te| te != HeaderValue::from_static("trailers")) {
+        headers.remove(TE);
+    }
+}
+
+/// An empty body, for requests without one.
+pub(crate) fn empty() -> Body {
+    ready(Bytes::new()).map_err(|never| match never {}).boxed_unsync()
+}

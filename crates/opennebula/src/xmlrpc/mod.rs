@@ -1,0 +1,273 @@
+//! XML-RPC to `oned`: zones, VM templates, networks and VMs of one zone.
+
+mod model;
+pub mod wire;
+
+use crate::http::{Http, Repeat, redact};
+use crate::{Call, Credentials, Error, VmId, ZoneName, template};
+use std::time::Duration;
+use url::Url;
+use wire::{Outcome, Param, Reply};
+
+pub use model::{AddressRange, Nic, Version, VirtualNetwork, Vm, VmTemplate, Zone};
+
+/// Deadline of a call unless another is set.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What to do with a VM; `terminate` on a VM that is already done succeeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmAction {
+    /// Orderly end.
+    Terminate,
+    /// End at once.
+    TerminateHard,
+    /// Switch off, keep the disks.
+    Poweroff,
+    /// Start again what is powered off, stopped or suspended.
+    Resume,
+    /// Keep from being scheduled.
+    Hold,
+    /// Let a held VM go.
+    Release,
+    /// Restart the guest.
+    Reboot,
+}
+
+impl VmAction {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminate => "terminate",
+            Self::TerminateHard => "terminate-hard",
+            Self::Poweroff => "poweroff",
+            Self::Resume => "resume",
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Reboot => "reboot",
+        }
+    }
+}
+
+/// A client of one zone's `oned`.
+///
+/// Calls that only read are tried again when no connection could be made; calls that change something never are.
+#[derive(Clone, Debug)]
+pub struct Client {
+    zone: ZoneName,
+    endpoint: Url,
+    credentials: Credentials,
+    http: Http,
+}
+
+impl Client {
+    /// `endpoint` is the whole URL, such as `http://10.0.0.1:2633/RPC2`; a URL without a path gets `/RPC2`.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a URL that is not http or https or holds a password.
+    pub fn new(zone: ZoneName, mut endpoint: Url, credentials: Credentials) -> Result<Self, Error> {
+        let http = Http::new(&endpoint, DEADLINE, false)?;
+        if endpoint.path() == "/" {
+            endpoint.set_path("/RPC2");
+        }
+        Ok(Self { zone, endpoint, credentials, http })
+    }
+
+    /// Another deadline for each call.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_deadline(mut self, deadline: Duration) -> Result<Self, Error> {
+        self.http = Http::new(&self.endpoint, deadline, false)?;
+        Ok(self)
+    }
+
+    /// The zone that this client speaks to.
+    pub fn zone(&self) -> &ZoneName {
+        &self.zone
+    }
+
+    /// `one.system.version`. Does not check the version: see [`check_version`](Self::check_version).
+    ///
+    /// # Errors
+    /// Every kind of [`Error`] that a call can end in. oned checks the login for this call too.
+    pub async fn system_version(&self) -> Result<Version, Error> {
+        let reply = self.read("one.system.version", "", &[]).await?;
+        let text = reply.value.text();
+        Version::parse(text).ok_or_else(|| reply.garbage(&format!("'{text}' is not a version")))
+    }
+
+    /// [`system_version`](Self::system_version), refused when it is before 7.0.
+    ///
+    /// # Errors
+    /// [`Error::TooOld`], or as any call.
+    pub async fn check_version(&self) -> Result<Version, Error> {
+        let version = self.system_version().await?;
+        if version.major < 7 {
+            return Err(Error::TooOld { zone: self.zone.clone(), version: version.text });
+        }
+        Ok(version)
+    }
+
+    /// All zones of the federation (`one.zonepool.info`). Their state is administrative: a dead zone still says
+    /// enabled. Zones whose names are not [`ZoneName`]s keep them as text.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn zone_pool(&self) -> Result<Vec<Zone>, Error> {
+        let reply = self.read("one.zonepool.info", "", &[]).await?;
+        let pool = reply.document()?;
+        pool.all("ZONE")
+            .map(|z| model::zone(z).ok_or_else(|| reply.garbage("a ZONE without ID or NAME")))
+            .collect()
+    }
+
+    /// The VM templates that the user may use (`one.templatepool.info`).
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn templates(&self) -> Result<Vec<VmTemplate>, Error> {
+        let reply = self.read("one.templatepool.info", "", &ALL_VISIBLE).await?;
+        let pool = reply.document()?;
+        let one = |t| {
+            model::template(&self.zone, t).ok_or_else(|| reply.garbage("a VMTEMPLATE without ID or NAME"))
+        };
+        pool.all("VMTEMPLATE").map(one).collect()
+    }
+
+    /// The virtual networks that the user may use (`one.vnpool.info`).
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn networks(&self) -> Result<Vec<VirtualNetwork>, Error> {
+        let reply = self.read("one.vnpool.info", "", &ALL_VISIBLE).await?;
+        let pool = reply.document()?;
+        let one = |n| model::network(&self.zone, n).ok_or_else(|| reply.garbage("a VNET without ID or NAME"));
+        pool.all("VNET").map(one).collect()
+    }
+
+    /// One VM (`one.vm.info`), without decryption of encrypted attributes.
+    ///
+    /// # Errors
+    /// As any call; [`Error::NotFound`] for a number that never was (a VM that is done is still found).
+    pub async fn vm(&self, id: &VmId) -> Result<Vm, Error> {
+        let number = self.own(&id.zone, id.id, id)?;
+        let reply = self.read("one.vm.info", &number.to_string(), &[int(number), Param::Bool(false)]).await?;
+        let vm = model::vm(&self.zone, &reply.document()?);
+        vm.ok_or_else(|| reply.garbage("a VM without ID, NAME or STATE"))
+    }
+
+    /// Writes attributes into the VM's USER_TEMPLATE (`one.vm.update`). With `append` the other attributes stay, without
+    /// it these replace all of them.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for names or values that cannot be sent, or as any call.
+    pub async fn vm_update(&self, id: &VmId, attributes: &[(&str, &str)], append: bool) -> Result<(), Error> {
+        let number = self.own(&id.zone, id.id, id)?;
+        let text = template::attributes(attributes)?;
+        let params = [int(number), Param::Text(text), Param::Int(i32::from(append))];
+        self.write("one.vm.update", &number.to_string(), &params).await
+    }
+
+    /// Does something to a VM (`one.vm.action`).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 2048 in a state that does not allow it, or as any call.
+    pub async fn vm_action(&self, id: &VmId, action: VmAction) -> Result<(), Error> {
+        let number = self.own(&id.zone, id.id, id)?;
+        let params = [Param::Text(action.as_str().into()), int(number)];
+        self.write("one.vm.action", &format!("{}, {number}", action.as_str()), &params).await
+    }
+
+    fn own(&self, zone: &ZoneName, id: u32, shown: &dyn std::fmt::Display) -> Result<u32, Error> {
+        if *zone == self.zone {
+            Ok(id)
+        } else {
+            Err(Error::WrongZone { id: shown.to_string(), zone: self.zone.clone() })
+        }
+    }
+
+    async fn read(&self, method: &str, shown: &str, params: &[Param]) -> Result<Answered, Error> {
+        self.call(method, shown, params, Repeat::Harmless).await
+    }
+
+    async fn write(&self, method: &str, shown: &str, params: &[Param]) -> Result<(), Error> {
+        self.call(method, shown, params, Repeat::Never).await.map(drop)
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        shown: &str,
+        params: &[Param],
+        repeat: Repeat,
+    ) -> Result<Answered, Error> {
+        let call = Call {
+            zone: Some(self.zone.clone()),
+            endpoint: redact(&self.endpoint),
+            what: format!("{method}({shown})"),
+        };
+        let session = Param::Text(self.credentials.session());
+        let body = wire::request(method, std::iter::once(&session).chain(params));
+        let answer = self.http.send(&call, repeat, |client| {
+            let request = client.post(self.endpoint.clone()).header("content-type", "text/xml");
+            request.body(body.clone())
+        });
+        let answer = answer.await?;
+        match answer.status {
+            200 => {}
+            502..=504 => {
+                let (status, message) = (answer.status, answer.text());
+                return Err(Error::Unavailable { call: Box::new(call), status, message });
+            }
+            status => {
+                let why = format!("HTTP {status}, where oned always says 200 (its path is /RPC2)");
+                return Err(Error::garbage(&call, why, &answer.body));
+            }
+        }
+        let reply =
+            wire::parse(&answer.body).map_err(|why| Error::garbage(&call, why.to_string(), &answer.body))?;
+        match reply {
+            Reply::Answer(Outcome::Success(value)) => Ok(Answered { call, value, body: answer.body }),
+            Reply::Answer(Outcome::Failure { message, code }) => Err(failure(call, code, message)),
+            Reply::Fault { code, message } => Err(Error::Fault { call: Box::new(call), code, message }),
+        }
+    }
+}
+
+/// Filter -2 (all that the user may use), from the first to the last.
+const ALL_VISIBLE: [Param; 3] = [Param::Int(-2), Param::Int(-1), Param::Int(-1)];
+
+fn int(id: u32) -> Param {
+    // OpenNebula's ids are signed 32 bit; a larger number is sent as what it is: an id that cannot exist.
+    Param::Int(i32::try_from(id).unwrap_or(i32::MAX))
+}
+
+/// Error codes of oned.
+fn failure(call: Call, code: i32, message: String) -> Error {
+    let call = Box::new(call);
+    match code {
+        256 => Error::Unauthenticated { call, message },
+        512 => Error::Unauthorized { call, message },
+        1024 => Error::NotFound { call, message },
+        32768 => Error::Conflict { call, message },
+        _ => Error::Refused { call, code, message },
+    }
+}
+
+/// A successful answer together with what an error about its content needs.
+struct Answered {
+    call: Call,
+    value: wire::Value,
+    body: Vec<u8>,
+}
+
+impl Answered {
+    fn garbage(&self, why: &str) -> Error {
+        Error::garbage(&self.call, why, &self.body)
+    }
+
+    fn document(&self) -> Result<crate::xml::Element, Error> {
+        let text = self.value.text().as_bytes();
+        crate::xml::Element::parse(text).map_err(|e| Error::garbage(&self.call, e.to_string(), text))
+    }
+}
