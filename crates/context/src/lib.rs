@@ -1,1 +1,49 @@
-//! What a VM is told: the table of context variables, parsing and validation
+//! What a VM is told: the table of context variables, parsing and validation.
+//!
+//! A VM of a federation learns everything it needs from OpenNebula's `context.sh`. This crate reads that file as
+//! data ([`RawContext`]), checks it against one table ([`TABLE`]) and hands out types that cannot be wrong
+//! ([`VmContext`]). The same table writes the inputs of service templates and checks the variables of a plan, so
+//! that a name, a default or a message is decided in exactly one place.
+//!
+//! The crate does no IO and never panics on bad input; every problem of an input is reported at once.
+
+mod endpoint;
+mod fingerprint;
+mod keepalive;
+mod name;
+mod node_config;
+mod pem;
+mod problem;
+mod raw;
+mod render;
+mod role;
+mod rule;
+mod san;
+mod secret;
+mod suggest;
+mod table;
+mod validate;
+mod variable;
+mod vm;
+
+pub use endpoint::{Endpoint, EndpointError, Host};
+pub use fingerprint::{CaFingerprint, FingerprintError};
+pub use keepalive::{KeepAlive, KeepAliveError};
+pub use name::{FederationName, NameError, SiteName, is_plain_name};
+pub use node_config::{NodeConfig, NodeConfigError, NodeValue};
+pub use pem::{CaBundle, CaBundleError};
+pub use problem::{Problem, Severity};
+pub use raw::RawContext;
+pub use render::render_context_sh;
+pub use role::{GatewayPlacement, LogLevel, Role, UnknownWord};
+pub use rule::Rule;
+pub use san::{San, SanError, parse_san_list};
+pub use secret::Secret;
+pub use suggest::nearest;
+pub use table::{TABLE, variable};
+pub use validate::{Validated, read_context_sh, validate};
+pub use variable::{InputFlag, InputType, Placement, Variable};
+pub use vm::{
+    FlowerVersion, FlowerVersionError, GatewayContext, PartitionShare, RoleContext, SuperLinkContext,
+    SuperNodeContext, VmContext,
+};

@@ -1,0 +1,104 @@
+//! Valid values put into types. Runs only when no problem is an error.
+
+use std::net::IpAddr;
+
+use super::{Values, checks};
+use crate::keepalive::KeepAlive;
+use crate::name::SiteName;
+use crate::role::Role;
+use crate::rule::id;
+use crate::san::parse_san_list;
+use crate::secret::Secret;
+use crate::vm::{GatewayContext, PartitionShare, RoleContext, SuperLinkContext, SuperNodeContext, VmContext};
+
+/// `None` only if a check is missing.
+pub(super) fn context(values: &Values<'_>) -> Option<VmContext> {
+    let role = match values.role()? {
+        Role::SuperLink => RoleContext::SuperLink(superlink(values)?),
+        Role::Gateway => RoleContext::Gateway(gateway(values)?),
+        Role::SuperNode => RoleContext::SuperNode(supernode(values)?),
+    };
+    let onegate =
+        if values.yes("TOKEN")? { Some(values.given("ONEGATE_ENDPOINT")?.to_owned()) } else { None };
+    Some(VmContext {
+        vm_id: id(values.given("VMID")?)?,
+        federation: values.parse("FL_FEDERATION")?,
+        flower: values.parse("FLOWER_VERSION")?,
+        log_level: values.parse("FL_LOG_LEVEL")?,
+        tls: values.yes("FL_TLS_ENABLED")?,
+        keepalive: KeepAlive::from_secs(
+            values.count("FL_GRPC_KEEPALIVE_TIME")?,
+            values.count("FL_GRPC_KEEPALIVE_TIMEOUT")?,
+        )
+        .ok()?,
+        onegate,
+        addresses: addresses(values),
+        ca_fingerprint: values.parse("FL_CA_FINGERPRINT"),
+        role,
+    })
+}
+
+fn superlink(values: &Values<'_>) -> Option<SuperLinkContext> {
+    Some(SuperLinkContext {
+        fleet_api: values.parse("FL_FLEET_API_ADDRESS")?,
+        admin_api: values.parse("FL_ADMIN_API_ADDRESS")?,
+        database: values.text("FL_DATABASE")?.to_owned(),
+        extra_san: match values.text("FL_CERT_EXTRA_SAN") {
+            Some(list) => parse_san_list(list).ok()?,
+            None => Vec::new(),
+        },
+        enrol_key: values.given("FL_ENROL_KEY").map(Secret::new),
+        ca: values.parse("FL_SSL_CA_CERTFILE"),
+    })
+}
+
+fn gateway(values: &Values<'_>) -> Option<GatewayContext> {
+    Some(GatewayContext {
+        site: site(values)?,
+        hub: values.parse("FL_SUPERLINK_ADDRESS")?,
+        ca: values.parse("FL_SSL_CA_CERTFILE"),
+        enrol_key: values.given("FL_ENROL_KEY").map(Secret::new),
+    })
+}
+
+fn supernode(values: &Values<'_>) -> Option<SuperNodeContext> {
+    let limit = |name| values.count(name).map(|number| Some(number).filter(|number| *number > 0));
+    let partition = match (values.count("FL_PARTITION_BASE"), values.count("FL_NUM_PARTITIONS")) {
+        (Some(base), Some(total)) => Some(PartitionShare { base, total }),
+        _ => None,
+    };
+    Some(SuperNodeContext {
+        site: site(values)?,
+        gateway: values.parse("FL_GATEWAY")?,
+        hub: if values.has_spoke() { Some(values.parse("FL_SUPERLINK_ADDRESS")?) } else { None },
+        ca: values.parse("FL_SSL_CA_CERTFILE"),
+        node_config: match values.text("FL_NODE_CONFIG") {
+            Some(text) => text.parse().ok()?,
+            None => crate::node_config::NodeConfig::default(),
+        },
+        partition,
+        max_retries: limit("FL_MAX_RETRIES")?,
+        max_wait: limit("FL_MAX_WAIT_TIME")?,
+    })
+}
+
+fn site(values: &Values<'_>) -> Option<SiteName> {
+    values.parse("FL_SITE")
+}
+
+/// All addresses in the order of the interfaces, each once.
+fn addresses(values: &Values<'_>) -> Vec<IpAddr> {
+    let mut found: Vec<_> = values
+        .raw
+        .iter()
+        .filter_map(|(name, value)| Some((checks::interface(name)?, value.parse::<IpAddr>().ok()?)))
+        .collect();
+    found.sort_by_key(|(order, _)| *order);
+    let mut addresses = Vec::new();
+    for (_, address) in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}

@@ -1,0 +1,568 @@
+use super::*;
+use crate::*;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const CA: &str = include_str!("../../tests/data/ca.pem");
+const KEY: &str = "q1w2e3r4t5y6u7i8o9p0-_q1w2e3r4t5";
+const PRINT: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// One row of the table: accepted values, and refused ones with the exact message.
+struct Case {
+    name: &'static str,
+    good: &'static [&'static str],
+    bad: &'static [(&'static str, &'static str)],
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "FLOWER_VERSION",
+        good: &["1.41.0", "0.0.1", "1.25.10"],
+        bad: &[
+            ("1.41", "Invalid FLOWER_VERSION: '1.41'. Expected format: X.Y.Z (e.g., 1.25.0)"),
+            ("v1.41.0", "Invalid FLOWER_VERSION: 'v1.41.0'. Expected format: X.Y.Z (e.g., 1.25.0)"),
+            (
+                "1.41.0-py3.13",
+                "Invalid FLOWER_VERSION: '1.41.0-py3.13'. Expected format: X.Y.Z (e.g., 1.25.0)",
+            ),
+            ("1.041.0", "Invalid FLOWER_VERSION: '1.041.0'. Expected format: X.Y.Z (e.g., 1.25.0)"),
+        ],
+    },
+    Case {
+        name: "FL_TLS_ENABLED",
+        good: &["YES", "NO", "yes", "No"],
+        bad: &[
+            ("true", "Invalid FL_TLS_ENABLED: 'true'. Must be YES or NO."),
+            ("YES ", "Invalid FL_TLS_ENABLED: 'YES '. Must be YES or NO."),
+        ],
+    },
+    Case {
+        name: "FL_LOG_LEVEL",
+        good: &["DEBUG", "INFO", "WARNING", "ERROR"],
+        bad: &[
+            ("info", "Unknown FL_LOG_LEVEL: 'info'. Valid options: DEBUG, INFO, WARNING, ERROR."),
+            ("TRACE", "Unknown FL_LOG_LEVEL: 'TRACE'. Valid options: DEBUG, INFO, WARNING, ERROR."),
+        ],
+    },
+    Case {
+        name: "FL_ISOLATION",
+        good: &["subprocess"],
+        bad: &[
+            ("process", "FL_ISOLATION=process is not supported yet."),
+            ("docker", "Unknown FL_ISOLATION: 'docker'. Valid options: subprocess, process."),
+        ],
+    },
+    Case {
+        name: "FL_DATABASE",
+        good: &["state/state.db", "a", "x/y-z_1.db"],
+        bad: &[
+            (
+                "/etc/passwd",
+                "Invalid FL_DATABASE: '/etc/passwd'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
+            ),
+            (
+                "a/../b",
+                "Invalid FL_DATABASE: 'a/../b'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
+            ),
+            (
+                ":flwr-in-memory:",
+                "Invalid FL_DATABASE: ':flwr-in-memory:'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
+            ),
+            ("  ", "FL_DATABASE cannot be empty."),
+        ],
+    },
+    Case {
+        name: "FL_FLEET_API_ADDRESS",
+        good: &["0.0.0.0:9092", "[::]:9092", "hub:1", "127.0.0.1:65535"],
+        bad: &[
+            ("0.0.0.0:0", "Invalid FL_FLEET_API_ADDRESS: '0.0.0.0:0'. Expected format: host:port."),
+            ("0.0.0.0:99999", "Invalid FL_FLEET_API_ADDRESS: '0.0.0.0:99999'. Expected format: host:port."),
+            (":::9092", "Invalid FL_FLEET_API_ADDRESS: ':::9092'. Expected format: host:port."),
+            ("9092", "Invalid FL_FLEET_API_ADDRESS: '9092'. Expected format: host:port."),
+        ],
+    },
+    Case {
+        name: "FL_ADMIN_API_ADDRESS",
+        good: &["0.0.0.0:9443", "[::1]:9443"],
+        bad: &[(" :1", "Invalid FL_ADMIN_API_ADDRESS: ' :1'. Expected format: host:port.")],
+    },
+    Case {
+        name: "FL_CERT_EXTRA_SAN",
+        good: &["IP:10.10.9.0", "IP:fd00::1, DNS:*.example.org", "DNS:localhost"],
+        bad: &[
+            (
+                "10.0.0.1",
+                "Invalid FL_CERT_EXTRA_SAN: '10.0.0.1'. Expected comma-separated IP:addr or DNS:name entries.",
+            ),
+            (
+                "IP:10.0.0.1;x",
+                "Invalid FL_CERT_EXTRA_SAN: 'IP:10.0.0.1;x'. Expected comma-separated IP:addr or DNS:name entries.",
+            ),
+            (
+                "IP:1.2.3.4,DNS:..",
+                "Invalid FL_CERT_EXTRA_SAN: 'IP:1.2.3.4,DNS:..'. Expected comma-separated IP:addr or DNS:name entries.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_SUPERLINK_ADDRESS",
+        good: &["10.0.0.1:9092", "hub.example.com:443", "[2001:db8::1]:9092"],
+        bad: &[
+            (
+                "10.0.0.1",
+                "Invalid FL_SUPERLINK_ADDRESS: '10.0.0.1'. Expected format: host:port or leave empty for OneGate discovery.",
+            ),
+            (
+                "0.0.0.0:9092",
+                "Invalid FL_SUPERLINK_ADDRESS: '0.0.0.0:9092'. Expected format: host:port or leave empty for OneGate discovery.",
+            ),
+            (
+                "http://hub:9092",
+                "Invalid FL_SUPERLINK_ADDRESS: 'http://hub:9092'. Expected format: host:port or leave empty for OneGate discovery.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_SSL_CA_CERTFILE",
+        good: &[CA],
+        bad: &[
+            ("x", "FL_SSL_CA_CERTFILE does not contain a valid base64-encoded PEM certificate."),
+            (
+                "-----BEGIN PRIVATE KEY-----",
+                "FL_SSL_CA_CERTFILE contains a private key. It must hold certificates only.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_GRPC_KEEPALIVE_TIME",
+        good: &["21", "60", "999999999"],
+        bad: &[
+            ("0", "Invalid FL_GRPC_KEEPALIVE_TIME: '0'. Must be a positive integer."),
+            ("-1", "Invalid FL_GRPC_KEEPALIVE_TIME: '-1'. Must be a positive integer."),
+            ("060", "Invalid FL_GRPC_KEEPALIVE_TIME: '060'. Must be a positive integer."),
+            ("1e3", "Invalid FL_GRPC_KEEPALIVE_TIME: '1e3'. Must be a positive integer."),
+            ("9999999999", "Invalid FL_GRPC_KEEPALIVE_TIME: '9999999999'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_GRPC_KEEPALIVE_TIMEOUT",
+        good: &["1", "59"],
+        bad: &[
+            ("0", "Invalid FL_GRPC_KEEPALIVE_TIMEOUT: '0'. Must be a positive integer."),
+            ("ten", "Invalid FL_GRPC_KEEPALIVE_TIMEOUT: 'ten'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_NODE_CONFIG",
+        good: &["a=1", "site=\"madrid\" lr=0.1 on=true", "x.y='z z'"],
+        bad: &[
+            ("site=madrid", "Invalid FL_NODE_CONFIG: 'site=madrid'. Expected format: 'key1=val1 key2=val2'."),
+            ("a=1,b=2", "Invalid FL_NODE_CONFIG: 'a=1,b=2'. Expected format: 'key1=val1 key2=val2'."),
+            (
+                "a=\"x\u{1b}\"",
+                "Invalid FL_NODE_CONFIG: 'a=\"x\\u{1b}\"'. Expected format: 'key1=val1 key2=val2'.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_PARTITION_BASE",
+        good: &["0", "41"],
+        bad: &[("-1", "Invalid FL_PARTITION_BASE: '-1'. Must be a non-negative integer.")],
+    },
+    Case {
+        name: "FL_NUM_PARTITIONS",
+        good: &["1", "999999999"],
+        bad: &[("0", "Invalid FL_NUM_PARTITIONS: '0'. Must be a positive integer.")],
+    },
+    Case {
+        name: "FL_MAX_RETRIES",
+        good: &["0", "7"],
+        bad: &[
+            ("-1", "Invalid FL_MAX_RETRIES: '-1'. Must be a non-negative integer."),
+            ("null", "FL_MAX_RETRIES is 'null': a form sent this word in place of an empty value."),
+        ],
+    },
+    Case {
+        name: "FL_MAX_WAIT_TIME",
+        good: &["0", "3600"],
+        bad: &[
+            ("1.5", "Invalid FL_MAX_WAIT_TIME: '1.5'. Must be a non-negative integer."),
+            (
+                "undefined",
+                "FL_MAX_WAIT_TIME is 'undefined': a form sent this word in place of an empty value.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_ROLE",
+        good: &["superlink", "supernode", "gateway"],
+        bad: &[("SuperLink", "Unknown FL_ROLE: 'SuperLink'. Valid options: superlink, supernode, gateway.")],
+    },
+    Case {
+        name: "FL_FEDERATION",
+        good: &["a", "hospitals-2"],
+        bad: &[(
+            "Hospitals",
+            "Invalid FL_FEDERATION: 'Hospitals'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
+        )],
+    },
+    Case {
+        name: "FL_SITE",
+        good: &["paris"],
+        bad: &[
+            (
+                "-x",
+                "Invalid FL_SITE: '-x'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
+            ),
+            (
+                "a23456789012345678901234567890123",
+                "Invalid FL_SITE: 'a23456789012345678901234567890123'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_GATEWAY",
+        good: &["dedicated", "embedded"],
+        bad: &[("none", "Unknown FL_GATEWAY: 'none'. Valid options: dedicated, embedded.")],
+    },
+    Case {
+        name: "FL_CA_FINGERPRINT",
+        good: &[PRINT],
+        bad: &[
+            (
+                "sha256:00",
+                "Invalid FL_CA_FINGERPRINT: 'sha256:00'. Expected format: sha256:<64 hexadecimal digits>.",
+            ),
+            (
+                "md5:00",
+                "Invalid FL_CA_FINGERPRINT: 'md5:00'. Expected format: sha256:<64 hexadecimal digits>.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_ENROL_KEY",
+        good: &[KEY],
+        bad: &[
+            ("short", "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url."),
+            (
+                "q1w2e3r4t5y6u7i8o9p0+/q1w2e3r4t5",
+                "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url.",
+            ),
+        ],
+    },
+    Case {
+        name: "TOKEN",
+        good: &["YES", "NO"],
+        bad: &[("maybe", "Invalid TOKEN: 'maybe'. Must be YES or NO.")],
+    },
+    Case {
+        name: "ONEGATE_ENDPOINT",
+        good: &["http://127.0.0.1:5030", "https://one.example.org/gate"],
+        bad: &[
+            ("onegate:5030", "Invalid ONEGATE_ENDPOINT: 'onegate:5030'. Must be an http or https URL."),
+            ("ftp://x", "Invalid ONEGATE_ENDPOINT: 'ftp://x'. Must be an http or https URL."),
+        ],
+    },
+    Case {
+        name: "VMID",
+        good: &["0", "2147483647"],
+        bad: &[
+            ("-1", "Invalid VMID: '-1'. Must be a non-negative integer."),
+            ("2147483648", "Invalid VMID: '2147483648'. Must be a non-negative integer."),
+        ],
+    },
+    Case {
+        name: "ETH0_IP",
+        good: &["10.0.0.2", "fd00::2"],
+        bad: &[
+            ("10.0.0", "Invalid ETH0_IP: '10.0.0'. Must be an IP address."),
+            ("0.0.0.0", "Invalid ETH0_IP: '0.0.0.0'. Must be an IP address."),
+        ],
+    },
+    Case { name: "NETWORK", good: &["YES"], bad: &[] },
+    Case {
+        name: "REPORT_READY",
+        good: &["NO"],
+        bad: &[(
+            "YES",
+            "REPORT_READY is YES: the guest agent would report READY even where the appliance has failed. Leave it out; the appliance reports READY itself.",
+        )],
+    },
+    Case { name: "READY_SCRIPT_PATH", good: &["/opt/x"], bad: &[] },
+    Case { name: "SSH_PUBLIC_KEY", good: &["ssh-ed25519 AAAA me"], bad: &[] },
+    Case { name: "START_SCRIPT_BASE64", good: &["AAAA"], bad: &[] },
+];
+
+fn base(role: &str) -> BTreeMap<&'static str, String> {
+    let mut map = BTreeMap::from([
+        ("FL_FEDERATION", "hospitals"),
+        ("VMID", "7"),
+        ("ETH0_IP", "10.0.0.2"),
+        ("FL_SSL_CA_CERTFILE", CA),
+    ]);
+    if role != "superlink" {
+        map.insert("FL_SITE", "paris");
+    }
+    if role == "gateway" {
+        map.insert("FL_SUPERLINK_ADDRESS", "10.0.0.1:9092");
+    }
+    let mut map: BTreeMap<_, _> = map.into_iter().map(|(k, v)| (k, v.to_owned())).collect();
+    map.insert("FL_ROLE", role.to_owned());
+    map
+}
+
+/// Validates the base of a role with changes; an empty value takes a variable away.
+fn with(role: &str, changes: &[(&'static str, &str)]) -> Validated {
+    let mut map = base(role);
+    map.extend(changes.iter().map(|(k, v)| (*k, (*v).to_owned())));
+    validate(&RawContext::from_pairs(map))
+}
+
+/// The codes and messages of all problems, one a line.
+fn told(role: &str, changes: &[(&'static str, &str)]) -> String {
+    let validated = with(role, changes);
+    assert_eq!(validated.context.is_none(), validated.problems.iter().any(Problem::is_error));
+    validated.problems.iter().map(|p| format!("{} {}: {}\n", p.severity, p.code, p.message)).collect()
+}
+
+fn context(role: &str, changes: &[(&'static str, &str)]) -> VmContext {
+    let validated = with(role, changes);
+    validated.context.unwrap_or_else(|| panic!("{:#?}", validated.problems))
+}
+
+#[test]
+fn every_row_accepts_and_refuses_as_its_reference_says() {
+    let tested: BTreeSet<_> = CASES.iter().map(|case| case.name).collect();
+    let known: BTreeSet<_> = TABLE.iter().map(|row| row.name).collect();
+    assert_eq!(tested, known, "every row of the table needs its case");
+    for case in CASES {
+        let row = variable(case.name).unwrap();
+        for good in case.good {
+            assert_eq!(row.check(good), Ok(()), "{}={good}", case.name);
+        }
+        assert_eq!(row.check(row.default.unwrap_or_default()), Ok(()), "the default of {}", case.name);
+        for (bad, message) in case.bad {
+            let problem = row.check(bad).expect_err(case.name);
+            assert_eq!(&problem.message, message);
+            assert_eq!(problem.variable.as_deref(), Some(case.name));
+            // The same message comes out of a whole context.
+            let all = told("superlink", &[(case.name, bad)]);
+            assert!(all.contains(message), "{all}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_well_formed() {
+    let mut names = BTreeSet::new();
+    for row in TABLE {
+        assert!(names.insert(row.name), "{} twice", row.name);
+        assert!(!row.roles.is_empty() && !row.description.is_empty(), "{}", row.name);
+        assert!(!row.description.contains('|'), "{}", row.name);
+        if let Some(input) = row.user_input() {
+            assert_eq!(input.split('|').count(), 5, "{input}");
+        }
+        if row.secret {
+            assert!(!row.error.contains("{value}"), "{} shows its value", row.name);
+        }
+    }
+}
+
+#[test]
+fn inputs_are_opennebulas_five_fields() {
+    let input = |name: &str| variable(name).unwrap().user_input();
+    assert_eq!(
+        input("FL_GRPC_KEEPALIVE_TIME").unwrap(),
+        "O|number|Seconds between HTTP/2 liveness pings on the Fleet link||60"
+    );
+    assert_eq!(
+        input("FL_LOG_LEVEL").unwrap(),
+        "O|list|Log verbosity of the Flower process|DEBUG,INFO,WARNING,ERROR|INFO"
+    );
+    assert_eq!(input("FL_ROLE"), None);
+    let row = variable("FL_SUPERLINK_ADDRESS").unwrap();
+    assert_eq!(
+        row.user_input_as(InputFlag::Mandatory, "a|b").unwrap(),
+        "M|text|Where the hub of the federation is reached, host:port||"
+    );
+}
+
+#[test]
+fn a_superlink_gets_defaults_and_all_of_its_addresses() {
+    let vm =
+        context("superlink", &[("ETH10_IP", "10.9.0.1"), ("ETH2_IP", "10.2.0.1"), ("ETH0_IP6", "fd00::2")]);
+    let addresses: Vec<_> = vm.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["10.0.0.2", "fd00::2", "10.2.0.1", "10.9.0.1"]);
+    assert_eq!((vm.vm_id, vm.tls, vm.onegate, vm.log_level), (7, true, None, LogLevel::Info));
+    assert_eq!(vm.keepalive, KeepAlive::from_secs(60, 20).unwrap());
+    assert_eq!(vm.flower.as_str(), "1.41.0");
+    let RoleContext::SuperLink(own) = vm.role else { panic!("{:?}", vm.role) };
+    assert_eq!(own.fleet_api.to_string(), "0.0.0.0:9092");
+    assert_eq!(own.admin_api.to_string(), "0.0.0.0:9443");
+    assert_eq!((own.database.as_str(), own.extra_san.len()), ("state/state.db", 0));
+    assert_eq!(own.ca.unwrap().pem(), CA);
+}
+
+#[test]
+fn no_limit_is_the_absence_of_the_flag() {
+    let own = |changes: &[(&'static str, &str)]| match context("supernode", changes).role {
+        RoleContext::SuperNode(own) => own,
+        other => panic!("{other:?}"),
+    };
+    let plain = own(&[]);
+    assert_eq!((plain.max_retries, plain.max_wait, plain.hub, plain.partition), (None, None, None, None));
+    let limited = own(&[
+        ("FL_MAX_RETRIES", "5"),
+        ("FL_MAX_WAIT_TIME", "60"),
+        ("FL_PARTITION_BASE", "2"),
+        ("FL_NUM_PARTITIONS", "4"),
+    ]);
+    assert_eq!((limited.max_retries, limited.max_wait), (Some(5), Some(60)));
+    assert_eq!(limited.partition, Some(PartitionShare { base: 2, total: 4 }));
+    let embedded = own(&[("FL_GATEWAY", "embedded"), ("FL_SUPERLINK_ADDRESS", "hub:9092")]);
+    assert_eq!(embedded.hub.unwrap().to_string(), "hub:9092");
+}
+
+#[test]
+fn tls_fails_closed() {
+    insta::assert_snapshot!(told("gateway", &[("FL_SSL_CA_CERTFILE", "")]),
+        @"error context::tls-without-ca: FL_SSL_CA_CERTFILE is required for role gateway when FL_TLS_ENABLED is YES.");
+    insta::assert_snapshot!(told("supernode", &[("FL_SSL_CA_CERTFILE", "")]),
+        @"error context::tls-without-ca: FL_SSL_CA_CERTFILE is required for role supernode when FL_TLS_ENABLED is YES.");
+    insta::assert_snapshot!(told("gateway", &[("FL_TLS_ENABLED", "no")]),
+        @"error context::ca-without-tls: FL_SSL_CA_CERTFILE is given but FL_TLS_ENABLED is NO: a CA implies TLS.");
+    assert_eq!(told("superlink", &[("FL_SSL_CA_CERTFILE", "")]), "");
+    insta::assert_snapshot!(told("superlink", &[("FL_SSL_CA_CERTFILE", ""), ("FL_ENROL_KEY", KEY)]),
+        @"error context::enrol-without-ca: FL_ENROL_KEY is given without FL_SSL_CA_CERTFILE: there is no CA to enrol with.");
+    insta::assert_snapshot!(told("gateway", &[("FL_SSL_CA_CERTFILE", ""), ("FL_TLS_ENABLED", "NO"), ("FL_ENROL_KEY", KEY)]), @"
+    error context::enrol-without-ca: FL_ENROL_KEY is given without FL_SSL_CA_CERTFILE: there is no CA to enrol with.
+    warning context::plaintext: FL_TLS_ENABLED is NO: models and credentials travel unencrypted.
+    ");
+    assert!(!context("superlink", &[("FL_SSL_CA_CERTFILE", ""), ("FL_TLS_ENABLED", "No")]).tls);
+}
+
+#[test]
+fn keepalive_is_compared_with_its_defaults() {
+    insta::assert_snapshot!(told("gateway", &[("FL_GRPC_KEEPALIVE_TIME", "15")]),
+        @"error context::keepalive-order: FL_GRPC_KEEPALIVE_TIMEOUT (20) must be less than FL_GRPC_KEEPALIVE_TIME (15).");
+    insta::assert_snapshot!(told("superlink", &[("FL_GRPC_KEEPALIVE_TIMEOUT", "60")]),
+        @"error context::keepalive-order: FL_GRPC_KEEPALIVE_TIMEOUT (60) must be less than FL_GRPC_KEEPALIVE_TIME (60).");
+    insta::assert_snapshot!(told("gateway", &[("FL_GRPC_KEEPALIVE_TIME", "9"), ("FL_GRPC_KEEPALIVE_TIMEOUT", "3")]),
+        @"warning context::keepalive-short: FL_GRPC_KEEPALIVE_TIME=9 is aggressive and may cause excessive traffic.");
+}
+
+#[test]
+fn what_is_missing_is_said_for_the_role() {
+    insta::assert_snapshot!(told("gateway", &[("FL_SITE", ""), ("FL_SUPERLINK_ADDRESS", ""), ("TOKEN", "YES")]), @"
+    error context::missing: FL_SUPERLINK_ADDRESS is required for role gateway.
+    error context::missing: FL_SITE is required for role gateway.
+    error context::missing: ONEGATE_ENDPOINT is required when TOKEN is YES.
+    ");
+    insta::assert_snapshot!(told("supernode", &[("FL_GATEWAY", "embedded")]),
+        @"error context::missing: FL_SUPERLINK_ADDRESS is required for role supernode.");
+    let empty = validate(&RawContext::default());
+    let codes: Vec<_> = empty.problems.iter().map(|p| (p.code, p.variable.clone().unwrap())).collect();
+    let missing = ["FL_ROLE", "FL_FEDERATION", "VMID", "ETH0_IP"].map(|n| ("context::missing", n.to_owned()));
+    assert_eq!(codes, missing);
+}
+
+#[test]
+fn partitions_come_in_pairs_and_once() {
+    insta::assert_snapshot!(told("supernode", &[("FL_PARTITION_BASE", "0")]),
+        @"error context::partition-pair: FL_NUM_PARTITIONS is required when FL_PARTITION_BASE is given.");
+    insta::assert_snapshot!(
+        told("supernode", &[("FL_PARTITION_BASE", "4"), ("FL_NUM_PARTITIONS", "4"), ("FL_NODE_CONFIG", "partition-id=0")]),
+        @"
+    error context::partition-range: FL_PARTITION_BASE (4) must be less than FL_NUM_PARTITIONS (4).
+    error context::partition-twice: FL_NODE_CONFIG sets partition-id, which comes from FL_PARTITION_BASE and FL_NUM_PARTITIONS already.
+    ");
+}
+
+#[test]
+fn names_are_known_or_suggested() {
+    let raw = RawContext::from_pairs([
+        ("FL_GRPC_KEEPALIV_TIME", "60"),
+        ("ONEAPP_FL_SIET", "paris"),
+        ("FLOWER_VERSON", "1.41.0"),
+        ("FL_NO_SUCH_THING_AT_ALL", ""),
+        ("FL_SITE", "paris"),
+        ("ONEAPP_FL_SITE", "lyon"),
+        ("DISK_ID", "1"),
+    ]);
+    let problems = validate(&raw).problems;
+    let text: String = problems.iter().take(4).map(|p| format!("{p}\n")).collect();
+    insta::assert_snapshot!(text, @"
+    error[context::unknown]: FLOWER_VERSON is not a known variable.
+      hint: did you mean FLOWER_VERSION?
+    error[context::unknown]: FL_GRPC_KEEPALIV_TIME is not a known variable.
+      hint: did you mean FL_GRPC_KEEPALIVE_TIME?
+    error[context::unknown]: ONEAPP_FL_SIET is not a known variable.
+      hint: did you mean FL_SITE?
+    error[context::conflict]: ONEAPP_FL_SITE and FL_SITE are the same variable but have different values.
+      hint: give only one of them
+    ");
+}
+
+#[test]
+fn what_a_role_does_not_use_is_a_remark() {
+    insta::assert_snapshot!(
+        told("supernode", &[
+            ("FL_SUPERLINK_ADDRESS", "hub:9092"),
+            ("FL_DATABASE", "state/state.db"),
+            ("FL_CERT_EXTRA_SAN", "DNS:x"),
+            ("FL_ENROL_KEY", KEY),
+        ]),
+        @"
+    info context::unused: FL_CERT_EXTRA_SAN is set, but this supernode does not use it.
+    info context::unused: FL_SUPERLINK_ADDRESS is set, but this supernode does not use it.
+    info context::unused: FL_ENROL_KEY is set, but this supernode does not use it.
+    ");
+}
+
+#[test]
+fn a_whole_file_is_read_and_its_secret_stays_hidden() {
+    let mut variables: BTreeMap<String, String> =
+        base("gateway").into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    variables.extend(
+        [
+            ("FL_ENROL_KEY", KEY),
+            ("TOKEN", "YES"),
+            ("ONEGATE_ENDPOINT", "http://127.0.0.1:5030"),
+            ("ETH0_MAC", "02:00"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned())),
+    );
+    let text = render_context_sh(&variables);
+    let validated = read_context_sh(&text);
+    assert_eq!(validated.problems, []);
+    let vm = validated.context.unwrap();
+    assert_eq!(vm.onegate.as_deref(), Some("http://127.0.0.1:5030"));
+    assert!(!format!("{vm:?}").contains(KEY));
+    let RoleContext::Gateway(own) = vm.role else { panic!("{:?}", vm.role) };
+    assert_eq!(own.enrol_key.unwrap().expose(), KEY);
+    assert!(read_context_sh(&format!("{text}\nOPEN='")).context.is_none());
+}
+
+proptest! {
+    #[test]
+    fn no_context_panics(text in "(?s).*", values in proptest::collection::vec("(?s).{0,40}", TABLE.len())) {
+        let _ = read_context_sh(&text);
+        let raw = RawContext::from_pairs(TABLE.iter().map(|row| row.name).zip(values));
+        for problem in validate(&raw).problems {
+            let _ = problem.to_string();
+        }
+    }
+
+    #[test]
+    fn plausible_contexts_give_a_context_or_an_error(
+        picks in proptest::collection::vec(0usize..8, CASES.len()),
+    ) {
+        let pairs = CASES.iter().zip(picks).filter_map(|(case, pick)| {
+            let values: Vec<&str> = case.good.iter().copied().chain(case.bad.iter().map(|b| b.0)).collect();
+            values.get(pick).map(|value| (case.name, *value))
+        });
+        let validated = validate(&RawContext::from_pairs(pairs));
+        prop_assert!(validated.problems.iter().all(|p| p.code != "context::internal"));
+        prop_assert_eq!(validated.context.is_none(), validated.problems.iter().any(Problem::is_error));
+    }
+}

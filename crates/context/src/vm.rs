@@ -1,0 +1,172 @@
+//! What a VM knows about itself once its context is valid.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crate::endpoint::Endpoint;
+use crate::fingerprint::CaFingerprint;
+use crate::keepalive::KeepAlive;
+use crate::name::{FederationName, SiteName};
+use crate::node_config::NodeConfig;
+use crate::pem::CaBundle;
+use crate::role::{GatewayPlacement, LogLevel, Role};
+use crate::san::San;
+use crate::secret::Secret;
+
+/// A release number `X.Y.Z`, well formed. Whether onefed knows the release is for the crate that knows Flower.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FlowerVersion(String);
+
+/// A text that is not `X.Y.Z`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not of the form X.Y.Z")]
+pub struct FlowerVersionError(String);
+
+/// A valid context of one VM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VmContext {
+    /// `VMID`; it is unique in its zone only.
+    pub vm_id: u32,
+    /// `FL_FEDERATION`.
+    pub federation: FederationName,
+    /// `FLOWER_VERSION`.
+    pub flower: FlowerVersion,
+    /// `FL_LOG_LEVEL`.
+    pub log_level: LogLevel,
+    /// `FL_TLS_ENABLED`. If true, a VM at a site has a CA.
+    pub tls: bool,
+    /// `FL_GRPC_KEEPALIVE_TIME` and `…_TIMEOUT`.
+    pub keepalive: KeepAlive,
+    /// `ONEGATE_ENDPOINT`, where `TOKEN` is `YES`.
+    pub onegate: Option<String>,
+    /// The addresses of this VM, the primary one first; at least one.
+    pub addresses: Vec<IpAddr>,
+    /// `FL_CA_FINGERPRINT`: what the CA certificate's fingerprint must be.
+    pub ca_fingerprint: Option<CaFingerprint>,
+    /// What only this role is told.
+    pub role: RoleContext,
+}
+
+/// The part of a context that depends on the role.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoleContext {
+    /// The SuperLink's VM, with the hub.
+    SuperLink(SuperLinkContext),
+    /// A site's gateway VM, with the spoke.
+    Gateway(GatewayContext),
+    /// A SuperNode's VM.
+    SuperNode(SuperNodeContext),
+}
+
+/// What the SuperLink's VM is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SuperLinkContext {
+    /// `FL_FLEET_API_ADDRESS`: where the hub listens for sites.
+    pub fleet_api: Endpoint,
+    /// `FL_ADMIN_API_ADDRESS`: where the hub listens for the operator.
+    pub admin_api: Endpoint,
+    /// `FL_DATABASE`: a relative path without `..`.
+    pub database: String,
+    /// `FL_CERT_EXTRA_SAN`, without repetitions.
+    pub extra_san: Vec<San>,
+    /// `FL_ENROL_KEY`; only together with a CA.
+    pub enrol_key: Option<Secret>,
+    /// `FL_SSL_CA_CERTFILE`.
+    pub ca: Option<CaBundle>,
+}
+
+/// What a gateway's VM is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayContext {
+    /// `FL_SITE`.
+    pub site: SiteName,
+    /// `FL_SUPERLINK_ADDRESS`: the hub.
+    pub hub: Endpoint,
+    /// `FL_SSL_CA_CERTFILE`; always there with TLS.
+    pub ca: Option<CaBundle>,
+    /// `FL_ENROL_KEY`; only together with a CA.
+    pub enrol_key: Option<Secret>,
+}
+
+/// What a SuperNode's VM is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SuperNodeContext {
+    /// `FL_SITE`.
+    pub site: SiteName,
+    /// `FL_GATEWAY`.
+    pub gateway: GatewayPlacement,
+    /// `FL_SUPERLINK_ADDRESS`: the hub; always there with an embedded gateway, never with a dedicated one.
+    pub hub: Option<Endpoint>,
+    /// `FL_SSL_CA_CERTFILE`; always there with TLS.
+    pub ca: Option<CaBundle>,
+    /// `FL_NODE_CONFIG`.
+    pub node_config: NodeConfig,
+    /// `FL_PARTITION_BASE` and `FL_NUM_PARTITIONS`.
+    pub partition: Option<PartitionShare>,
+    /// `FL_MAX_RETRIES`; none for no limit. Flower's flag is left out then: given as 0, Flower stops after one try.
+    pub max_retries: Option<u32>,
+    /// `FL_MAX_WAIT_TIME` in seconds; none for no limit, and then Flower's flag is left out.
+    pub max_wait: Option<u32>,
+}
+
+/// The partitions of the training data that belong to one site: ids from `base` on, of `total` over all sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PartitionShare {
+    /// The id of the site's first SuperNode; below `total`.
+    pub base: u32,
+    /// The number of partitions over all sites.
+    pub total: u32,
+}
+
+impl VmContext {
+    /// The role of this VM.
+    pub fn role(&self) -> Role {
+        match self.role {
+            RoleContext::SuperLink(_) => Role::SuperLink,
+            RoleContext::Gateway(_) => Role::Gateway,
+            RoleContext::SuperNode(_) => Role::SuperNode,
+        }
+    }
+
+    /// The CA certificates, whatever the role.
+    pub fn ca(&self) -> Option<&CaBundle> {
+        match &self.role {
+            RoleContext::SuperLink(own) => own.ca.as_ref(),
+            RoleContext::Gateway(own) => own.ca.as_ref(),
+            RoleContext::SuperNode(own) => own.ca.as_ref(),
+        }
+    }
+
+    /// The site, for a gateway or a SuperNode.
+    pub fn site(&self) -> Option<&SiteName> {
+        match &self.role {
+            RoleContext::SuperLink(_) => None,
+            RoleContext::Gateway(own) => Some(&own.site),
+            RoleContext::SuperNode(own) => Some(&own.site),
+        }
+    }
+}
+
+impl FlowerVersion {
+    /// The release number as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FlowerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for FlowerVersion {
+    type Err = FlowerVersionError;
+
+    fn from_str(text: &str) -> Result<Self, FlowerVersionError> {
+        let number = |part: &str| part.len() <= 5 && crate::rule::count(part).is_some();
+        let good = text.split('.').count() == 3 && text.split('.').all(number);
+        if good { Ok(Self(text.to_owned())) } else { Err(FlowerVersionError(text.to_owned())) }
+    }
+}
