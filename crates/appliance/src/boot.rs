@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use onefed_context::{RoleContext, Severity, VmContext, read_context_sh};
-use onefed_opennebula::onegate::Client;
 use onefed_opennebula::Secret;
-use tokio::io::AsyncReadExt as _;
+use onefed_opennebula::onegate::Client;
 use url::Url;
 
 use crate::files::{Readers, private_dir, read_if_there, write};
@@ -38,7 +37,7 @@ pub(crate) struct Steps<'a> {
     pub(crate) context: &'a VmContext,
     pub(crate) publisher: Publisher,
     pub(crate) generation: u64,
-    pub(crate) processes: Vec<Supervised>,
+    pub(crate) processes: &'a mut Vec<Supervised>,
     pub(crate) log: StepLog,
 }
 
@@ -58,7 +57,14 @@ impl StepLog {
                 Ok(value)
             }
             Err(why) => {
-                tracing::error!(step = name, seconds, code = why.code, "failed: {} (hint: {})", why.text, why.hint);
+                tracing::error!(
+                    step = name,
+                    seconds,
+                    code = why.code,
+                    "failed: {} (hint: {})",
+                    why.text,
+                    why.hint
+                );
                 Err(why)
             }
         }
@@ -78,7 +84,9 @@ impl Steps<'_> {
     pub(crate) async fn ready(&self, attributes: &[(&str, &str)]) -> Result<(), StepError> {
         let mut all = attributes.to_vec();
         all.extend([(attribute::STATE, "ready"), (attribute::READY, "YES")]);
-        self.log.run("publish", async || self.publisher.say(&all).await.map(|()| ((), "READY".to_owned()))).await
+        self.log
+            .run("publish", async || self.publisher.say(&all).await.map(|()| ((), "READY".to_owned())))
+            .await
     }
 }
 
@@ -86,25 +94,23 @@ impl Steps<'_> {
 pub async fn boot(machine: &Machine) -> Outcome {
     let mut publisher = Publisher::new(None);
     let mut processes = Vec::new();
-    let booted = tokio::select! {
-        booted = boot_steps(machine, &mut publisher, &mut processes) => booted,
-        () = told_to_stop(machine) => {
-            stop(processes).await;
-            return Outcome::Stopped;
-        }
+    let life = async {
+        boot_steps(machine, &mut publisher, &mut processes).await?;
+        watch(&publisher, &processes).await;
+        Ok(())
     };
-    if let Err(why) = booted {
-        publisher.failed(&why).await;
-        stop(processes).await;
-        return Outcome::Failed(why);
-    }
-    tokio::select! {
-        () = told_to_stop(machine) => {}
-        () = watch(&publisher, &processes) => {}
+    let failure = tokio::select! {
+        lived = life => lived.err(),
+        () = told_to_stop(machine) => None,
+    };
+    if let Some(why) = &failure {
+        publisher.failed(why).await;
     }
     tracing::info!("stopping");
-    stop(processes).await;
-    Outcome::Stopped
+    for process in processes.into_iter().rev() {
+        process.stop().await;
+    }
+    failure.map_or(Outcome::Stopped, Outcome::Failed)
 }
 
 async fn boot_steps(
@@ -120,16 +126,14 @@ async fn boot_steps(
         context: &context,
         publisher: publisher.clone(),
         generation,
-        processes: std::mem::take(processes),
+        processes,
         log: StepLog,
     };
-    let done = match &context.role {
+    match &context.role {
         RoleContext::SuperLink(own) => roles::superlink(&mut steps, own).await,
         RoleContext::Gateway(own) => roles::gateway(&mut steps, own).await,
         RoleContext::SuperNode(own) => roles::supernode(&mut steps, own).await,
-    };
-    *processes = steps.processes;
-    done
+    }
 }
 
 fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
@@ -144,12 +148,17 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
     }
     match validated.context {
         Some(context) => {
-            let words = format!("{} of federation {}, VM {}", context.role(), context.federation, context.vm_id);
+            let words =
+                format!("{} of federation {}, VM {}", context.role(), context.federation, context.vm_id);
             Ok((context, words))
         }
         None => {
-            let errors: Vec<String> =
-                validated.problems.iter().filter(|p| p.is_error()).map(|problem| problem.to_string()).collect();
+            let errors: Vec<String> = validated
+                .problems
+                .iter()
+                .filter(|p| p.is_error())
+                .map(|problem| problem.to_string())
+                .collect();
             let hint = format!("correct the context variables ({} problems) and boot again", errors.len());
             Err(StepError::context(errors.join("; "), hint))
         }
@@ -164,7 +173,8 @@ fn prepare_disk(machine: &Machine) -> Result<(u64, String), StepError> {
     let path = machine.disk.join("boot-generation");
     let before = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
     let generation = before.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0) + 1;
-    write(&path, generation.to_string().as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
+    write(&path, generation.to_string().as_bytes(), Readers::Owner)
+        .map_err(|why| StepError::file(&path, &why))?;
     Ok((generation, format!("boot {generation} of this disk")))
 }
 
@@ -177,7 +187,10 @@ async fn connect(
         return Ok((Publisher::new(None), "none: TOKEN is not YES".to_owned()));
     };
     let url = Url::parse(endpoint).map_err(|why| {
-        StepError::context(format!("ONEGATE_ENDPOINT `{endpoint}`: {why}"), "check the zone's OneGate endpoint")
+        StepError::context(
+            format!("ONEGATE_ENDPOINT `{endpoint}`: {why}"),
+            "check the zone's OneGate endpoint",
+        )
     })?;
     let path = machine.context.join("token.txt");
     let token = std::fs::read_to_string(&path).map_err(|why| StepError::file(&path, &why))?;
@@ -187,7 +200,7 @@ async fn connect(
     Ok((publisher, endpoint.clone()))
 }
 
-/// Publishes once when a process keeps ending, and once when all are well again.
+/// Says so once when a process keeps ending after the boot. Never returns.
 async fn watch(publisher: &Publisher, processes: &[Supervised]) {
     let mut degraded = false;
     loop {
@@ -201,31 +214,25 @@ async fn watch(publisher: &Publisher, processes: &[Supervised]) {
     }
 }
 
-/// Stops what was started last first.
-async fn stop(processes: Vec<Supervised>) {
-    for process in processes.into_iter().rev() {
-        process.stop().await;
-    }
-}
-
 async fn told_to_stop(machine: &Machine) {
-    let host_gone = async {
-        if machine.sandbox_loopback.is_none() {
-            return std::future::pending().await;
-        }
-        let mut stdin = tokio::io::stdin();
-        let mut buffer = [0u8; 64];
-        while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
-        tracing::warn!("the sandbox is gone");
-    };
+    if machine.sandbox_loopback.is_none() {
+        return stop_signal().await;
+    }
+    let (gone, host_gone) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read that blocks in the runtime would hold up its end.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = gone.send(());
+    });
     tokio::select! {
         () = stop_signal() => {}
-        () = host_gone => {}
+        _ = host_gone => tracing::warn!("the sandbox is gone"),
     }
 }
 
 /// What children inherit of the environment: the marks of their VM, and how this machine computes.
 pub(crate) fn marker() -> Vec<(String, String)> {
-    let wanted = |key: &str| MARKERS.contains(&key) || MACHINE_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    let wanted =
+        |key: &str| MARKERS.contains(&key) || MACHINE_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     std::env::vars().filter(|(key, _)| wanted(key)).collect()
 }

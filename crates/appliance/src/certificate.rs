@@ -51,7 +51,9 @@ pub(crate) fn install_ca(
         let found = CertificateInfo::from_pem(ca.pem())?.fingerprint;
         if found.to_string() != pin.to_string() {
             return Err(StepError::context(
-                format!("the CA in FL_SSL_CA_CERTFILE has the fingerprint {found}, FL_CA_FINGERPRINT says {pin}"),
+                format!(
+                    "the CA in FL_SSL_CA_CERTFILE has the fingerprint {found}, FL_CA_FINGERPRINT says {pin}"
+                ),
                 "use the CA certificate that belongs to this federation",
             ));
         }
@@ -90,14 +92,20 @@ pub(crate) async fn obtain(
     }
     let Some(gate) = publisher.client() else {
         let hint = "set TOKEN = \"YES\" in the template's CONTEXT";
-        return Err(StepError::certificate("a certificate is needed, but there is no OneGate to ask through", hint));
+        return Err(StepError::certificate(
+            "a certificate is needed, but there is no OneGate to ask through",
+            hint,
+        ));
     };
     let request = LeafRequest::for_key(&key, &asking.names)?;
     let csr = request.csr_pem.trim();
     let proof = asking.key.proof(asking.vm_id, asking.generation, csr);
     // Base64url has a `_`, which OneGate keeps, and a `-`, which it keeps too.
     publisher.say(&[(attribute::REQUEST, &encode(csr)), (attribute::PROOF, &proof)]).await?;
-    tracing::info!(names = asking.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","), "certificate requested");
+    tracing::info!(
+        names = asking.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        "certificate requested"
+    );
     let started = std::time::Instant::now();
     let mut refused = None;
     while started.elapsed() < PATIENCE {

@@ -30,7 +30,8 @@ pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {
                 let role = service.roles.into_iter().find(|role| role.name == GATEWAY_ROLE);
                 match role.and_then(|role| role.nodes.into_iter().find_map(|node| node.vm)) {
                     None => format!("service {} has no VM in role {GATEWAY_ROLE} yet", service.id),
-                    Some(vm) => match vm.user_template.get(attribute::ENDPOINT).and_then(|text| decode(text)) {
+                    Some(vm) => match vm.user_template.get(attribute::ENDPOINT).and_then(|text| decode(text))
+                    {
                         None => format!(
                             "gateway VM {} is {}",
                             vm.id,
@@ -89,7 +90,9 @@ async fn index(machine: &Machine, gate: Option<&Client>, vm_id: u32) -> Result<u
         return Ok(index);
     }
     let Some(gate) = gate else {
-        return Err(StepError::partition("without OneGate a SuperNode cannot know its place among the others"));
+        return Err(StepError::partition(
+            "without OneGate a SuperNode cannot know its place among the others",
+        ));
     };
     let started = Instant::now();
     let mut last = String::new();
@@ -100,7 +103,10 @@ async fn index(machine: &Machine, gate: Option<&Client>, vm_id: u32) -> Result<u
             Ok(service) => {
                 let role = service.roles.iter().find(|role| role.name == SUPERNODE_ROLE);
                 let Some(role) = role else {
-                    return Err(StepError::partition(format!("service {} has no role {SUPERNODE_ROLE}", service.id)));
+                    return Err(StepError::partition(format!(
+                        "service {} has no role {SUPERNODE_ROLE}",
+                        service.id
+                    )));
                 };
                 let mut ids: Vec<u32> = role.nodes.iter().filter_map(|node| node.deploy_id).collect();
                 ids.sort_unstable();

@@ -47,7 +47,12 @@ impl StepError {
 
     pub(crate) fn file(path: &std::path::Path, why: &std::io::Error) -> Self {
         let text = format!("{}: {why}", path.display());
-        Self::new("file_failed", FAILED, text, "check that the disk is not full and that onefed may write there")
+        Self::new(
+            "file_failed",
+            FAILED,
+            text,
+            "check that the disk is not full and that onefed may write there",
+        )
     }
 
     pub(crate) fn certificate(text: impl ToString, hint: impl Into<String>) -> Self {
@@ -60,7 +65,8 @@ impl StepError {
     }
 
     pub(crate) fn partition(text: impl ToString) -> Self {
-        let hint = "name the partition yourself in FL_NODE_CONFIG, for instance `partition-id=0 num-partitions=4`";
+        let hint =
+            "name the partition yourself in FL_NODE_CONFIG, for instance `partition-id=0 num-partitions=4`";
         Self::new("partition_failed", FAILED, text, hint)
     }
 
@@ -75,6 +81,9 @@ impl StepError {
 
 impl From<onefed_trust::Error> for StepError {
     fn from(why: onefed_trust::Error) -> Self {
-        Self::certificate(why, "check the CA in FL_SSL_CA_CERTFILE, and the clocks of this VM and of the operator")
+        Self::certificate(
+            why,
+            "check the CA in FL_SSL_CA_CERTFILE, and the clocks of this VM and of the operator",
+        )
     }
 }

@@ -39,7 +39,8 @@ pub(crate) async fn gateway(
     let config = client_tls(ca, Transport::Http)?;
     let host = address.ip().to_string();
     until("the spoke and its line to the hub", processes, async || {
-        let status = probe::spoke(&host, address.port(), config.clone()).await.map_err(|why| why.to_string())?;
+        let status =
+            probe::spoke(&host, address.port(), config.clone()).await.map_err(|why| why.to_string())?;
         status.why.map_or(Ok(()), Err)
     })
     .await
@@ -55,7 +56,9 @@ pub(crate) async fn supernode(
     let config = client_tls(ca, Transport::Http)?;
     until("the SuperNode's registration", processes, async || {
         node.check().map_err(|why| why.text)?;
-        let Some(id) = node.state().node_id else { return Err("the SuperNode has no node id yet".to_owned()) };
+        let Some(id) = node.state().node_id else {
+            return Err("the SuperNode has no node id yet".to_owned());
+        };
         let status = probe::spoke(spoke.0, spoke.1, config.clone()).await.map_err(|why| why.to_string())?;
         let online = status.nodes.iter().any(|node| node.node_id == id && node.online);
         if online { Ok(id) } else { Err(format!("the spoke has not seen node {id} accepted")) }

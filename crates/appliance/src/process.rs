@@ -127,7 +127,10 @@ pub async fn run_spoke(file: &Path) -> Result<(), String> {
         None => None,
         Some(files) => {
             let (chain, key) = (text(&files.certificate)?, SecretPem::new(text(&files.key)?));
-            Some(tls::server(&chain, &key, None, Versions::Tls12AndUp, &[b"h2", b"http/1.1"]).map_err(trust)?)
+            Some(
+                tls::server(&chain, &key, None, Versions::Tls12AndUp, &[b"h2", b"http/1.1"])
+                    .map_err(trust)?,
+            )
         }
     };
     let config = SpokeConfig {

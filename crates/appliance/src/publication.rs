@@ -94,7 +94,11 @@ impl Publisher {
     pub(crate) async fn failed(&self, error: &StepError) {
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let said = self
-            .say(&[(attribute::STATE, "failed"), (attribute::ERROR, error.code), (attribute::ERROR_TEXT, &text)])
+            .say(&[
+                (attribute::STATE, "failed"),
+                (attribute::ERROR, error.code),
+                (attribute::ERROR_TEXT, &text),
+            ])
             .await;
         if let Err(why) = said {
             tracing::warn!(%why, "the failure could not be published");

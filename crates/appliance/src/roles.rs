@@ -31,7 +31,8 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     let admin = listen(machine, &own.admin_api, address, "FL_ADMIN_API_ADDRESS")?;
     let inside = |port| SocketAddr::new(machine.loopback(), port);
     let mut sockets = vec![(fleet, "FL_FLEET_API_ADDRESS"), (admin, "FL_ADMIN_API_ADDRESS")];
-    sockets.extend([(inside(release.fleet_port()), "SuperLink"), (inside(release.control_port()), "SuperLink")]);
+    sockets
+        .extend([(inside(release.fleet_port()), "SuperLink"), (inside(release.control_port()), "SuperLink")]);
     steps.run("addresses", async || free(&sockets)).await?;
     let names = certificate::names(&context.addresses, &own.extra_san);
     let tls = secured(steps, own.ca.as_ref(), own.enrol_key.as_ref(), names).await?;
@@ -56,7 +57,10 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
         let file = config_file(machine, "hub.json", &hub)?;
         let superlink = host.superlink(&SuperLinkOptions { database: &database });
         let hub = own_process(machine, "hub", &file);
-        Ok((vec![("flower-superlink", superlink), ("hub", hub)], "SuperLink on loopback, hub in front".to_owned()))
+        Ok((
+            vec![("flower-superlink", superlink), ("hub", hub)],
+            "SuperLink on loopback, hub in front".to_owned(),
+        ))
     };
     let commands = steps.run("processes", processes).await?;
     steps.start(commands);
@@ -157,7 +161,10 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     let healthy = async || {
         let ca = tls.ca.as_deref().filter(|_| context.tls && !embedded);
         let Some(node) = steps.processes.last() else {
-            return Err(StepError::process("no SuperNode was started", "this is a defect of onefed; please report it"));
+            return Err(StepError::process(
+                "no SuperNode was started",
+                "this is a defect of onefed; please report it",
+            ));
         };
         let host = match &spoke.host {
             Host::Ip(ip) => ip.to_string(),
@@ -186,7 +193,9 @@ async fn secured(
 ) -> Result<Secured, StepError> {
     let (machine, context) = (steps.machine, steps.context);
     if !context.tls {
-        tracing::warn!("FL_TLS_ENABLED is NO: this VM serves PLAINTEXT, because the operator asked for it by name");
+        tracing::warn!(
+            "FL_TLS_ENABLED is NO: this VM serves PLAINTEXT, because the operator asked for it by name"
+        );
         return Ok(Secured::default());
     }
     let (Some(ca), Some(key)) = (ca, key) else {
@@ -198,8 +207,13 @@ async fn secured(
     let obtain = async || {
         let installed = certificate::install_ca(machine, ca, context.ca_fingerprint.as_ref())?;
         let key = EnrolKey::from_text(key.expose());
-        let asking =
-            Asking { ca, key: &key, vm_id: context.vm_id, generation: steps.generation, names: names.clone() };
+        let asking = Asking {
+            ca,
+            key: &key,
+            vm_id: context.vm_id,
+            generation: steps.generation,
+            names: names.clone(),
+        };
         let (files, text) = certificate::obtain(machine, &steps.publisher, &asking).await?;
         Ok((Secured { files: Some(files), ca: Some(installed) }, text))
     };
@@ -212,7 +226,8 @@ fn release(context: &VmContext) -> Result<Release, StepError> {
 }
 
 fn find_flower(machine: &Machine, release: Release) -> Result<(Environment, String), StepError> {
-    let found = Environment::find(&machine.flower, release.version()).map_err(|why| StepError::flower(&why))?;
+    let found =
+        Environment::find(&machine.flower, release.version()).map_err(|why| StepError::flower(&why))?;
     Ok((found, format!("Flower {} in {}", release.version(), machine.flower.display())))
 }
 
@@ -225,7 +240,13 @@ fn host<'a>(
     let home = machine.flower_home();
     let temporary = home.join("tmp");
     private_dir(&temporary).map_err(|why| StepError::file(&temporary, &why))?;
-    Ok(command::Host { release, environment, loopback: machine.loopback(), home, log_level: context.log_level.as_str() })
+    Ok(command::Host {
+        release,
+        environment,
+        loopback: machine.loopback(),
+        home,
+        log_level: context.log_level.as_str(),
+    })
 }
 
 fn listen(machine: &Machine, endpoint: &Endpoint, own: IpAddr, name: &str) -> Result<SocketAddr, StepError> {
@@ -245,7 +266,10 @@ fn free(sockets: &[(SocketAddr, &str)]) -> Result<((), String), StepError> {
     for (socket, who) in sockets {
         if let Err(why) = std::net::TcpListener::bind(socket) {
             let text = format!("{who} cannot listen on {socket}: {why}");
-            return Err(StepError::address(text, "stop what listens there, or choose another address or port"));
+            return Err(StepError::address(
+                text,
+                "stop what listens there, or choose another address or port",
+            ));
         }
     }
     Ok(((), format!("{} are free", sockets.len())))

@@ -58,7 +58,8 @@ impl Supervised {
         let log = log_dir.join(format!("{name}.log"));
         let (state, state_seen) = watch::channel(ProcessState::default());
         let (stop, stopped) = mpsc::channel(1);
-        let keeper = Keeper { name, exe: exe.to_owned(), command, marker, log: log.clone(), state: Arc::new(state) };
+        let keeper =
+            Keeper { name, exe: exe.to_owned(), command, marker, log: log.clone(), state: Arc::new(state) };
         let task = tokio::spawn(keeper.keep(stopped));
         Self { name, log, state: state_seen, stop, task }
     }
@@ -116,7 +117,12 @@ impl Keeper {
             if started.elapsed() > STABLE {
                 wait = FIRST_WAIT;
             }
-            tracing::warn!(process = self.name, exit, wait_seconds = wait.as_secs(), "process ended, starting it again");
+            tracing::warn!(
+                process = self.name,
+                exit,
+                wait_seconds = wait.as_secs(),
+                "process ended, starting it again"
+            );
             self.state.send_modify(|state| state.last_exit = Some(exit));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -193,7 +199,8 @@ async fn end(child: &mut Child) {
 
 /// The last line of a log, for an error text.
 pub(crate) fn last_words(log: &Path) -> String {
-    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text =
+        std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     last.trim().chars().take(300).collect()
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::RootCertStore;
 pub use rustls::{ClientConfig, ServerConfig};
 
 use crate::{ClientIdentity, Error, Result, SecretPem};
