@@ -23,8 +23,10 @@ def read_node(config: Mapping[str, object]) -> Node:
     num_partitions = _whole_number(config, "num-partitions", problems)
     if num_partitions == 0:
         problems.append("num-partitions is 0, but must be at least 1")
-    elif partition_id is not None and num_partitions is not None and partition_id >= num_partitions:
-        problems.append(f"partition-id is {partition_id}, but must be below num-partitions ({num_partitions})")
+    elif None not in (partition_id, num_partitions) and partition_id >= num_partitions:
+        problems.append(
+            f"partition-id is {partition_id}, but must be below num-partitions ({num_partitions})"
+        )
     site = config.get("site")
     if "site" not in config:
         problems.append("site is missing")

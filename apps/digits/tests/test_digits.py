@@ -33,7 +33,10 @@ class Data(unittest.TestCase):
         np.testing.assert_array_equal(data._read_table(), data._read_table_with_sklearn())
 
     def test_importing_the_client_does_not_import_scikit_learn(self):
-        code = "import sys, digits.client_app, digits.data as d; d.load_all(); sys.exit('sklearn' in sys.modules)"
+        code = (
+            "import sys, digits.client_app, digits.data as d; d.load_all();"
+            "sys.exit('sklearn' in sys.modules)"
+        )
         root = Path(__file__).parent.parent
         self.assertEqual(subprocess.run([sys.executable, "-c", code], cwd=root).returncode, 0)
 
@@ -118,13 +121,20 @@ class NodeConfig(unittest.TestCase):
             self.assertIn(node.EXAMPLE, str(caught.exception))
 
     def test_all_problems_at_once(self):
-        with self.assertRaisesRegex(ValueError, "partition-id is missing.*num-partitions is 0.*site is 5"):
+        every = "partition-id is missing.*num-partitions is 0.*site is 5"
+        with self.assertRaisesRegex(ValueError, every):
             node.read_node({"num-partitions": 0, "site": 5})
 
     def test_wrong_values(self):
-        for change in ({"partition-id": 4}, {"partition-id": "1"}, {"partition-id": -1}, {"site": " "}):
-            with self.assertRaises(ValueError):
-                node.read_node({**self.good, **change})
+        for key, value in (
+            ("partition-id", 4),
+            ("partition-id", "1"),
+            ("partition-id", -1),
+            ("partition-id", True),
+            ("site", " "),
+        ):
+            with self.assertRaisesRegex(ValueError, f"{key} is "):
+                node.read_node({**self.good, key: value})
 
 
 class RunConfig(unittest.TestCase):
@@ -134,7 +144,8 @@ class RunConfig(unittest.TestCase):
 
     def test_all_problems_at_once(self):
         bad = {**RUN_CONFIG, "local-epochs": 0, "seed": 1.5, "learning-rate": -1}
-        with self.assertRaisesRegex(ValueError, "local-epochs is 0.*seed is 1.5.*learning-rate is -1"):
+        every = "local-epochs is 0.*seed is 1.5.*learning-rate is -1"
+        with self.assertRaisesRegex(ValueError, every):
             server_app.check_run_config(bad)
 
 
@@ -199,7 +210,8 @@ class Federation(unittest.TestCase):
         line = server_app.summary(3, metrics)
         self.assertRegex(
             line,
-            r"^Accuracy after round 3: federation 0\.9\d\d, lisbon alone 0\.\d{3}, paris alone 0\.\d{3}$",
+            r"^Accuracy after round 3: federation 0\.9\d\d,"
+            r" lisbon alone 0\.\d{3}, paris alone 0\.\d{3}$",
         )
 
     def test_a_site_model_is_what_its_nodes_alone_would_have_trained(self):
