@@ -34,11 +34,10 @@ pub(crate) fn next_vm(
 /// What OneFlow lays over the VM template: the role's template_contents, and for each input KEY the attribute KEY and
 /// CONTEXT.KEY = "$KEY".
 fn contents(plan: Plan, state: &State, service: &Service, role: &Role) -> Result<Attributes, String> {
-    let mut values = object(service.body.get("user_inputs_values"));
-    values.extend(object(role.body.get("user_inputs_values")));
+    let mut values = upper(object(service.body.get("user_inputs_values")));
+    values.extend(upper(object(role.body.get("user_inputs_values"))));
     let mut extra = upper(object(role.body.get("template_contents")));
     for (key, value) in values {
-        let key = key.to_ascii_uppercase();
         let value = text(&value);
         if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(format!(

@@ -25,8 +25,8 @@ const GUEST: &str = r#"#!/bin/sh
 echo "guest: $*"
 env > "$HOME/env.txt"
 trap 'echo down; exit 0' TERM
-setsid sleep 1000 &
-( trap '' TERM; sleep 1000 ) &
+setsid sleep 120 &
+( trap '' TERM; sleep 120 ) &
 wait
 "#;
 
@@ -80,10 +80,17 @@ pub(super) async fn up(zones: &[&str]) -> Bed {
     }
 }
 
+impl Drop for Bed {
+    /// A test that failed leaves no processes either.
+    fn drop(&mut self) {
+        let _ = crate::sweep(&self.dir.path().join("sandbox"));
+    }
+}
+
 impl Bed {
     pub(super) async fn down(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
-        self.task.await.unwrap().unwrap();
+        (&mut self.task).await.unwrap().unwrap();
         assert!(!self.dir.path().join("sandbox/zones").exists());
     }
 
