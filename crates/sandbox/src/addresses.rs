@@ -1,4 +1,4 @@
-//! Which loopback address is what: everything of a sandbox is inside 127.<net>.0.0/16.
+//! Which loopback address is what: everything of a sandbox is inside `127.<net>.0.0/16`.
 
 use std::net::Ipv4Addr;
 

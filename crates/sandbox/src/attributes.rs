@@ -165,7 +165,21 @@ pub(crate) fn merge(base: &mut Attributes, over: &Attributes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(text in "([A-C]=|[\"\\\\\\[\\], \n#=é]|[a-c]){0,30}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn the_clients_quoting_is_read_back(value in "[^\\p{C}]{0,40}") {
+            let text = onefed_opennebula::template::attributes(&[("A", &value)]).unwrap();
+            prop_assert_eq!(&parse(&text).unwrap()["A"], &json!(value));
+        }
+    }
 
     #[test]
     fn reads_the_three_forms() {

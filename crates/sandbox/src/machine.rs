@@ -62,6 +62,11 @@ impl Vm {
         matches!(self.state, VmState::Poweroff | VmState::Stopped | VmState::Suspended | VmState::Undeployed)
     }
 
+    /// Its process could not be started.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.lcm, LcmState::BootFailure | LcmState::PrologFailure)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.state == VmState::Active && self.lcm == LcmState::Running
     }

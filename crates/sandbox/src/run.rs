@@ -20,13 +20,14 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-/// A VM has 20 s to shut down and is killed then, so what takes longer than this is broken.
-const SHUTDOWN: Duration = Duration::from_secs(40);
+/// A VM has 20 s to shut down and is killed then, and there are two passes: what takes longer than this is broken.
+const SHUTDOWN: Duration = Duration::from_secs(60);
 
 /// What a sandbox is made of.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
-    /// Its directory: `one_auth`, and `zones/<zone>/vms/<id>` for each VM. Made when it is not there, with mode 0700.
+    /// Its directory: `one_auth`, `lock`, and `zones/<zone>/vms/<id>` for each VM. Made when it is not there, with
+    /// mode 0700. `zones` is emptied at the start and at the end.
     pub dir: PathBuf,
     /// Second octet of all its addresses, 1 to 255. Zone k (from 0) is 127.net.(k+1).0/24, the inside of its VMs
     /// 127.net.(k+101).0/24.

@@ -74,6 +74,11 @@ impl Zone {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_state(self) -> State {
+        self.state.into_inner().unwrap()
+    }
+
     pub(crate) fn vm_dir(&self, id: u32) -> PathBuf {
         self.host.dir.join("zones").join(self.name.as_str()).join("vms").join(id.to_string())
     }

@@ -3,6 +3,7 @@
 use super::schema;
 use super::service::{Service, Template, unsigned};
 use crate::attributes::{Attributes, merge, text};
+use crate::supervisor::Command;
 use crate::zone::{Zone, now, object};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -335,6 +336,11 @@ fn service_action(zone: &Zone, id: u32, body: &[u8]) -> Answer {
             let delete =
                 action.get("params").and_then(|p| p.get("delete")).and_then(Value::as_bool) == Some(true);
             let result = recover(service, delete);
+            let again: Vec<u32> = if service.recovering { service.nodes().collect() } else { Vec::new() };
+            for vm in again.iter().filter_map(|id| state.vms.get(id)).filter(|vm| vm.has_failed()) {
+                // Nobody listens for a VM that is done, and nobody needs to.
+                let _ = vm.commands.send(Command::Reboot { hard: true });
+            }
             zone.changed.notify_one();
             result
         }

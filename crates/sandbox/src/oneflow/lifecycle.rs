@@ -148,8 +148,7 @@ fn outcome(state: &State, role: &mut Role, gated: bool, poll: bool) -> Option<bo
         } else {
             vm.is_running() || vm.is_off()
         };
-        let failed = matches!(vm.lcm.number(), 36 | 39);
-        if !up && failed && poll {
+        if !up && vm.has_failed() && poll {
             return Some(false);
         }
         all &= up;
@@ -312,5 +311,66 @@ pub(crate) async fn undeploy_everything(zone: &Zone, only: impl Fn(&Service) -> 
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addresses::Plan;
+    use crate::attributes::Attributes;
+    use crate::machine::Vm;
+    use crate::zone::Host;
+    use onefed_opennebula::{Credentials, LcmState};
+    use serde_json::json;
+
+    fn state_with(user_template: serde_json::Value, vm_state: VmState, lcm: LcmState) -> State {
+        let credentials = Credentials::parse("a:b").unwrap();
+        let host = Host { dir: "/x".into(), exe: "/x".into(), flower_dir: "/x".into(), credentials };
+        let zone = Zone::new("z".parse().unwrap(), Plan::new(9, 0), Arc::new(host), String::new());
+        let vm = Vm {
+            id: 0,
+            name: String::new(),
+            state: vm_state,
+            lcm,
+            started: 0,
+            user_template: user_template.as_object().unwrap().clone(),
+            capacity: Attributes::new(),
+            context: Default::default(),
+            nics: Vec::new(),
+            octet: 10,
+            token: String::new(),
+            ready_event: false,
+            commands: tokio::sync::mpsc::unbounded_channel().0,
+        };
+        let mut state = zone.into_state();
+        state.vms.insert(0, vm);
+        state
+    }
+
+    /// Gated outcome of the event loop and of the poll.
+    fn gated(state: &State) -> [Option<bool>; 2] {
+        let body = json!({"name": "r", "cardinality": 1});
+        let service = json!({"roles": [body]});
+        let mut service = Service::new(0, String::new(), service.as_object().unwrap().clone());
+        service.roles[0].nodes = vec![0];
+        [false, true].map(|poll| outcome(state, &mut service.roles[0], true, poll))
+    }
+
+    #[test]
+    fn the_poll_wants_exactly_yes_and_takes_off_for_success() {
+        let pending = |attributes| gated(&state_with(attributes, VmState::Pending, LcmState::Init));
+        assert_eq!(pending(json!({})), [None, None]);
+        assert_eq!(pending(json!({"READY": "YES"})), [None, Some(true)]);
+        assert_eq!(pending(json!({"READY": "YESNO"})), [None, None]);
+        assert_eq!(pending(json!({"FOO_READY": "YES"})), [None, None]);
+        assert_eq!(gated(&state_with(json!({}), VmState::Poweroff, LcmState::Init)), [None, Some(true)]);
+        assert_eq!(
+            gated(&state_with(json!({}), VmState::Active, LcmState::BootFailure)),
+            [None, Some(false)]
+        );
+        let mut state = state_with(json!({}), VmState::Pending, LcmState::Init);
+        state.vms.get_mut(&0).unwrap().update("X_READY=\"YES\"", Attributes::new(), true);
+        assert_eq!(gated(&state), [Some(true), Some(true)]);
     }
 }

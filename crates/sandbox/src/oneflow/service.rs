@@ -118,7 +118,12 @@ impl Service {
         self.log.push_back(json!({"timestamp": now(), "severity": severity, "message": message}));
     }
 
-    /// Some VM of it is of that role.
+    /// All its VMs.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.roles.iter().flat_map(|r| r.nodes.iter().copied())
+    }
+
+    /// It has a role of that name.
     pub(crate) fn has(&self, role: &str) -> bool {
         self.roles.iter().any(|r| r.name == role)
     }

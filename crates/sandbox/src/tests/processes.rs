@@ -155,3 +155,70 @@ async fn watch(dirs: [PathBuf; 3]) -> [Instant; 3] {
     }
     ended.map(Option::unwrap)
 }
+
+/// Not a test of its own: a sandbox in a process of its own, for the next ones. Its directory and net come by
+/// environment.
+#[tokio::test]
+#[ignore = "run by the tests below"]
+async fn a_sandbox_on_a_lease() {
+    let Some(home) = std::env::var_os("ONEFED_TEST_HOME") else { return };
+    let net = std::env::var("ONEFED_TEST_NET").unwrap().parse().unwrap();
+    let mut config = config(home.as_ref(), net, &["madrid"]);
+    config.lease_stdin = true;
+    let (ready, told) = oneshot::channel();
+    let run = tokio::spawn(run(config, ready, std::future::pending()));
+    if told.await.is_ok() {
+        std::fs::write(std::path::Path::new(&home).join("ready"), "").unwrap();
+    }
+    run.await.unwrap().unwrap();
+}
+
+/// Starts it and a service in it; returns the process.
+async fn on_a_lease(home: &std::path::Path) -> std::process::Child {
+    loop {
+        let net = next_net();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "tests::processes::a_sandbox_on_a_lease", "--ignored"]);
+        command.env("ONEFED_TEST_HOME", home).env("ONEFED_TEST_NET", net.to_string());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let ended = until("ready", async || {
+            let ended = child.try_wait().unwrap().is_some();
+            (ended || home.join("ready").exists()).then_some(ended)
+        })
+        .await;
+        if ended {
+            continue;
+        }
+        let login = std::fs::read_to_string(home.join("sandbox/one_auth")).unwrap();
+        let url = format!("http://127.{net}.1.1:2474").parse().unwrap();
+        let flow = oneflow::Client::new(zone("madrid"), url, Credentials::parse(&login).unwrap()).unwrap();
+        let template =
+            flow.create_service_template(&json!({"name": "t", "roles": [role("r", 1)]})).await.unwrap();
+        flow.instantiate(&template.id, &json!({})).await.unwrap();
+        until("all of the guest", async || (alive(home, None).len() >= 3).then_some(())).await;
+        return child;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_lease_is_an_orderly_stop() {
+    let home = tempfile::tempdir().unwrap();
+    let mut child = on_a_lease(home.path()).await;
+    drop(child.stdin.take());
+    let status = until("the end", async || child.try_wait().unwrap()).await;
+    assert!(status.success());
+    assert!(alive(home.path(), None).is_empty());
+    assert!(!home.path().join("sandbox/zones").exists());
+}
+
+#[tokio::test]
+async fn a_sandbox_killed_with_9_is_swept() {
+    let home = tempfile::tempdir().unwrap();
+    let mut child = on_a_lease(home.path()).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(alive(home.path(), None).len() >= 3, "guests outlive it");
+    assert!(sweep(&home.path().join("sandbox")).unwrap() >= 3);
+    assert!(alive(home.path(), None).is_empty());
+}
