@@ -77,10 +77,14 @@ impl From<onefed_opennebula::Error> for Failure {
     fn from(why: onefed_opennebula::Error) -> Self {
         use onefed_opennebula::Error as E;
         let (exit, code, hint) = match &why {
-            E::Unreachable { .. } | E::Timeout { .. } => {
-                (Exit::Unreachable, "zone-unreachable", Some("is the zone up, and is its endpoint right in the plan file?"))
+            E::Unreachable { .. } | E::Timeout { .. } => (
+                Exit::Unreachable,
+                "zone-unreachable",
+                Some("is the zone up, and is its endpoint right in the plan file?"),
+            ),
+            E::Unavailable { .. } | E::Conflict { .. } => {
+                (Exit::TryAgain, "zone-busy", Some("try again in a moment"))
             }
-            E::Unavailable { .. } | E::Conflict { .. } => (Exit::TryAgain, "zone-busy", Some("try again in a moment")),
             E::Unauthenticated { .. } => {
                 (Exit::Permission, "zone-login", Some("check the zone's `auth` file: it holds user:password"))
             }

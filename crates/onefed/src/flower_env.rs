@@ -27,10 +27,15 @@ pub(crate) fn ensure(release: Release, dir: &Path, output: Output) -> Result<Env
         return Ok(found);
     }
     let python = python()?;
-    output.say(format!("  making a Python environment with Flower {} in {}", release.version(), dir.display()));
+    output.say(format!(
+        "  making a Python environment with Flower {} in {}",
+        release.version(),
+        dir.display()
+    ));
     let fail = |why: String| {
-        Failure::new(Exit::Failed, "flower-environment", format!("{}: {why}", dir.display()))
-            .hint("check that python3 has the venv module (Debian: python3-venv) and that pip reaches its index")
+        Failure::new(Exit::Failed, "flower-environment", format!("{}: {why}", dir.display())).hint(
+            "check that python3 has the venv module (Debian: python3-venv) and that pip reaches its index",
+        )
     };
     run(Command::new(&python).args(["-m", "venv", "--clear"]).arg(dir), output).map_err(fail)?;
     let flower = format!("flwr=={}", release.version());
@@ -44,8 +49,10 @@ pub(crate) fn ensure(release: Release, dir: &Path, output: Output) -> Result<Env
 /// The system's Python, new enough.
 fn python() -> Result<PathBuf, Failure> {
     let missing = |text: String| {
-        Failure::new(Exit::Configuration, "python-missing", text)
-            .hint(format!("install Python {}.{} or newer with its venv module", OLDEST_PYTHON.0, OLDEST_PYTHON.1))
+        Failure::new(Exit::Configuration, "python-missing", text).hint(format!(
+            "install Python {}.{} or newer with its venv module",
+            OLDEST_PYTHON.0, OLDEST_PYTHON.1
+        ))
     };
     let name = std::env::var_os("PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
     let probe = "import sys, venv, ensurepip; print(sys.version_info[0], sys.version_info[1])";
@@ -71,9 +78,14 @@ fn run(command: &mut Command, output: Output) -> Result<(), String> {
     let errors = child.stderr.take().map(|err| {
         std::thread::spawn(move || BufReader::new(err).lines().map_while(Result::ok).collect::<Vec<_>>())
     });
-    for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(|out| out.lines().map_while(Result::ok)) {
+    for line in
+        child.stdout.take().map(BufReader::new).into_iter().flat_map(|out| out.lines().map_while(Result::ok))
+    {
         if line.starts_with("Collecting ") || line.starts_with("Installing ") {
-            output.say(format!("    {}", line.split(" from ").next().unwrap_or(&line).chars().take(90).collect::<String>()));
+            output.say(format!(
+                "    {}",
+                line.split(" from ").next().unwrap_or(&line).chars().take(90).collect::<String>()
+            ));
         }
     }
     let status = child.wait().map_err(|why| format!("{name}: {why}"))?;
@@ -81,7 +93,10 @@ fn run(command: &mut Command, output: Output) -> Result<(), String> {
         return Ok(());
     }
     let errors = errors.and_then(|thread| thread.join().ok()).unwrap_or_default();
-    Err(format!("{name} {status}: {}", errors.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default()))
+    Err(format!(
+        "{name} {status}: {}",
+        errors.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default()
+    ))
 }
 
 /// The same by the release's number as text.

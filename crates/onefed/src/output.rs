@@ -34,7 +34,11 @@ impl Output {
     /// A heading in the talk of a longer story.
     pub(crate) fn heading(&self, line: impl AsRef<str>) {
         let line = line.as_ref();
-        if self.colour { self.say(format!("\n\u{1b}[1m{line}\u{1b}[0m")) } else { self.say(format!("\n{line}")) }
+        if self.colour {
+            self.say(format!("\n\u{1b}[1m{line}\u{1b}[0m"))
+        } else {
+            self.say(format!("\n{line}"))
+        }
     }
 
     /// Writes data as text; nothing in JSON mode.
@@ -50,7 +54,8 @@ impl Output {
     /// Writes data as a JSON document; nothing in text mode.
     pub(crate) fn json(&self, document: &impl serde::Serialize) {
         if self.format == Format::Json {
-            let json = serde_json::to_string_pretty(document).unwrap_or_else(|why| format!("{{\"error\":\"{why}\"}}"));
+            let json = serde_json::to_string_pretty(document)
+                .unwrap_or_else(|why| format!("{{\"error\":\"{why}\"}}"));
             let _ = writeln!(std::io::stdout(), "{json}");
         }
     }

@@ -27,7 +27,11 @@ pub(crate) fn load(path: &Path, output: Output) -> Result<Federation, Failure> {
             }
             let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
             let s = if errors == 1 { "" } else { "s" };
-            Err(Failure::new(Exit::BadInput, "plan-invalid", format!("{}: {errors} error{s}, nothing was done", path.display())))
+            Err(Failure::new(
+                Exit::BadInput,
+                "plan-invalid",
+                format!("{}: {errors} error{s}, nothing was done", path.display()),
+            ))
         }
     }
 }
@@ -37,7 +41,9 @@ fn show(path: &Path, text: &str, problem: &Diagnostic) -> String {
     let line = text.lines().nth(problem.place.line - 1).unwrap_or_default();
     let (number, column) = (problem.place.line.to_string(), problem.place.column);
     let gap = " ".repeat(number.len());
-    let length = text.get(problem.place.start..problem.place.end).map_or(1, |marked| marked.lines().next().unwrap_or_default().chars().count());
+    let length = text
+        .get(problem.place.start..problem.place.end)
+        .map_or(1, |marked| marked.lines().next().unwrap_or_default().chars().count());
     let mark = format!("{}{}", " ".repeat(column - 1), "^".repeat(length.max(1)));
     let mut shown = format!(
         "{}[{}]: {}\n{gap} --> {}:{number}:{column}\n{gap} |\n{number} | {line}\n{gap} | {mark}",

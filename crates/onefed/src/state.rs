@@ -72,7 +72,8 @@ impl State {
     /// Takes the lock, or says who has it.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
         let path = self.dir.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+        let file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
         let mut file = file.map_err(|why| Failure::file(&path, why))?;
         if file.try_lock().is_err() {
             let holder = std::fs::read_to_string(&path).unwrap_or_default();
@@ -168,7 +169,8 @@ impl State {
             .map_err(|why| Failure::file(&path, why))?;
         line.push('\n');
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let written = file.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data()));
+        let written =
+            file.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data()));
         written.map_err(|why| Failure::file(&path, why))
     }
 

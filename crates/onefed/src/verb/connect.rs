@@ -22,7 +22,9 @@ pub(crate) async fn run(place: &Place, port: u16, output: Output) -> Done {
     output.json(&serde_json::json!({ "schema_version": 1, "connection": federation, "address": address, "flwr_home": home }));
     output.text(format!("Control operations of {federation} at {address}"));
     output.say(format!("connection `{federation}` written to {}", home.join("config.toml").display()));
-    output.say(format!("now try:  flwr ls {federation}   flwr run APP {federation} --stream   flwr log RUN {federation}"));
+    output.say(format!(
+        "now try:  flwr ls {federation}   flwr run APP {federation} --stream   flwr log RUN {federation}"
+    ));
     output.say("Ctrl-C closes the port");
     tokio::select! {
         () = control.serve() => {}
@@ -35,8 +37,12 @@ pub(crate) async fn run(place: &Place, port: u16, output: Output) -> Done {
 pub(crate) fn admin_client(state: &State) -> Result<AdminClient, Failure> {
     let hub = state.deployed()?.hub;
     let identity = state.identity()?.ok_or_else(|| {
-        Failure::new(Exit::Permission, "no-certificate", "there is no client certificate in the state directory")
-            .hint("run `onefed apply`, which makes one")
+        Failure::new(
+            Exit::Permission,
+            "no-certificate",
+            "there is no client certificate in the state directory",
+        )
+        .hint("run `onefed apply`, which makes one")
     })?;
     Ok(AdminClient::new(&hub.host, hub.admin_port, &state.ca_pem()?, &identity)?)
 }
@@ -54,7 +60,10 @@ fn flower_home() -> Result<PathBuf, Failure> {
         return Ok(PathBuf::from(home));
     }
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-    let missing = || Failure::new(Exit::Configuration, "flwr-home", "neither FLWR_HOME nor HOME is set").hint("set FLWR_HOME");
+    let missing = || {
+        Failure::new(Exit::Configuration, "flwr-home", "neither FLWR_HOME nor HOME is set")
+            .hint("set FLWR_HOME")
+    };
     Ok(Path::new(&home.ok_or_else(missing)?).join(".flwr"))
 }
 
@@ -67,7 +76,9 @@ pub(crate) fn add_connection(home: &Path, name: &str, address: SocketAddr) -> Re
         Failure::new(Exit::BadInput, "flwr-config", format!("{}: {why}", path.display()))
             .hint("correct the file, or move it away; it was not touched")
     })?;
-    let wrong = |what: &str| Failure::new(Exit::BadInput, "flwr-config", format!("{}: {what} is not a table", path.display()));
+    let wrong = |what: &str| {
+        Failure::new(Exit::BadInput, "flwr-config", format!("{}: {what} is not a table", path.display()))
+    };
     let connections = document.entry("superlink").or_insert_with(|| Item::Table(implicit()));
     let connections = connections.as_table_like_mut().ok_or_else(|| wrong("superlink"))?;
     let connection = connections.entry(name).or_insert_with(|| Item::Table(Table::new()));
@@ -76,8 +87,12 @@ pub(crate) fn add_connection(home: &Path, name: &str, address: SocketAddr) -> Re
     // Plaintext from `flwr` to this process on loopback; TLS begins here.
     connection.insert("insecure", value(true));
     connection.remove("root-certificates");
-    onefed_appliance::files::write(&path, document.to_string().as_bytes(), onefed_appliance::files::Readers::Owner)
-        .map_err(|why| Failure::file(&path, why))
+    onefed_appliance::files::write(
+        &path,
+        document.to_string().as_bytes(),
+        onefed_appliance::files::Readers::Owner,
+    )
+    .map_err(|why| Failure::file(&path, why))
 }
 
 fn implicit() -> Table {
@@ -94,7 +109,8 @@ mod tests {
     fn one_connection_is_added_and_the_others_stay_as_they_are() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("config.toml");
-        let before = "# mine\n[superlink]\ndefault = \"lab\"\n\n[superlink.lab]\naddress = \"lab:9093\" # keep\n";
+        let before =
+            "# mine\n[superlink]\ndefault = \"lab\"\n\n[superlink.lab]\naddress = \"lab:9093\" # keep\n";
         std::fs::write(&path, before).unwrap();
         add_connection(home.path(), "hospitals", "127.0.0.1:9093".parse().unwrap()).unwrap();
         add_connection(home.path(), "hospitals", "127.0.0.1:9999".parse().unwrap()).unwrap();

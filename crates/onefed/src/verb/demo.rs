@@ -74,7 +74,13 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
     Ok(Exit::Ok)
 }
 
-async fn tell(args: &DemoArgs, place: &Place, federation: Federation, times: &mut Times, output: Output) -> Result<(), Failure> {
+async fn tell(
+    args: &DemoArgs,
+    place: &Place,
+    federation: Federation,
+    times: &mut Times,
+    output: Output,
+) -> Result<(), Failure> {
     let zones = zones::clients(&federation)?;
     output.heading("3  onefed plan");
     let plan = verb::plan::make(&federation, &zones).await?;
@@ -143,7 +149,8 @@ fn app_dir() -> Result<PathBuf, Failure> {
         return Ok(here.to_owned());
     }
     let text = format!("{APP} is not below the working directory");
-    Err(Failure::new(Exit::BadInput, "app", text).hint("run the demo from a clone of the repository: `make demo`"))
+    Err(Failure::new(Exit::BadInput, "app", text)
+        .hint("run the demo from a clone of the repository: `make demo`"))
 }
 
 fn farewell(args: &DemoArgs, place: &Place, sandbox: &SandboxArgs, output: Output) {

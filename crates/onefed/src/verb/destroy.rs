@@ -87,10 +87,13 @@ pub(crate) async fn destroy(
     let _lock = state.lock()?;
     let coordinator = federation.object_name(Part::Coordinator);
     let is_last = |object: &Found| object.name == coordinator;
-    let services = |last: bool| found.iter().filter(move |object| object.kind == Kind::Service && is_last(object) == last);
+    let services = |last: bool| {
+        found.iter().filter(move |object| object.kind == Kind::Service && is_last(object) == last)
+    };
     // Sites in parallel, then the coordinator, then the templates.
     let sites = services(false).map(|object| remove(zones, state, object, output));
-    let mut failures: Vec<Failure> = futures_util::future::join_all(sites).await.into_iter().filter_map(Result::err).collect();
+    let mut failures: Vec<Failure> =
+        futures_util::future::join_all(sites).await.into_iter().filter_map(Result::err).collect();
     if failures.is_empty() {
         let rest = services(true).chain(found.iter().filter(|object| object.kind == Kind::Template));
         for object in rest {
@@ -116,10 +119,12 @@ async fn remove(zones: &Zones, state: &State, object: &Found, output: Output) ->
             super::apply::leave(&zone.oneflow, &ServiceId::new(name, object.id)).await?;
             state.forget_enrol_key(&object.name);
         }
-        Kind::Template => match zone.oneflow.delete_service_template(&ServiceTemplateId::new(name, object.id)).await {
-            Err(why) if !why.is_not_found() => return Err(why.into()),
-            _ => {}
-        },
+        Kind::Template => {
+            match zone.oneflow.delete_service_template(&ServiceTemplateId::new(name, object.id)).await {
+                Err(why) if !why.is_not_found() => return Err(why.into()),
+                _ => {}
+            }
+        }
     }
     state.journal("done", &object.zone, "removal", &what)?;
     output.say(format!("  {}: {what} removed", object.zone));
@@ -134,6 +139,9 @@ fn confirmed(federation: &Federation, output: Output) -> Result<bool, Failure> {
     }
     output.say(format!("type the federation's name ({}) to remove all of this:", federation.name));
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(|why| Failure::new(Exit::Failed, "terminal", why))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|why| Failure::new(Exit::Failed, "terminal", why))?;
     Ok(line.trim() == federation.name.as_str())
 }

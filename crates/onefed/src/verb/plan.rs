@@ -21,10 +21,12 @@ pub(crate) async fn run(place: &Place, output: Output) -> Done {
 
 /// Asks every zone of the plan what is there, and compares. All zones that do not answer are named.
 pub(crate) async fn make(federation: &Federation, zones: &Zones) -> Result<Plan, Failure> {
-    let asked = zones.iter().map(|(name, clients)| async move { (name, existing(federation, clients).await) });
+    let asked =
+        zones.iter().map(|(name, clients)| async move { (name, existing(federation, clients).await) });
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for (name, answer) in futures_util::future::join_all(asked).await {
-        let zone = federation.zones.iter().find(|zone| zone.name.as_str() == name).map(|zone| zone.name.clone());
+        let zone =
+            federation.zones.iter().find(|zone| zone.name.as_str() == name).map(|zone| zone.name.clone());
         match (zone, answer) {
             (Some(zone), Ok(objects)) => found.push(ZoneExisting { zone, objects }),
             (_, Err(why)) => failures.push(Failure::from(why)),

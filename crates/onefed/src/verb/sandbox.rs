@@ -48,7 +48,9 @@ pub(crate) fn run(verb: SandboxVerb, output: Output) -> Done {
 fn up(args: &SandboxArgs, output: Output) -> Done {
     if let Some(running) = running(&args.dir) {
         let text = format!("a sandbox is running in {} (process {})", args.dir.display(), running.pid);
-        return Err(Failure::new(Exit::BadInput, "sandbox-running", text).hint("`onefed sandbox down` stops it"));
+        return Err(
+            Failure::new(Exit::BadInput, "sandbox-running", text).hint("`onefed sandbox down` stops it")
+        );
     }
     prepare(args, output)?;
     let mut child = spawn(args, false)?;
@@ -73,7 +75,8 @@ pub(crate) fn prepare(args: &SandboxArgs, output: Output) -> Result<(), Failure>
 }
 
 fn release(args: &SandboxArgs) -> Result<Release, Failure> {
-    Release::parse(&args.flower).map_err(|why| Failure::new(Exit::BadInput, "flower-version", &why).hint(why.hint()))
+    Release::parse(&args.flower)
+        .map_err(|why| Failure::new(Exit::BadInput, "flower-version", &why).hint(why.hint()))
 }
 
 /// Starts the sandbox's own process. With `lease`, it ends when the returned child's standard input is closed.
@@ -113,7 +116,11 @@ pub(crate) fn wait_until_up(args: &SandboxArgs, child: &mut Child) -> Result<Run
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             let said: Vec<&str> = said.lines().rev().take(2).collect();
             let said = said.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-            return Err(Failure::new(Exit::Configuration, "sandbox", format!("the sandbox did not start ({status}): {said}")));
+            return Err(Failure::new(
+                Exit::Configuration,
+                "sandbox",
+                format!("the sandbox did not start ({status}): {said}"),
+            ));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -176,7 +183,7 @@ fn serve(args: &SandboxArgs, lease_stdin: bool) -> Done {
     };
     let dir = args.dir.clone();
     super::block_on(async move {
-        let (ready, told) = tokio::sync::oneshot::channel();
+        let (ready, told) = tokio::sync::oneshot::channel::<Vec<onefed_sandbox::ZoneEndpoints>>();
         let announce = tokio::spawn(async move {
             let Ok(zones) = told.await else { return };
             let zones = zones.into_iter().map(|zone| RunningZone {
@@ -185,7 +192,8 @@ fn serve(args: &SandboxArgs, lease_stdin: bool) -> Done {
                 oneflow: zone.oneflow,
                 onegate: zone.onegate,
             });
-            let running = Running { schema_version: 1, pid: std::process::id().cast_signed(), zones: zones.collect() };
+            let running =
+                Running { schema_version: 1, pid: std::process::id().cast_signed(), zones: zones.collect() };
             let json = serde_json::to_vec_pretty(&running).unwrap_or_default();
             let readers = onefed_appliance::files::Readers::Owner;
             if let Err(why) = onefed_appliance::files::write(&note(&dir), &json, readers) {

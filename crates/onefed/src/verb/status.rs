@@ -7,9 +7,9 @@ use onefed_appliance::attribute;
 use onefed_context::GatewayPlacement;
 use onefed_federation::{Federation, Part};
 use onefed_link::status::{HubStatus, SuperLinkStatus};
+use onefed_opennebula::VmId;
 use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::xmlrpc::Vm;
-use onefed_opennebula::VmId;
 use onefed_trust::CertificateInfo;
 use serde::Serialize;
 
@@ -98,32 +98,43 @@ pub(crate) async fn look(federation: &Federation, zones: &Zones, state: &State) 
         let client = verb::connect::admin_client(state)?;
         client.status().await.map_err(Failure::from)
     };
-    let lines = futures_util::future::join_all(federation.parts().map(|part| service_line(federation, zones, part)));
+    let lines =
+        futures_util::future::join_all(federation.parts().map(|part| service_line(federation, zones, part)));
     let (hub, services) = tokio::join!(hub, lines);
     let root = state.ca_pem().ok().and_then(|pem| CertificateInfo::from_pem(&pem).ok());
     let hub = match hub {
         Ok(hub) => Known::Known(hub),
         Err(why) => Known::Unknown(why.message),
     };
-    let sites: Vec<SiteLine> = federation.sites.iter().map(|site| {
-        let count = |online: &dyn Fn(&HubStatus) -> usize| match &hub {
-            Known::Known(hub) => u32::try_from(online(hub)).ok(),
-            Known::Unknown(_) => None,
-        };
-        let name = site.name.as_str();
-        SiteLine {
-            site: name.to_owned(),
-            expected: site.supernodes.min,
-            online: count(&|hub| hub.nodes.iter().filter(|node| node.site == name && node.online).count()),
-            spokes_expected: match site.gateway {
-                GatewayPlacement::Dedicated => 1,
-                GatewayPlacement::Embedded => site.supernodes.min,
-            },
-            spokes_connected: count(&|hub| hub.spokes.iter().filter(|spoke| spoke.site == name && spoke.connected).count()),
-        }
-    }).collect();
+    let sites: Vec<SiteLine> = federation
+        .sites
+        .iter()
+        .map(|site| {
+            let count = |online: &dyn Fn(&HubStatus) -> usize| match &hub {
+                Known::Known(hub) => u32::try_from(online(hub)).ok(),
+                Known::Unknown(_) => None,
+            };
+            let name = site.name.as_str();
+            SiteLine {
+                site: name.to_owned(),
+                expected: site.supernodes.min,
+                online: count(&|hub| {
+                    hub.nodes.iter().filter(|node| node.site == name && node.online).count()
+                }),
+                spokes_expected: match site.gateway {
+                    GatewayPlacement::Dedicated => 1,
+                    GatewayPlacement::Embedded => site.supernodes.min,
+                },
+                spokes_connected: count(&|hub| {
+                    hub.spokes.iter().filter(|spoke| spoke.site == name && spoke.connected).count()
+                }),
+            }
+        })
+        .collect();
     let healthy = services.iter().all(|service| service.state == "RUNNING")
-        && sites.iter().all(|site| site.online >= Some(site.expected) && site.spokes_connected >= Some(site.spokes_expected))
+        && sites.iter().all(|site| {
+            site.online >= Some(site.expected) && site.spokes_connected >= Some(site.spokes_expected)
+        })
         && matches!(&hub, Known::Known(hub) if hub.superlink == SuperLinkStatus::Up);
     Status {
         schema_version: 1,
@@ -144,8 +155,11 @@ async fn service_line(federation: &Federation, zones: &Zones, part: Part<'_>) ->
     };
     let zone = zone.map(ToString::to_string).unwrap_or_default();
     let name = federation.object_name(part);
-    let line = |state: String, why, vms| ServiceLine { zone: zone.clone(), name: name.clone(), state, why, vms };
-    let Some(clients) = zones.get(&zone) else { return line("unknown".into(), Some("no such zone".into()), Vec::new()) };
+    let line =
+        |state: String, why, vms| ServiceLine { zone: zone.clone(), name: name.clone(), state, why, vms };
+    let Some(clients) = zones.get(&zone) else {
+        return line("unknown".into(), Some("no such zone".into()), Vec::new());
+    };
     match service(federation, clients, &name).await {
         Ok(None) => line("absent".into(), None, Vec::new()),
         Ok(Some((service, vms))) => line(service.state.to_string(), None, vms),
@@ -198,12 +212,18 @@ impl Status {
         let dash = || "–".to_owned();
         let mut rows = Vec::new();
         for service in &self.services {
-            let why = service.why.clone().map_or(service.state.clone(), |why| format!("{}: {why}", service.state));
+            let why =
+                service.why.clone().map_or(service.state.clone(), |why| format!("{}: {why}", service.state));
             rows.push(vec![service.zone.clone(), service.name.clone(), why]);
             for vm in &service.vms {
                 let node = vm.node_id.as_ref().map_or(String::new(), |id| format!(", node {id}"));
                 let address = vm.address.clone().unwrap_or_else(dash);
-                rows.push(vec![String::new(), format!("  VM {} {}", vm.id, vm.role), format!("{}, {}{node}", vm.state, vm.says), address]);
+                rows.push(vec![
+                    String::new(),
+                    format!("  VM {} {}", vm.id, vm.role),
+                    format!("{}, {}{node}", vm.state, vm.says),
+                    address,
+                ]);
             }
         }
         out.push_str(&render(&["zone", "service", "state", "address"], &rows));
@@ -214,7 +234,12 @@ impl Status {
         }
         let count = |count: Option<u32>| count.map_or("unknown".to_owned(), |count| count.to_string());
         for site in &self.sites {
-            out.push_str(&format!("  SuperNodes {}: {} of {} online\n", site.site, count(site.online), site.expected));
+            out.push_str(&format!(
+                "  SuperNodes {}: {} of {} online\n",
+                site.site,
+                count(site.online),
+                site.expected
+            ));
         }
         out.push_str(if self.healthy { "\nall is well" } else { "\nNOT all is well: see above" });
         out
@@ -228,22 +253,30 @@ impl Status {
         let root = self.root_days.map_or("unknown".to_owned(), |days| format!("{days} days"));
         let mut out = format!(
             "  hub        up {}, SuperLink {} {superlink}, {} requests refused\n  certificates  hub {} days, root CA {root}\n\n",
-            span(hub.uptime_seconds), hub.flower, hub.refused, hub.certificate_days,
+            span(hub.uptime_seconds),
+            hub.flower,
+            hub.refused,
+            hub.certificate_days,
         );
-        let rows: Vec<Vec<String>> = hub.spokes.iter().map(|spoke| {
-            let since = span(spoke.since_seconds);
-            let ping = spoke.ping_age_seconds.map_or("none yet".to_owned(), |age| format!("{} ago", span(age)));
-            let rtt = spoke.rtt_ms.map_or(String::new(), |rtt| format!(", {rtt:.1} ms"));
-            vec![
-                spoke.site.clone(),
-                if spoke.connected { format!("up {since}") } else { format!("DOWN {since}") },
-                spoke.peer.clone(),
-                format!("{}/{} {ping}{rtt}", spoke.pings_acked, spoke.pings_sent),
-                bytes(spoke.bytes_down),
-                bytes(spoke.bytes_up),
-                spoke.calls.to_string(),
-            ]
-        }).collect();
+        let rows: Vec<Vec<String>> = hub
+            .spokes
+            .iter()
+            .map(|spoke| {
+                let since = span(spoke.since_seconds);
+                let ping =
+                    spoke.ping_age_seconds.map_or("none yet".to_owned(), |age| format!("{} ago", span(age)));
+                let rtt = spoke.rtt_ms.map_or(String::new(), |rtt| format!(", {rtt:.1} ms"));
+                vec![
+                    spoke.site.clone(),
+                    if spoke.connected { format!("up {since}") } else { format!("DOWN {since}") },
+                    spoke.peer.clone(),
+                    format!("{}/{} {ping}{rtt}", spoke.pings_acked, spoke.pings_sent),
+                    bytes(spoke.bytes_down),
+                    bytes(spoke.bytes_up),
+                    spoke.calls.to_string(),
+                ]
+            })
+            .collect();
         out.push_str(&render(&["link", "state", "peer", "PINGs answered", "down", "up", "calls"], &rows));
         out.push_str("\n\n");
         match hub.runs.first() {

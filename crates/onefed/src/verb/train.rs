@@ -69,10 +69,16 @@ pub(crate) async fn run(place: &Place, app: &App, output: Output) -> Done {
 }
 
 /// Submits the app and follows it to its end.
-pub(crate) async fn train(state: &State, release: Release, app: &App, output: Output) -> Result<RunReport, Failure> {
+pub(crate) async fn train(
+    state: &State,
+    release: Release,
+    app: &App,
+    output: Output,
+) -> Result<RunReport, Failure> {
     if !app.dir.join("pyproject.toml").is_file() {
         let text = format!("{} is no Flower app: it has no pyproject.toml", app.dir.display());
-        return Err(Failure::new(Exit::BadInput, "app", text).hint("name the directory of an app, for instance apps/digits"));
+        return Err(Failure::new(Exit::BadInput, "app", text)
+            .hint("name the directory of an app, for instance apps/digits"));
     }
     let environment = environment(release, app.flower_dir.as_deref(), output)?;
     let admin = admin_client(state)?;
@@ -121,14 +127,17 @@ async fn follow(
     for pairs in &app.run_config {
         command.args(["--run-config", pairs]);
     }
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "grpc_proxy"] {
+    for name in
+        ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "grpc_proxy"]
+    {
         command.env_remove(name);
     }
     command.envs(settings()).env("FLWR_HOME", home).env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let started = Instant::now();
     let fail = |why: String| Failure::new(Exit::Failed, "flwr", why);
-    let mut child = command.spawn().map_err(|why| fail(format!("{}: {why}", environment.program("flwr").display())))?;
+    let mut child =
+        command.spawn().map_err(|why| fail(format!("{}: {why}", environment.program("flwr").display())))?;
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(fail("no output from flwr".to_owned()));
     };
@@ -180,7 +189,8 @@ async fn follow(
     report.status = status;
     if report.status != "finished:completed" {
         let text = format!("run {run_id} ended as {}: {details}\n    {}", report.status, words());
-        return Err(Failure::new(Exit::Failed, "run-failed", text).hint("the log above names the cause; `flwr log` has all of it"));
+        return Err(Failure::new(Exit::Failed, "run-failed", text)
+            .hint("the log above names the cause; `flwr log` has all of it"));
     }
     conclude(&report, output);
     Ok(report)
@@ -210,7 +220,8 @@ impl Follower<'_> {
             RunEvent::Metrics { evaluation, values } => {
                 if let Some(current) = &mut self.current {
                     // What an evaluation says counts more than what training says.
-                    for (slot, quantity) in [(&mut current.loss, "loss"), (&mut current.accuracy, "accuracy")] {
+                    for (slot, quantity) in [(&mut current.loss, "loss"), (&mut current.accuracy, "accuracy")]
+                    {
                         let found = usual(&values, quantity);
                         *slot = if evaluation { found.or(*slot) } else { slot.or(found) };
                     }
@@ -300,6 +311,7 @@ fn conclude(report: &RunReport, output: Output) {
         output.text(format!("accuracy {accuracy:.4}"));
         return;
     }
-    let alone: Vec<String> = report.alone.iter().map(|(site, value)| format!("{site} alone {value:.4}")).collect();
+    let alone: Vec<String> =
+        report.alone.iter().map(|(site, value)| format!("{site} alone {value:.4}")).collect();
     output.text(format!("accuracy together {accuracy:.4}   {}", alone.join("   ")));
 }

@@ -47,7 +47,9 @@ pub(crate) async fn apply(federation: Federation, state: State, output: Output) 
     let _lock = state.lock()?;
     if let Some(other) = state.inventory()?.filter(|known| known.federation != federation.name.as_str()) {
         let text = format!("this state directory belongs to federation {}", other.federation);
-        return Err(Failure::new(Exit::BadInput, "other-federation", text).hint("use another --state directory"));
+        return Err(
+            Failure::new(Exit::BadInput, "other-federation", text).hint("use another --state directory")
+        );
     }
     let zones = zones::clients(&federation)?;
     let plan = verb::plan::make(&federation, &zones).await?;
@@ -63,7 +65,8 @@ pub(crate) async fn apply(federation: Federation, state: State, output: Output) 
     work.state.save_inventory(&Inventory::new(work.federation.name.as_str(), hub.clone()))?;
     output.say(format!("  the hub is at {}:{}", hub.host, hub.fleet_port));
 
-    let sites = work.federation.sites.iter().map(|site| part::deploy(&work, Part::Site(&site.name), Some(&hub)));
+    let sites =
+        work.federation.sites.iter().map(|site| part::deploy(&work, Part::Site(&site.name), Some(&hub)));
     let results = futures_util::future::join_all(sites).await;
     let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
     failures.extend(part::remove_unwanted(&work).await.err());

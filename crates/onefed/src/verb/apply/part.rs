@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use onefed_federation::{Action, Change, ObjectKind, Part, Reference, ZoneIds, merge_template, service_template};
+use onefed_federation::{
+    Action, Change, ObjectKind, Part, Reference, ZoneIds, merge_template, service_template,
+};
 use onefed_opennebula::{ServiceId, ServiceTemplateId, ZoneName, oneflow};
 
-use super::wait::{self, Gate};
 use super::Work;
+use super::wait::{self, Gate};
 use crate::failure::{Exit, Failure};
 use crate::state::HubAddress;
 use crate::zones::ZoneClients;
@@ -22,7 +24,11 @@ pub(super) struct Deployed {
 }
 
 /// Makes a part as the plan wants it and waits until it is ready.
-pub(super) async fn deploy(work: &Work, part: Part<'_>, hub: Option<&HubAddress>) -> Result<Deployed, Failure> {
+pub(super) async fn deploy(
+    work: &Work,
+    part: Part<'_>,
+    hub: Option<&HubAddress>,
+) -> Result<Deployed, Failure> {
     let zone_name = match part {
         Part::Coordinator => &work.federation.coordinator.zone,
         Part::Site(name) => match work.federation.site(name) {
@@ -66,7 +72,8 @@ pub(super) async fn deploy(work: &Work, part: Part<'_>, hub: Option<&HubAddress>
                 leave(&zone.oneflow, &ServiceId::new(zone.oneflow.zone().clone(), old)).await?;
                 work.state.journal("done", zone_name.as_str(), "service gone", &format!("{name} {old}"))?;
             }
-            let template = template.ok_or_else(|| Failure::new(Exit::Failed, "template", format!("{name} has no template")))?;
+            let template = template
+                .ok_or_else(|| Failure::new(Exit::Failed, "template", format!("{name} has no template")))?;
             let merge = merge_template(&work.federation, part, &work.inputs(part, hub)?).map_err(bad)?;
             work.state.journal("begin", zone_name.as_str(), "service", &name)?;
             let id = zone.oneflow.instantiate(&template_id(zone, template), &merge).await?;
@@ -76,7 +83,8 @@ pub(super) async fn deploy(work: &Work, part: Part<'_>, hub: Option<&HubAddress>
         }
         None => None,
     };
-    let service = service.ok_or_else(|| Failure::new(Exit::Failed, "service", format!("the plan has no service {name}")))?;
+    let service = service
+        .ok_or_else(|| Failure::new(Exit::Failed, "service", format!("the plan has no service {name}")))?;
     let id = ServiceId::new(zone.oneflow.zone().clone(), service);
     let gate = Gate { work, zone, name: &name, id: &id, key: work.state.enrol_key(&name)? };
     let vms = wait::until_ready(&gate).await?;
@@ -100,7 +108,9 @@ pub(super) async fn remove_unwanted(work: &Work) -> Result<(), Failure> {
                     leave(&zone.oneflow, &ServiceId::new(zone.oneflow.zone().clone(), id)).await?;
                     work.state.forget_enrol_key(&change.name);
                 }
-                ObjectKind::ServiceTemplate => zone.oneflow.delete_service_template(&template_id(zone, id)).await?,
+                ObjectKind::ServiceTemplate => {
+                    zone.oneflow.delete_service_template(&template_id(zone, id)).await?
+                }
             }
             work.state.journal("done", zone_plan.zone.as_str(), "removal", &change.name)?;
         }
@@ -133,8 +143,10 @@ pub(crate) async fn leave(oneflow: &oneflow::Client, id: &ServiceId) -> Result<(
             }
         }
         if started.elapsed() > LEAVE_PATIENCE {
-            let text = format!("service {id} is still {} after {} s", service.state, LEAVE_PATIENCE.as_secs());
-            return Err(Failure::new(Exit::TryAgain, "service-stuck", text).hint("run the same command again; it goes on"));
+            let text =
+                format!("service {id} is still {} after {} s", service.state, LEAVE_PATIENCE.as_secs());
+            return Err(Failure::new(Exit::TryAgain, "service-stuck", text)
+                .hint("run the same command again; it goes on"));
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }

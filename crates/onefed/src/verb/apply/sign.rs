@@ -15,7 +15,11 @@ use super::wait::Gate;
 use crate::failure::{Exit, Failure};
 
 /// Signs the request of a VM, if it has a new one.
-pub(super) async fn if_asked(gate: &Gate<'_>, vm: &Vm, signed: &mut BTreeMap<u32, String>) -> Result<(), Failure> {
+pub(super) async fn if_asked(
+    gate: &Gate<'_>,
+    vm: &Vm,
+    signed: &mut BTreeMap<u32, String>,
+) -> Result<(), Failure> {
     let of = |name: &str| vm.user_template.get(name);
     let (Some(request), Some(proof), Some(boot)) =
         (of(attribute::REQUEST), of(attribute::PROOF), of(attribute::GENERATION))
@@ -35,9 +39,17 @@ pub(super) async fn if_asked(gate: &Gate<'_>, vm: &Vm, signed: &mut BTreeMap<u32
     let generation = boot.parse().map_err(|_| refused(format!("boot generation `{boot}`")))?;
     gate.key.verify(proof, vm.id.id, generation, &csr).map_err(|why| refused(why.to_string()))?;
     let allowed = allowed_names(gate, vm);
-    let leaf = gate.work.root.sign_server(&csr, &allowed, SystemTime::now()).map_err(|why| refused(why.to_string()))?;
+    let leaf = gate
+        .work
+        .root
+        .sign_server(&csr, &allowed, SystemTime::now())
+        .map_err(|why| refused(why.to_string()))?;
     let zone = gate.id.zone.as_str();
-    let detail = format!("VM {} for {}", vm.id.id, allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let detail = format!(
+        "VM {} for {}",
+        vm.id.id,
+        allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    );
     gate.work.state.journal("begin", zone, "certificate", &detail)?;
     gate.zone.xmlrpc.vm_update(&vm.id, &[(attribute::CERTIFICATE, &STANDARD.encode(&leaf))], true).await?;
     gate.work.state.journal("done", zone, "certificate", &detail)?;
@@ -57,7 +69,11 @@ fn allowed_names(gate: &Gate<'_>, vm: &Vm) -> Vec<SanName> {
             None => {}
         }
         let plan = &gate.work.federation;
-        let extra = plan.coordinator.variables.get("FL_CERT_EXTRA_SAN").or_else(|| plan.variables.get("FL_CERT_EXTRA_SAN"));
+        let extra = plan
+            .coordinator
+            .variables
+            .get("FL_CERT_EXTRA_SAN")
+            .or_else(|| plan.variables.get("FL_CERT_EXTRA_SAN"));
         let extra = extra.and_then(|text| parse_san_list(text).ok()).unwrap_or_default();
         names.extend(extra.into_iter().map(|san| match san {
             San::Ip(ip) => SanName::Ip(ip),

@@ -41,7 +41,10 @@ pub(super) async fn until_ready(gate: &Gate<'_>) -> Result<Vec<Vm>, Failure> {
                 silent_since = None;
                 seen
             }
-            Err(why) if why.is_transient() && silent_since.get_or_insert_with(Instant::now).elapsed() < Duration::from_secs(60) => {
+            Err(why)
+                if why.is_transient()
+                    && silent_since.get_or_insert_with(Instant::now).elapsed() < Duration::from_secs(60) =>
+            {
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
@@ -56,16 +59,30 @@ pub(super) async fn until_ready(gate: &Gate<'_>) -> Result<Vec<Vm>, Failure> {
         }
         match service.state {
             ServiceState::Running => {
-                gate.work.output.say(format!("  {}: service {} is RUNNING ({:.1} s)", gate.id.zone, gate.name, started.elapsed().as_secs_f64()));
+                gate.work.output.say(format!(
+                    "  {}: service {} is RUNNING ({:.1} s)",
+                    gate.id.zone,
+                    gate.name,
+                    started.elapsed().as_secs_f64()
+                ));
                 return Ok(vms);
             }
-            state if state.is_failed() || state == ServiceState::Warning => return Err(service_failed(gate, &service)),
+            state if state.is_failed() || state == ServiceState::Warning => {
+                return Err(service_failed(gate, &service));
+            }
             _ => {}
         }
         if started.elapsed() > PATIENCE {
             let states: Vec<&str> = told.values().map(String::as_str).collect();
-            let text = format!("service {} is still {} after {} min: {}", gate.id, service.state, PATIENCE.as_secs() / 60, states.join("; "));
-            return Err(Failure::new(Exit::TryAgain, "service-slow", text).hint("run `onefed apply` again: it goes on waiting"));
+            let text = format!(
+                "service {} is still {} after {} min: {}",
+                gate.id,
+                service.state,
+                PATIENCE.as_secs() / 60,
+                states.join("; ")
+            );
+            return Err(Failure::new(Exit::TryAgain, "service-slow", text)
+                .hint("run `onefed apply` again: it goes on waiting"));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -86,7 +103,9 @@ fn tell(gate: &Gate<'_>, vm: &Vm, told: &mut BTreeMap<u32, String>) {
     let role = vm.role_name.as_deref().unwrap_or("?");
     let mut words = match of(attribute::STATE) {
         None => vm.state.to_string().to_lowercase(),
-        Some("starting") if of(attribute::REQUEST).is_some() && of(attribute::CERTIFICATE).is_none() => "asks for its certificate".to_owned(),
+        Some("starting") if of(attribute::REQUEST).is_some() && of(attribute::CERTIFICATE).is_none() => {
+            "asks for its certificate".to_owned()
+        }
         Some(state) => state.to_owned(),
     };
     if let Some(node) = of(attribute::NODE_ID) {
@@ -110,7 +129,10 @@ fn failed(gate: &Gate<'_>, vm: &Vm) -> Option<Failure> {
     let text = text.map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
     let role = vm.role_name.as_deref().unwrap_or("?");
     let message = format!("{role} VM {} of service {} failed ({code}): {text}", vm.id, gate.name);
-    Some(Failure::new(Exit::Failed, "vm-failed", message).hint("when the cause is gone: `onefed destroy`, then `onefed apply`"))
+    Some(
+        Failure::new(Exit::Failed, "vm-failed", message)
+            .hint("when the cause is gone: `onefed destroy`, then `onefed apply`"),
+    )
 }
 
 /// A service that OneFlow gave up, with the last error of its log.
@@ -118,5 +140,6 @@ fn service_failed(gate: &Gate<'_>, service: &Service) -> Failure {
     let log = service.log.iter().rev().find(|entry| entry.severity == "E");
     let why = log.map_or("its log names no error", |entry| entry.message.as_str());
     let text = format!("service {} ({}) is {}: {why}", gate.name, gate.id, service.state);
-    Failure::new(Exit::Failed, "service-failed", text).hint("`onefed apply` replaces a failed service once the cause is gone")
+    Failure::new(Exit::Failed, "service-failed", text)
+        .hint("`onefed apply` replaces a failed service once the cause is gone")
 }
