@@ -5,12 +5,17 @@
 //! own quote, and a bare word is refused; what Flower's pattern does not match it drops without a word. This
 //! parser takes what Flower takes as a scalar, and refuses what Flower would refuse or drop.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 /// The settings of one SuperNode, in the order given. Keys are unique.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NodeConfig(Vec<(String, NodeValue)>);
+pub struct NodeConfig {
+    pairs: Vec<(String, NodeValue)>,
+    /// The keys once more, for look-ups that stay quick in a configuration of any length.
+    keys: BTreeSet<String>,
+}
 
 /// A value that Flower accepts in a node configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +46,9 @@ pub enum NodeConfigError {
         /// What stands after its `=`.
         value: String,
     },
+    /// An infinite number or none at all.
+    #[error("the value of `{0}` must be a finite number")]
+    NotFinite(String),
     /// A quote without its end, a wrong escape or something glued to a closing quote.
     #[error("the quoted value of `{0}` is not well formed")]
     Quotes(String),
@@ -52,12 +60,12 @@ pub enum NodeConfigError {
 impl NodeConfig {
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty()
     }
 
     /// The pairs in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &NodeValue)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value))
+        self.pairs.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// The value of a key.
@@ -69,20 +77,23 @@ impl NodeConfig {
     ///
     /// # Errors
     /// [`NodeConfigError::Pair`] for an unusable key, [`NodeConfigError::Twice`] for one that is there already,
-    /// [`NodeConfigError::Value`] for a float that is not finite.
+    /// [`NodeConfigError::NotFinite`] for a float that is not finite.
     pub fn push(&mut self, key: &str, value: NodeValue) -> Result<(), NodeConfigError> {
         if !is_key(key) {
             return Err(NodeConfigError::Pair(key.to_owned()));
         }
         if matches!(value, NodeValue::Float(float) if !float.is_finite()) {
-            return Err(NodeConfigError::Value { key: key.to_owned(), value: value.to_string() });
+            return Err(NodeConfigError::NotFinite(key.to_owned()));
         }
-        let inside =
-            |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
-        if self.0.iter().any(|(have, _)| have == key || inside(have, key) || inside(key, have)) {
+        let table = format!("{key}.");
+        let inner = self.keys.range(table.clone()..).next().is_some_and(|next| next.starts_with(&table));
+        let outer = key
+            .match_indices('.')
+            .any(|(dot, _)| key.get(..dot).is_some_and(|outer| self.keys.contains(outer)));
+        if inner || outer || !self.keys.insert(key.to_owned()) {
             return Err(NodeConfigError::Twice(key.to_owned()));
         }
-        self.0.push((key.to_owned(), value));
+        self.pairs.push((key.to_owned(), value));
         Ok(())
     }
 }
@@ -90,7 +101,7 @@ impl NodeConfig {
 impl fmt::Display for NodeConfig {
     /// Text that Flower reads back as the same values; also what goes on the SuperNode's command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (key, value)) in self.0.iter().enumerate() {
+        for (index, (key, value)) in self.pairs.iter().enumerate() {
             let blank = if index == 0 { "" } else { " " };
             write!(f, "{blank}{key}={value}")?;
         }
@@ -169,12 +180,22 @@ fn read_value<'a>(key: &str, text: &'a str) -> Result<(NodeValue, &'a str), Node
     }
 }
 
-/// A boolean or a number as TOML spells them (decimal, no leading zeros, finite).
+/// A boolean or a finite number as TOML spells them: no leading zeros, `_` between digits, `0x`, `0o`, `0b`.
 fn read_scalar(word: &str) -> Option<NodeValue> {
     match word {
         "true" => return Some(NodeValue::Bool(true)),
         "false" => return Some(NodeValue::Bool(false)),
         _ => {}
+    }
+    if !underscores_are_inside(word) {
+        return None;
+    }
+    let word = &word.replace('_', "");
+    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+        if let Some(rest) = word.strip_prefix(prefix) {
+            let plain = rest.chars().all(|c| c.is_digit(radix));
+            return plain.then(|| i64::from_str_radix(rest, radix).ok()).flatten().map(NodeValue::Int);
+        }
     }
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let unsigned = word.strip_prefix(['+', '-']).unwrap_or(word);
@@ -195,6 +216,14 @@ fn read_scalar(word: &str) -> Option<NodeValue> {
         return word.parse().ok().map(NodeValue::Int);
     }
     word.parse().ok().filter(|float: &f64| float.is_finite()).map(NodeValue::Float)
+}
+
+/// Whether every `_` stands between two digits, hexadecimal ones included.
+fn underscores_are_inside(word: &str) -> bool {
+    let is_digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = word.as_bytes();
+    let inside = |at: usize| at > 0 && is_digit(bytes.get(at - 1)) && is_digit(bytes.get(at + 1));
+    bytes.iter().enumerate().all(|(at, byte)| *byte != b'_' || inside(at))
 }
 
 /// The escapes of a TOML basic string.
@@ -270,6 +299,8 @@ mod tests {
         assert_eq!(config.get("path"), Some(&NodeValue::Text("C:\\x".into())));
         assert_eq!(config.get("q"), Some(&NodeValue::Text("\"é\t".into())));
         assert_eq!(config.get("n"), Some(&NodeValue::Int(3)));
+        let other: NodeConfig = "a=1_000 b=0xFF c=1_0.5e1_0".parse().unwrap();
+        assert_eq!(other.to_string(), "a=1000 b=255 c=105000000000.0");
         assert_eq!(config.to_string().parse(), Ok(config));
     }
 
@@ -290,6 +321,10 @@ mod tests {
             "a=.5",
             "a=5.",
             "a=inf",
+            "a=1__0",
+            "a=0x_1",
+            "a=0x",
+            "a=0x-1",
             "a=nan",
             "a=1e999",
             "a=99999999999999999999",

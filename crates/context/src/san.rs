@@ -1,5 +1,6 @@
 //! Names that a server certificate must carry besides its own.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -19,7 +20,7 @@ pub enum San {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the entry `{entry}` is neither IP:<address> nor DNS:<name>")]
 pub struct SanError {
-    /// The entry without the blanks around it.
+    /// The entry without the blanks around it, shortened if it is long.
     pub entry: String,
 }
 
@@ -29,9 +30,10 @@ pub struct SanError {
 /// [`SanError`] for the first entry that is wrong; an empty entry is wrong too.
 pub fn parse_san_list(text: &str) -> Result<Vec<San>, SanError> {
     let mut list = Vec::new();
+    let mut seen = BTreeSet::new();
     for entry in text.split(',') {
         let san: San = entry.parse()?;
-        if !list.contains(&san) {
+        if seen.insert(san.clone()) {
             list.push(san);
         }
     }
@@ -67,7 +69,7 @@ impl FromStr for San {
             is_dns_labels(name.strip_prefix("*.").unwrap_or(name), false)
                 .then(|| Self::Dns(name.to_ascii_lowercase()))
         };
-        ip().or_else(dns).ok_or_else(|| SanError { entry: entry.to_owned() })
+        ip().or_else(dns).ok_or_else(|| SanError { entry: crate::problem::shown(entry) })
     }
 }
 
