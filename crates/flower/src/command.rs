@@ -32,7 +32,7 @@ pub struct Host<'a> {
     /// The address that stands for this VM's loopback.
     pub loopback: IpAddr,
     /// A directory that Flower may write to (`HOME`, `FLWR_HOME`, temporary files below it).
-    pub home: &'a Path,
+    pub home: PathBuf,
     /// `FLWR_LOG_LEVEL`.
     pub log_level: &'a str,
 }
@@ -177,7 +177,7 @@ mod tests {
         std::fs::write(dir.path().join("bin/flower-supernode"), "").unwrap();
         let release = Release::parse(version).unwrap();
         let environment = Environment::find(dir.path(), release.version()).unwrap();
-        let home = Path::new("/var/lib/onefed/flower");
+        let home = PathBuf::from("/var/lib/onefed/flower");
         let host = Host {
             release,
             environment: &environment,

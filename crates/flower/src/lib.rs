@@ -6,6 +6,7 @@ mod environment;
 pub mod fleet;
 pub mod messages;
 mod operation;
+pub mod run_log;
 mod version;
 
 pub use environment::{Environment, EnvironmentError};

@@ -1,4 +1,4 @@
-//! The readiness question to a Fleet endpoint: TLS with the published CA and name, then a heartbeat without a
+//! Readiness questions. To a Fleet endpoint: TLS with the published CA and name, then a heartbeat without a
 //! signature. SuperLink must refuse that one as unauthenticated: then the whole way to it works, and nothing changed.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use onefed_flower::fleet::{FleetAnswer, FleetCall};
+use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, ready};
 use onefed_flower::{Operation, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -17,6 +17,8 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::line::{connect, reason};
+use crate::status::SpokeStatus;
+use crate::wire::SPOKE_PATH;
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,6 +41,58 @@ pub async fn fleet(
     }
     let body = String::from_utf8_lossy(&answer.body).into_owned();
     Err(Error::Answer { what, answer: format!("{:?} {body}", answer.status) })
+}
+
+/// Asks a spoke how it is. `tls` must offer `http/1.1`.
+///
+/// # Errors
+/// As [`fleet`].
+pub async fn spoke(host: &str, port: u16, tls: Option<Arc<ClientConfig>>) -> Result<SpokeStatus> {
+    let what = format!("the spoke at {host}:{port}");
+    let bad = |answer: String| Error::Answer { what: what.clone(), answer };
+    let late = |_| Error::Timeout { what: what.clone(), seconds: PATIENCE.as_secs() };
+    let request = http::Request::get(SPOKE_PATH)
+        .header(http::header::HOST, authority(host, port))
+        .body(ready(Bytes::new()))
+        .map_err(|why| bad(why.to_string()))?;
+    let exchange = async {
+        let tcp = connect(host, port, None).await?;
+        match tls {
+            None => http1_exchange(TokioIo::new(tcp), request).await,
+            Some(tls) => {
+                let fail =
+                    |why: String| Error::Tls { what: "the spoke", address: authority(host, port), why };
+                let name = ServerName::try_from(host.to_owned()).map_err(|why| fail(why.to_string()))?;
+                let stream =
+                    TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(why.to_string()))?;
+                http1_exchange(TokioIo::new(stream), request).await
+            }
+        }
+        .map_err(|why| bad(reason(&why)))
+    };
+    let (parts, body) = tokio::time::timeout(PATIENCE, exchange).await.map_err(late)??;
+    if parts.status != http::StatusCode::OK {
+        return Err(bad(parts.status.to_string()));
+    }
+    serde_json::from_slice(&body).map_err(|why| bad(format!("an unreadable status: {why}")))
+}
+
+async fn http1_exchange<S>(
+    io: TokioIo<S>,
+    request: http::Request<ReadyBody>,
+) -> hyper::Result<(http::response::Parts, Bytes)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(io).await?;
+    tokio::spawn(connection);
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    Ok((parts, body.collect().await?.to_bytes()))
+}
+
+/// `host:port` with IPv6 in brackets.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 async fn ask(
@@ -69,7 +123,7 @@ where
         |why: String| Error::Unreachable { what: "the Fleet API", address: format!("{host}:{port}"), why };
     let operation = Operation::SendNodeHeartbeat;
     let call = FleetCall { operation, transport, headers: HeaderMap::new(), body: Bytes::new() };
-    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let authority = authority(host, port);
     let mut request =
         call.to_request(&format!("https://{authority}")).map_err(|why| fail(why.to_string()))?;
     let io = TokioIo::new(stream);

@@ -1,1 +1,30 @@
-//! OpenNebula-compatible zones on one machine whose VMs run the real appliance
+//! OpenNebula-compatible zones on one machine whose VMs run the real appliance.
+//!
+//! Each zone has XML-RPC, OneFlow and OneGate on loopback addresses of its own and answers as a real 7.4 does, refusals
+//! included. A "VM" is a process group that runs `onefed boot` with a context as a real VM gets it, so that what is
+//! tested here is what boots there. State lives in memory: a sandbox that stops is gone.
+//!
+//! What is not as in the original: OneGate's token is an opaque random text of the same shape (there it is an AES
+//! ciphertext); the NETWORKS of a service are only looked up, never created; `vr` roles, elasticity, schedules and
+//! `on_hold` are accepted and do nothing.
+
+mod addresses;
+mod attributes;
+mod context;
+mod error;
+mod files;
+mod machine;
+mod oneflow;
+mod onegate;
+mod run;
+mod supervisor;
+mod sweep;
+mod xmlrpc;
+mod zone;
+
+pub use error::SandboxError;
+pub use run::{SandboxConfig, ZoneEndpoints, run};
+pub use sweep::sweep;
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use ring::digest::{SHA256, digest};
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Error, Result};
+use crate::{Error, Result, SanName};
 
 /// The SHA-256 of a certificate's DER encoding, written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +65,8 @@ pub struct CertificateInfo {
     pub common_name: String,
     /// The organisational unit of the subject; says the role of a client certificate.
     pub unit: Option<String>,
+    /// The subject alternative names.
+    pub names: Vec<SanName>,
     /// The subject's public key (SubjectPublicKeyInfo, DER).
     pub public_key: Vec<u8>,
 }
@@ -93,6 +96,7 @@ impl CertificateInfo {
             common_name: text(Box::new(subject.iter_common_name().filter_map(|n| n.as_str().ok())))
                 .unwrap_or_default(),
             unit: text(Box::new(subject.iter_organizational_unit().filter_map(|n| n.as_str().ok()))),
+            names: names(&cert),
             public_key: cert.public_key().raw.to_vec(),
         })
     }
@@ -105,6 +109,21 @@ impl CertificateInfo {
             Err(past) => -days(past.duration()) - 1,
         }
     }
+}
+
+/// The addresses and DNS names that a certificate is for.
+fn names(cert: &X509Certificate<'_>) -> Vec<SanName> {
+    let Ok(Some(extension)) = cert.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(SanName::Dns(name.to_ascii_lowercase())),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|b| SanName::Ip(b.into())),
+            16 => <[u8; 16]>::try_from(*bytes).ok().map(|b| SanName::Ip(b.into())),
+            _ => None,
+        },
+        _ => None,
+    };
+    extension.value.general_names.iter().filter_map(name).collect()
 }
 
 /// The DER of the first certificate in a PEM text.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+pub use rustls::{ClientConfig, ServerConfig};
 
 use crate::{ClientIdentity, Error, Result, SecretPem};
 

@@ -141,10 +141,11 @@ impl Client {
         self.send("DELETE", &self.service_path(id)?, None).await.map(drop)
     }
 
-    /// Deletes a service in any state, DEPLOYING and FAILED_* included.
+    /// Deletes a service in any state: seen for DEPLOYING, DEPLOYING_NETS and FAILED_*, read in OneFlow's source for the
+    /// others. Where [`delete_service`](Self::delete_service) is accepted it is the ordinary way.
     ///
     /// # Errors
-    /// As any call. A RUNNING service refuses: use [`delete_service`](Self::delete_service).
+    /// As any call.
     pub async fn recover_delete(&self, id: &ServiceId) -> Result<(), Error> {
         self.action(id, &json!({"perform": "recover", "params": {"delete": true}})).await
     }

@@ -1,0 +1,127 @@
+//! What a SuperNode's VM learns from its own OneFlow service: where the gateway is, and which partition is its own.
+//!
+//! Both are hints. The gateway has to show a certificate of the pinned CA for the address that it names.
+
+use std::time::{Duration, Instant};
+
+use onefed_context::{Endpoint, NodeConfig, NodeValue, PartitionShare};
+use onefed_opennebula::onegate::Client;
+
+use crate::files::{Readers, read_if_there, write};
+use crate::publication::{attribute, decode};
+use crate::{Machine, StepError};
+
+/// Site services start all their VMs together, so the gateway may be a little behind.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const LOOK: Duration = Duration::from_millis(500);
+/// The roles of a site's service, as the plan names them.
+const GATEWAY_ROLE: &str = "gateway";
+const SUPERNODE_ROLE: &str = "supernode";
+
+/// Waits for the gateway of this service to name its endpoint.
+pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {
+    let started = Instant::now();
+    let mut last = String::new();
+    while started.elapsed() < PATIENCE {
+        last = match gate.service().await {
+            Err(why) if !why.is_transient() => return Err(StepError::onegate(&why)),
+            Err(why) => why.to_string(),
+            Ok(service) => {
+                let role = service.roles.into_iter().find(|role| role.name == GATEWAY_ROLE);
+                match role.and_then(|role| role.nodes.into_iter().find_map(|node| node.vm)) {
+                    None => format!("service {} has no VM in role {GATEWAY_ROLE} yet", service.id),
+                    Some(vm) => match vm.user_template.get(attribute::ENDPOINT).and_then(|text| decode(text))
+                    {
+                        None => format!(
+                            "gateway VM {} is {}",
+                            vm.id,
+                            vm.user_template.get(attribute::STATE).map_or("not up yet", String::as_str)
+                        ),
+                        Some(text) => {
+                            return text.parse().map_err(|why| {
+                                StepError::gateway(format!("gateway VM {} names `{text}`: {why}", vm.id))
+                            });
+                        }
+                    },
+                }
+            }
+        };
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(StepError::gateway(format!("no gateway within {} minutes: {last}", PATIENCE.as_secs() / 60)))
+}
+
+/// The node configuration of this SuperNode: the operator's, the site, and its partition. A `partition-id` of the
+/// operator's own switches the automatic one off.
+pub(crate) async fn node_config(
+    machine: &Machine,
+    gate: Option<&Client>,
+    vm_id: u32,
+    site: &str,
+    given: &NodeConfig,
+    share: Option<PartitionShare>,
+) -> Result<NodeConfig, StepError> {
+    let mut config = given.clone();
+    let mut add = |key: &str, value| match config.get(key) {
+        Some(_) => Ok(()),
+        None => config.push(key, value).map_err(StepError::partition),
+    };
+    add("site", NodeValue::Text(site.to_owned()))?;
+    if let Some(share) = share.filter(|_| given.get("partition-id").is_none()) {
+        let id = share.base + index(machine, gate, vm_id).await?;
+        if id >= share.total {
+            return Err(StepError::partition(format!(
+                "this SuperNode would get partition {id}, but the federation has only {}",
+                share.total
+            )));
+        }
+        add("partition-id", NodeValue::Int(id.into()))?;
+        add("num-partitions", NodeValue::Int(share.total.into()))?;
+    }
+    Ok(config)
+}
+
+/// This VM's place among the SuperNodes of its site. Found once and kept on the disk: scaling must not move a node to
+/// other data.
+async fn index(machine: &Machine, gate: Option<&Client>, vm_id: u32) -> Result<u32, StepError> {
+    let path = machine.disk.join("partition-index");
+    let kept = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
+    if let Some(index) = kept.and_then(|text| text.trim().parse().ok()) {
+        return Ok(index);
+    }
+    let Some(gate) = gate else {
+        return Err(StepError::partition(
+            "without OneGate a SuperNode cannot know its place among the others",
+        ));
+    };
+    let started = Instant::now();
+    let mut last = String::new();
+    while started.elapsed() < PATIENCE {
+        match gate.service().await {
+            Err(why) if !why.is_transient() => return Err(StepError::onegate(&why)),
+            Err(why) => last = why.to_string(),
+            Ok(service) => {
+                let role = service.roles.iter().find(|role| role.name == SUPERNODE_ROLE);
+                let Some(role) = role else {
+                    return Err(StepError::partition(format!(
+                        "service {} has no role {SUPERNODE_ROLE}",
+                        service.id
+                    )));
+                };
+                let mut ids: Vec<u32> = role.nodes.iter().filter_map(|node| node.deploy_id).collect();
+                ids.sort_unstable();
+                let place = ids.iter().position(|id| *id == vm_id);
+                // Ids only grow, so a VM's place is settled once it and everybody before it are listed.
+                if let (Some(place), true) = (place, ids.len() >= role.cardinality as usize) {
+                    let index = u32::try_from(place).unwrap_or(u32::MAX);
+                    write(&path, index.to_string().as_bytes(), Readers::Owner)
+                        .map_err(|why| StepError::file(&path, &why))?;
+                    return Ok(index);
+                }
+                last = format!("{} of {} SuperNodes are listed", ids.len(), role.cardinality);
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(StepError::partition(format!("no place within {} minutes: {last}", PATIENCE.as_secs() / 60)))
+}

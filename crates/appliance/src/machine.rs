@@ -1,0 +1,55 @@
+//! Where things are in this VM.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use onefed_context::Endpoint;
+
+/// The VM that is booting: its directories and, in a sandbox, its stand-in for loopback.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Holds `context.sh` and `token.txt`, as on the context CD.
+    pub context: PathBuf,
+    /// Survives a reboot: keys, certificates, Flower's state, logs.
+    pub disk: PathBuf,
+    /// The Python environment with Flower.
+    pub flower: PathBuf,
+    /// The onefed binary, for the processes that it starts of itself.
+    pub exe: PathBuf,
+    /// In a sandbox the VM is a process group: this address stands for its 127.0.0.1, wildcard listeners are bound to
+    /// its own address, and the end of standard input means that the host is gone. `None` in a real VM.
+    pub sandbox_loopback: Option<IpAddr>,
+}
+
+impl Machine {
+    /// The address that stands for this VM's loopback.
+    pub(crate) fn loopback(&self) -> IpAddr {
+        self.sandbox_loopback.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// The socket for a listener that the context describes. In a sandbox a wildcard means the VM's own address.
+    pub(crate) fn listen(&self, endpoint: &Endpoint, own: IpAddr) -> Option<SocketAddr> {
+        match (self.sandbox_loopback, endpoint.is_unspecified()) {
+            (Some(_), true) => Some(SocketAddr::new(own, endpoint.port)),
+            _ => endpoint.socket_addr(),
+        }
+    }
+
+    /// The address that outgoing connections come from; only a sandbox has to say.
+    pub(crate) fn dial_from(&self, own: IpAddr) -> Option<IpAddr> {
+        self.sandbox_loopback.map(|_| own)
+    }
+
+    pub(crate) fn tls_dir(&self) -> PathBuf {
+        self.disk.join("tls")
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.disk.join("log")
+    }
+
+    /// Flower's home on this VM.
+    pub(crate) fn flower_home(&self) -> PathBuf {
+        self.disk.join("flower")
+    }
+}

@@ -1,0 +1,189 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+
+/// Flower federated learning across OpenNebula zones.
+#[derive(Debug, Parser)]
+#[command(name = "onefed", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// How to write data: for people, or as one JSON document.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Where the plan and the operator's state are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    /// The plan file.
+    #[arg(short = 'f', long = "file", default_value = "federation.toml", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The operator's state directory: keys, inventory, journal.
+    #[arg(long, default_value = ".onefed", value_name = "DIR")]
+    pub(crate) state: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Validate the plan file and show what would be created, changed or removed in each zone.
+    Plan {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Deploy the federation: the coordinator first, then the sites in parallel. Can be interrupted and repeated.
+    Apply {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show zones, services, VMs, link, certificates, SuperNodes and runs on one screen.
+    Status {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Submit a Flower app and follow it round by round.
+    Train {
+        #[command(flatten)]
+        place: Place,
+        /// The app's directory.
+        app: PathBuf,
+        /// Override values of the app's run configuration, in Flower's syntax: `key=value key="text"`.
+        #[arg(short = 'c', long, value_name = "PAIRS")]
+        run_config: Vec<String>,
+        /// The Python environment with `flwr`. Made if it is not there.
+        #[arg(long, value_name = "DIR")]
+        flower_dir: Option<PathBuf>,
+    },
+    /// Open a local port to Flower's Control operations, for `flwr run`, `flwr log`, `flwr ls`, `flwr stop`.
+    Connect {
+        #[command(flatten)]
+        place: Place,
+        /// The local port; 0 takes a free one.
+        #[arg(long, default_value_t = 9093)]
+        port: u16,
+    },
+    /// Remove the federation from its zones: sites first, the coordinator last.
+    Destroy {
+        #[command(flatten)]
+        place: Place,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// OpenNebula-compatible zones on this machine, to try onefed without a cloud.
+    Sandbox {
+        #[command(subcommand)]
+        verb: SandboxVerb,
+    },
+    /// The whole story in one command: three zones on this machine train a real Flower app.
+    Demo(DemoArgs),
+    /// Boot this VM from its context (run inside a VM).
+    Boot(BootArgs),
+    /// Run the hub (run inside the SuperLink's VM, by `boot`).
+    #[command(hide = true)]
+    Hub {
+        /// The file that `boot` wrote.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run a spoke (run inside a site's VM, by `boot`).
+    #[command(hide = true)]
+    Spoke {
+        /// The file that `boot` wrote.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Become another program that ends with its parent (used by `boot`).
+    #[command(hide = true)]
+    ExecChild {
+        /// The parent's process id.
+        #[arg(long)]
+        parent: i32,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// What a sandbox needs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SandboxArgs {
+    /// Where the sandbox keeps its files.
+    #[arg(long, default_value = ".onefed-sandbox", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The second number of all its addresses, 127.N.x.y, so that two sandboxes can stand side by side.
+    #[arg(long, default_value_t = 71, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub(crate) net: u8,
+    /// The zones, by name.
+    #[arg(long, default_value = "madrid,paris,lisbon", value_delimiter = ',')]
+    pub(crate) zones: Vec<String>,
+    /// The Flower release in its VM image.
+    #[arg(long, default_value_t = onefed_flower::DEFAULT_RELEASE.to_string(), value_name = "X.Y.Z")]
+    pub(crate) flower: String,
+    /// The Python environment that stands for the image. Made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) flower_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxVerb {
+    /// Start the zones in the background.
+    Up(SandboxArgs),
+    /// Take everything of the sandbox down, also what a crash left behind.
+    Down {
+        /// Where the sandbox keeps its files.
+        #[arg(long, default_value = ".onefed-sandbox", value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Serve the zones in the foreground (used by `up` and `demo`).
+    #[command(hide = true)]
+    Serve {
+        #[command(flatten)]
+        args: SandboxArgs,
+        /// End when standard input ends.
+        #[arg(long)]
+        lease_stdin: bool,
+    },
+}
+
+/// What a demo needs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The Flower release.
+    #[arg(long, default_value_t = onefed_flower::DEFAULT_RELEASE.to_string(), value_name = "X.Y.Z")]
+    pub(crate) flower: String,
+    /// Leave everything running at the end.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Where the demo keeps its files.
+    #[arg(long, default_value = ".demo", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The second number of all its addresses, 127.N.x.y.
+    #[arg(long, default_value_t = 71, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub(crate) net: u8,
+    /// How many rounds to train.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: u32,
+}
+
+/// Where a VM's things are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BootArgs {
+    /// The directory with `context.sh` and `token.txt`.
+    #[arg(long, default_value = "/run/onefed/context", value_name = "DIR")]
+    pub(crate) context: PathBuf,
+    /// The directory that survives a reboot.
+    #[arg(long, default_value = "/var/lib/onefed", value_name = "DIR")]
+    pub(crate) disk: PathBuf,
+    /// The Python environment with Flower.
+    #[arg(long, default_value = "/opt/onefed/flower", value_name = "DIR")]
+    pub(crate) flower_dir: PathBuf,
+    /// Boot as a sandbox VM: this address stands for 127.0.0.1, and the end of standard input ends the VM.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) loopback: Option<IpAddr>,
+}

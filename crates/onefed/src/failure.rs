@@ -1,0 +1,97 @@
+//! How a verb fails: a stable code, what and where, a hint, and an exit code by meaning.
+
+use std::fmt;
+
+/// Exit codes by meaning; the numbers from 64 on are those of sysexits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Ok = 0,
+    Failed = 1,
+    ChangesPending = 2,
+    BadInput = 65,
+    Unreachable = 69,
+    TryAgain = 75,
+    Permission = 77,
+    Configuration = 78,
+}
+
+/// One thing that went wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// A result of a verb: how to exit, or why it failed.
+pub(crate) type Done = Result<Exit, Failure>;
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, code: &'static str, message: impl ToString) -> Self {
+        Self { exit, code, message: message.to_string(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A file that could not be read or written.
+    pub(crate) fn file(path: &std::path::Path, why: impl fmt::Display) -> Self {
+        Self::new(Exit::Failed, "file", format!("{}: {why}", path.display()))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: {}", self.code, self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<onefed_trust::Error> for Failure {
+    fn from(why: onefed_trust::Error) -> Self {
+        Self::new(Exit::Failed, "trust", why)
+    }
+}
+
+impl From<onefed_link::Error> for Failure {
+    fn from(why: onefed_link::Error) -> Self {
+        use onefed_link::Error as E;
+        let (exit, code) = match &why {
+            E::Listen { .. } => (Exit::Configuration, "address-in-use"),
+            E::Unreachable { .. } | E::Timeout { .. } => (Exit::Unreachable, "unreachable"),
+            E::Tls { .. } => (Exit::Permission, "tls"),
+            E::Answer { .. } | E::Trust(_) => (Exit::Failed, "link"),
+        };
+        Self::new(exit, code, why)
+    }
+}
+
+impl From<onefed_opennebula::Error> for Failure {
+    fn from(why: onefed_opennebula::Error) -> Self {
+        use onefed_opennebula::Error as E;
+        let (exit, code, hint) = match &why {
+            E::Unreachable { .. } | E::Timeout { .. } => {
+                (Exit::Unreachable, "zone-unreachable", Some("is the zone up, and is its endpoint right in the plan file?"))
+            }
+            E::Unavailable { .. } | E::Conflict { .. } => (Exit::TryAgain, "zone-busy", Some("try again in a moment")),
+            E::Unauthenticated { .. } => {
+                (Exit::Permission, "zone-login", Some("check the zone's `auth` file: it holds user:password"))
+            }
+            E::Unauthorized { .. } => (Exit::Permission, "zone-rights", None),
+            E::TooOld { .. } => (Exit::Configuration, "zone-too-old", None),
+            _ => (Exit::Failed, "zone-refused", None),
+        };
+        let failure = Self::new(exit, code, why);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The only place that prints. Data goes to standard output, talk to standard error.
+
+use std::io::{IsTerminal as _, Write as _};
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document with a `schema_version`.
+    Json,
+}
+
+/// Where a verb's words go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    colour: bool,
+}
+
+impl Output {
+    pub(crate) fn new(format: Format) -> Self {
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { format, colour: colour && std::io::stderr().is_terminal() }
+    }
+
+    /// Says how things are going.
+    pub(crate) fn say(&self, line: impl AsRef<str>) {
+        // A closed standard error is no reason to stop working.
+        let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
+    }
+
+    /// A heading in the talk of a longer story.
+    pub(crate) fn heading(&self, line: impl AsRef<str>) {
+        let line = line.as_ref();
+        if self.colour { self.say(format!("\n\u{1b}[1m{line}\u{1b}[0m")) } else { self.say(format!("\n{line}")) }
+    }
+
+    /// Writes data as text; nothing in JSON mode.
+    pub(crate) fn text(&self, text: impl AsRef<str>) {
+        if self.format == Format::Text {
+            let text = text.as_ref();
+            let end = if text.ends_with('\n') { "" } else { "\n" };
+            let _ = write!(std::io::stdout(), "{text}{end}");
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    /// Writes data as a JSON document; nothing in text mode.
+    pub(crate) fn json(&self, document: &impl serde::Serialize) {
+        if self.format == Format::Json {
+            let json = serde_json::to_string_pretty(document).unwrap_or_else(|why| format!("{{\"error\":\"{why}\"}}"));
+            let _ = writeln!(std::io::stdout(), "{json}");
+        }
+    }
+}

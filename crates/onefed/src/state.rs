@@ -1,0 +1,210 @@
+//! The operator's state directory: the root CA, the operator's certificate, one-time keys, inventory, journal, lock.
+//!
+//! Private from the first byte (0700, files 0600). What is here and not in the zones: keys. The rest is a cache of
+//! what the zones say, and a record of what was done.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use onefed_appliance::files::{Readers, private_dir, read_if_there, write};
+use onefed_trust::{ClientIdentity, ClientRole, EnrolKey, RootCa, SecretPem};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure};
+
+/// The version of the inventory file.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The state directory of one federation.
+pub(crate) struct State {
+    dir: PathBuf,
+}
+
+/// What was deployed, as far as later verbs need it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Inventory {
+    pub(crate) schema_version: u32,
+    pub(crate) federation: String,
+    /// Where the hub is.
+    pub(crate) hub: HubAddress,
+}
+
+/// The hub, as sites and operators reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HubAddress {
+    /// An address or a DNS name.
+    pub(crate) host: String,
+    pub(crate) fleet_port: u16,
+    pub(crate) admin_port: u16,
+}
+
+impl Inventory {
+    pub(crate) fn new(federation: &str, hub: HubAddress) -> Self {
+        Self { schema_version: SCHEMA_VERSION, federation: federation.to_owned(), hub }
+    }
+}
+
+/// Held while a verb changes something; released when dropped, also by a crash.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// A step in the journal: written before it is done, and after.
+#[derive(Serialize)]
+struct Entry<'a> {
+    at: f64,
+    phase: &'a str,
+    step: &'a str,
+    zone: &'a str,
+    detail: &'a str,
+}
+
+impl State {
+    /// Opens the directory, made if it is not there.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
+        private_dir(dir).map_err(|why| Failure::file(dir, why))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Takes the lock, or says who has it.
+    pub(crate) fn lock(&self) -> Result<Lock, Failure> {
+        let path = self.dir.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+        let mut file = file.map_err(|why| Failure::file(&path, why))?;
+        if file.try_lock().is_err() {
+            let holder = std::fs::read_to_string(&path).unwrap_or_default();
+            let text = format!("another onefed is at work on this federation ({})", holder.trim());
+            return Err(Failure::new(Exit::TryAgain, "locked", text).hint("wait until it has ended"));
+        }
+        // Who holds it, for the one that comes second. The lock itself does not depend on this text.
+        let _ = file.set_len(0);
+        let _ = writeln!(file, "process {}", std::process::id());
+        Ok(Lock { _file: file })
+    }
+
+    /// The federation's root CA, made at first use.
+    pub(crate) fn root(&self, federation: &str) -> Result<RootCa, Failure> {
+        let (cert, key) = (self.dir.join("ca.pem"), self.dir.join("ca.key"));
+        if let (Some(cert), Some(key)) = (self.read(&cert)?, self.read(&key)?) {
+            return Ok(RootCa::load(&cert, &SecretPem::new(key))?);
+        }
+        let root = RootCa::generate(federation, SystemTime::now())?;
+        self.write(&key, root.key_pem().expose(), Readers::Owner)?;
+        self.write(&cert, root.cert_pem(), Readers::All)?;
+        Ok(root)
+    }
+
+    /// The CA's certificate, for those who do not sign.
+    pub(crate) fn ca_pem(&self) -> Result<String, Failure> {
+        let path = self.dir.join("ca.pem");
+        self.read(&path)?.ok_or_else(|| not_deployed(&self.dir))
+    }
+
+    /// The operator's own client certificate, made at first use.
+    pub(crate) fn operator(&self, root: &RootCa) -> Result<ClientIdentity, Failure> {
+        if let Some(identity) = self.identity()? {
+            return Ok(identity);
+        }
+        let identity = root.issue_client("operator", ClientRole::Operator, SystemTime::now())?;
+        self.write(&self.dir.join("operator.key"), identity.key_pem.expose(), Readers::Owner)?;
+        self.write(&self.dir.join("operator.pem"), &identity.cert_pem, Readers::All)?;
+        Ok(identity)
+    }
+
+    /// The client certificate in this directory, if there is one.
+    pub(crate) fn identity(&self) -> Result<Option<ClientIdentity>, Failure> {
+        let cert = self.read(&self.dir.join("operator.pem"))?;
+        let key = self.read(&self.dir.join("operator.key"))?;
+        Ok(cert.zip(key).map(|(cert_pem, key)| ClientIdentity { cert_pem, key_pem: SecretPem::new(key) }))
+    }
+
+    /// The one-time key of a service, made at first use, so that an interrupted `apply` can go on.
+    pub(crate) fn enrol_key(&self, service: &str) -> Result<EnrolKey, Failure> {
+        let dir = self.dir.join("enrol");
+        private_dir(&dir).map_err(|why| Failure::file(&dir, why))?;
+        let path = dir.join(format!("{service}.key"));
+        if let Some(text) = self.read(&path)? {
+            return Ok(EnrolKey::from_text(text.trim()));
+        }
+        let key = EnrolKey::generate()?;
+        self.write(&path, key.expose(), Readers::Owner)?;
+        Ok(key)
+    }
+
+    /// Forgets the one-time key of a service that is gone.
+    pub(crate) fn forget_enrol_key(&self, service: &str) {
+        let _ = std::fs::remove_file(self.dir.join("enrol").join(format!("{service}.key")));
+    }
+
+    /// What was deployed.
+    pub(crate) fn inventory(&self) -> Result<Option<Inventory>, Failure> {
+        let path = self.dir.join("inventory.json");
+        let Some(text) = self.read(&path)? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|why| Failure::file(&path, why))
+    }
+
+    pub(crate) fn deployed(&self) -> Result<Inventory, Failure> {
+        self.inventory()?.ok_or_else(|| not_deployed(&self.dir))
+    }
+
+    pub(crate) fn save_inventory(&self, inventory: &Inventory) -> Result<(), Failure> {
+        let path = self.dir.join("inventory.json");
+        let json = serde_json::to_string_pretty(inventory).map_err(|why| Failure::file(&path, why))?;
+        self.write(&path, &json, Readers::Owner)
+    }
+
+    pub(crate) fn forget_inventory(&self) {
+        let _ = std::fs::remove_file(self.dir.join("inventory.json"));
+    }
+
+    /// Notes a step before it is done (`begin`) and after (`done`, `failed`).
+    pub(crate) fn journal(&self, phase: &str, zone: &str, step: &str, detail: &str) -> Result<(), Failure> {
+        let path = self.dir.join("journal.jsonl");
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut line = serde_json::to_string(&Entry { at, phase, step, zone, detail })
+            .map_err(|why| Failure::file(&path, why))?;
+        line.push('\n');
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data()));
+        written.map_err(|why| Failure::file(&path, why))
+    }
+
+    /// A directory for short-lived files of one process.
+    pub(crate) fn scratch(&self) -> Result<Scratch, Failure> {
+        let dir = self.dir.join(format!("tmp-{}", std::process::id()));
+        private_dir(&dir).map_err(|why| Failure::file(&dir, why))?;
+        Ok(Scratch(dir))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<String>, Failure> {
+        read_if_there(path).map_err(|why| Failure::file(path, why))
+    }
+
+    fn write(&self, path: &Path, text: &str, readers: Readers) -> Result<(), Failure> {
+        write(path, text.as_bytes(), readers).map_err(|why| Failure::file(path, why))
+    }
+}
+
+fn not_deployed(dir: &Path) -> Failure {
+    let text = format!("no federation has been deployed from {}", dir.display());
+    Failure::new(Exit::Configuration, "not-deployed", text)
+        .hint("run `onefed apply` first, or name another state directory with --state")
+}
+
+/// A directory that is removed when dropped.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,115 @@
+//! `onefed apply`: makes the zones as the plan file wants them. The coordinator first, then the sites in parallel.
+
+mod part;
+mod sign;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use onefed_context::{Endpoint, Host, Secret};
+use onefed_federation::{Action, Federation, Inputs, Part, Plan};
+use onefed_trust::RootCa;
+
+use crate::cli::Place;
+use crate::failure::{Done, Exit, Failure};
+use crate::output::Output;
+use crate::state::{HubAddress, Inventory, State};
+use crate::zones::{self, Zones};
+use crate::{plan_file, verb};
+
+use self::part::Deployed;
+pub(crate) use self::part::leave;
+
+/// What an `apply` works with.
+pub(crate) struct Work {
+    pub(crate) federation: Federation,
+    pub(crate) zones: Zones,
+    pub(crate) state: State,
+    pub(crate) root: RootCa,
+    pub(crate) plan: Plan,
+    pub(crate) output: Output,
+}
+
+/// Reads the plan file and applies it.
+pub(crate) async fn run(place: &Place, output: Output) -> Done {
+    let federation = plan_file::load(&place.file, output)?;
+    let state = State::open(&place.state)?;
+    apply(federation, state, output).await?;
+    Ok(Exit::Ok)
+}
+
+/// Applies a plan. What is there already and fits stays as it is.
+pub(crate) async fn apply(federation: Federation, state: State, output: Output) -> Result<(), Failure> {
+    let _lock = state.lock()?;
+    if let Some(other) = state.inventory()?.filter(|known| known.federation != federation.name.as_str()) {
+        let text = format!("this state directory belongs to federation {}", other.federation);
+        return Err(Failure::new(Exit::BadInput, "other-federation", text).hint("use another --state directory"));
+    }
+    let zones = zones::clients(&federation)?;
+    let plan = verb::plan::make(&federation, &zones).await?;
+    let root = state.root(federation.name.as_str())?;
+    state.operator(&root)?;
+    let started = Instant::now();
+    output.say(plan.summary());
+    let work = Arc::new(Work { federation, zones, state, root, plan, output });
+
+    // Nothing of the sites can come up before the hub has its certificate and its address.
+    let coordinator = part::deploy(&work, Part::Coordinator, None).await?;
+    let hub = hub_address(&work, &coordinator)?;
+    work.state.save_inventory(&Inventory::new(work.federation.name.as_str(), hub.clone()))?;
+    output.say(format!("  the hub is at {}:{}", hub.host, hub.fleet_port));
+
+    let sites = work.federation.sites.iter().map(|site| part::deploy(&work, Part::Site(&site.name), Some(&hub)));
+    let results = futures_util::future::join_all(sites).await;
+    let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
+    failures.extend(part::remove_unwanted(&work).await.err());
+    if let Some(failure) = verb::plan::join(failures) {
+        return Err(failure);
+    }
+    output.say(format!("applied in {:.1} s", started.elapsed().as_secs_f64()));
+    output.json(&serde_json::json!({
+        "schema_version": 1,
+        "federation": work.federation.name.as_str(),
+        "seconds": started.elapsed().as_secs_f64(),
+        "created": work.plan.count(Action::Create),
+        "hub": { "host": hub.host, "fleet_port": hub.fleet_port, "admin_port": hub.admin_port },
+    }));
+    Ok(())
+}
+
+/// Where sites and operators reach the hub: as the plan says, else at the SuperLink VM's own address.
+fn hub_address(work: &Work, coordinator: &Deployed) -> Result<HubAddress, Failure> {
+    let plan = &work.federation.coordinator;
+    let host = match &plan.address {
+        Some(Host::Ip(ip)) => ip.to_string(),
+        Some(Host::Name(name)) => name.clone(),
+        None => coordinator.address.map(|ip| ip.to_string()).ok_or_else(|| {
+            let text = format!("zone {}: the SuperLink's VM has no address", plan.zone);
+            Failure::new(Exit::Failed, "no-address", text).hint("name it as `address` in [coordinator]")
+        })?,
+    };
+    Ok(HubAddress { host, fleet_port: plan.fleet_port, admin_port: plan.admin_port })
+}
+
+impl Work {
+    /// What a part's VMs are told beside the plan: the CA, its pin, the one-time keys and where the hub is.
+    fn inputs(&self, part: Part<'_>, hub: Option<&HubAddress>) -> Result<Inputs, Failure> {
+        let name = self.federation.object_name(part);
+        let key = self.state.enrol_key(&name)?;
+        let hub = hub.and_then(|hub| Endpoint::new(host(&hub.host), hub.fleet_port));
+        Ok(Inputs {
+            ca_pem_base64: STANDARD.encode(self.root.cert_pem()),
+            ca_fingerprint: self.root.fingerprint()?.to_string(),
+            hub,
+            enrol_keys: BTreeMap::from([(name, Secret::new(key.expose()))]),
+        })
+    }
+}
+
+fn host(text: &str) -> Host {
+    text.parse().map_or_else(|_| Host::Name(text.to_owned()), Host::Ip)
+}

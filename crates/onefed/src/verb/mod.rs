@@ -1,0 +1,44 @@
+//! The verbs, one file each.
+
+mod apply;
+mod connect;
+mod demo;
+mod destroy;
+mod plan;
+mod sandbox;
+mod status;
+mod train;
+mod vm;
+
+use std::future::Future;
+
+use crate::cli::{Cli, Verb};
+use crate::failure::{Done, Exit, Failure};
+use crate::output::Output;
+
+/// Runs the verb of a command line.
+pub(crate) fn run(cli: Cli, output: Output) -> Done {
+    match cli.verb {
+        Verb::Plan { place } => block_on(plan::run(&place, output)),
+        Verb::Apply { place } => block_on(apply::run(&place, output)),
+        Verb::Status { place } => block_on(status::run(&place, output)),
+        Verb::Train { place, app, run_config, flower_dir } => {
+            let app = train::App { dir: app, run_config, flower_dir };
+            block_on(train::run(&place, &app, output))
+        }
+        Verb::Connect { place, port } => block_on(connect::run(&place, port, output)),
+        Verb::Destroy { place, yes } => block_on(destroy::run(&place, yes, output)),
+        Verb::Sandbox { verb } => sandbox::run(verb, output),
+        Verb::Demo(args) => block_on(demo::run(&args, output)),
+        Verb::Boot(args) => vm::boot(&args),
+        Verb::Hub { config } => vm::hub(&config),
+        Verb::Spoke { config } => vm::spoke(&config),
+        Verb::ExecChild { parent, command } => vm::exec_child(parent, &command),
+    }
+}
+
+/// Runs a verb that talks to others.
+fn block_on<T>(verb: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|why| Failure::new(Exit::Failed, "runtime", why))?.block_on(verb)
+}

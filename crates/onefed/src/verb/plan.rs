@@ -1,0 +1,91 @@
+//! `onefed plan`: what would be created, changed or removed in each zone.
+
+use onefed_federation::{Condition, Existing, Federation, ObjectKind, Plan, ZoneExisting, diff};
+use onefed_opennebula::ServiceState;
+
+use crate::cli::Place;
+use crate::failure::{Done, Exit, Failure};
+use crate::output::Output;
+use crate::plan_file;
+use crate::zones::{self, Zones};
+
+/// Shows the plan. Exit code 0 when there is nothing to do, 2 when there is.
+pub(crate) async fn run(place: &Place, output: Output) -> Done {
+    let federation = plan_file::load(&place.file, output)?;
+    let zones = zones::clients(&federation)?;
+    let plan = make(&federation, &zones).await?;
+    output.text(plan.render());
+    output.json(&plan);
+    Ok(if plan.is_empty() { Exit::Ok } else { Exit::ChangesPending })
+}
+
+/// Asks every zone of the plan what is there, and compares. All zones that do not answer are named.
+pub(crate) async fn make(federation: &Federation, zones: &Zones) -> Result<Plan, Failure> {
+    let asked = zones.iter().map(|(name, clients)| async move { (name, existing(federation, clients).await) });
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for (name, answer) in futures_util::future::join_all(asked).await {
+        let zone = federation.zones.iter().find(|zone| zone.name.as_str() == name).map(|zone| zone.name.clone());
+        match (zone, answer) {
+            (Some(zone), Ok(objects)) => found.push(ZoneExisting { zone, objects }),
+            (_, Err(why)) => failures.push(Failure::from(why)),
+            (None, Ok(_)) => {}
+        }
+    }
+    match join(failures) {
+        None => Ok(diff(federation, &found)),
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Several failures as one: the first one's code, everybody's words.
+pub(crate) fn join(failures: Vec<Failure>) -> Option<Failure> {
+    let mut failures = failures.into_iter();
+    let mut first = failures.next()?;
+    for other in failures {
+        first.message.push_str("\n  and: ");
+        first.message.push_str(&other.message);
+        first.hint = first.hint.or(other.hint);
+    }
+    Some(first)
+}
+
+/// The objects of this federation in one zone.
+async fn existing(
+    federation: &Federation,
+    zone: &zones::ZoneClients,
+) -> Result<Vec<Existing>, onefed_opennebula::Error> {
+    zone.xmlrpc.check_version().await?;
+    let templates = zone.oneflow.service_templates().await?;
+    let services = zone.oneflow.services().await?;
+    let mut objects = Vec::new();
+    for template in templates {
+        if let Some(digest) = digest_of(federation, &template.body) {
+            let kind = ObjectKind::ServiceTemplate;
+            let (id, state) = (Some(template.id.id), Condition::Good);
+            objects.push(Existing { id, kind, name: template.name, digest, state });
+        }
+    }
+    for service in services {
+        if let Some(digest) = digest_of(federation, &service.body) {
+            let (id, kind, state) = (Some(service.id.id), ObjectKind::Service, condition(service.state));
+            objects.push(Existing { id, kind, name: service.name, digest, state });
+        }
+    }
+    Ok(objects)
+}
+
+/// The digest that an object of this federation carries; `None` for objects that are not ours.
+fn digest_of(federation: &Federation, body: &serde_json::Value) -> Option<String> {
+    let label = body.get("onefed")?;
+    let ours = label.get("federation")?.as_str()? == federation.name.as_str();
+    ours.then(|| label.get("digest").and_then(|digest| digest.as_str()).unwrap_or_default().to_owned())
+}
+
+fn condition(state: ServiceState) -> Condition {
+    match state {
+        ServiceState::Running | ServiceState::Warning => Condition::Good,
+        ServiceState::Undeploying | ServiceState::UndeployingNets | ServiceState::Done => Condition::Leaving,
+        state if state.is_failed() => Condition::Failed,
+        _ => Condition::Busy,
+    }
+}

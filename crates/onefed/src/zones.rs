@@ -1,0 +1,48 @@
+//! Clients for the zones of a plan.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use onefed_federation::{Federation, Zone};
+use onefed_opennebula::{Credentials, ZoneName, oneflow, xmlrpc};
+
+use crate::failure::{Exit, Failure};
+
+/// The clients of one zone.
+#[derive(Clone)]
+pub(crate) struct ZoneClients {
+    pub(crate) xmlrpc: xmlrpc::Client,
+    pub(crate) oneflow: oneflow::Client,
+}
+
+/// All zones of a plan, by name.
+pub(crate) type Zones = BTreeMap<String, ZoneClients>;
+
+/// Makes the clients. Nothing is called yet.
+pub(crate) fn clients(federation: &Federation) -> Result<Zones, Failure> {
+    federation.zones.iter().map(|zone| Ok((zone.name.to_string(), client(zone)?))).collect()
+}
+
+fn client(zone: &Zone) -> Result<ZoneClients, Failure> {
+    let bad = |why: String| Failure::new(Exit::BadInput, "zone", format!("zone {}: {why}", zone.name));
+    let name: ZoneName = zone.name.as_str().parse().map_err(|why| bad(format!("{why}")))?;
+    let credentials = credentials(zone)?;
+    Ok(ZoneClients {
+        xmlrpc: xmlrpc::Client::new(name.clone(), zone.endpoint.clone(), credentials.clone())?,
+        oneflow: oneflow::Client::new(name, zone.oneflow.clone(), credentials)?,
+    })
+}
+
+/// `user:password` from the zone's `auth` file, else from `ONE_AUTH`'s, else from `~/.one/one_auth`.
+fn credentials(zone: &Zone) -> Result<Credentials, Failure> {
+    let home = || Some(Path::new(&std::env::var_os("HOME")?).join(".one/one_auth"));
+    let path = zone.auth.as_ref().map(PathBuf::from);
+    let path = path.or_else(|| std::env::var_os("ONE_AUTH").map(PathBuf::from)).or_else(home);
+    let fail = |text: String| {
+        Failure::new(Exit::Permission, "zone-login", format!("zone {}: {text}", zone.name))
+            .hint("name a file that holds user:password as `auth` in the plan's zone, or in ONE_AUTH")
+    };
+    let path = path.ok_or_else(|| fail("no credentials".to_owned()))?;
+    let text = std::fs::read_to_string(&path).map_err(|why| fail(format!("{}: {why}", path.display())))?;
+    Credentials::parse(text.trim()).map_err(|why| fail(format!("{}: {why}", path.display())))
+}

@@ -1,0 +1,153 @@
+//! A VM as the zone knows it, and how XML-RPC and OneGate show it.
+
+use crate::addresses::Plan;
+use crate::attributes::{Attributes, cdata, text, xml};
+use crate::supervisor::Command;
+use onefed_opennebula::{LcmState, VmState};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// A network interface; every one is on the zone's one network.
+#[derive(Clone, Debug)]
+pub(crate) struct Nic {
+    /// Last octet of its lease.
+    pub(crate) octet: u8,
+}
+
+#[derive(Debug)]
+pub(crate) struct Vm {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) state: VmState,
+    pub(crate) lcm: LcmState,
+    /// Seconds since 1970.
+    pub(crate) started: u64,
+    pub(crate) user_template: Attributes,
+    /// CPU, MEMORY and other attributes that are not the user's.
+    pub(crate) capacity: Attributes,
+    pub(crate) context: BTreeMap<String, String>,
+    pub(crate) nics: Vec<Nic>,
+    /// Last octet of the inside address: the first interface's lease.
+    pub(crate) octet: u8,
+    /// OneGate's token, without newline.
+    pub(crate) token: String,
+    /// An update contained READY=YES: OneFlow saw the event.
+    pub(crate) ready_event: bool,
+    pub(crate) commands: UnboundedSender<Command>,
+}
+
+/// Name and id of the only network.
+pub(crate) const NETWORK: (&str, u32) = ("private", 0);
+
+impl Vm {
+    /// Applies an update of USER_TEMPLATE. `sent` is the text as it came, in which OneFlow looks for READY.
+    pub(crate) fn update(&mut self, sent: &str, attributes: Attributes, append: bool) {
+        // OneFlow's own test: the text without quotes and blanks contains it, wherever.
+        let bare: String = sent.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
+        self.ready_event |= bare.contains("READY=YES");
+        if !append {
+            self.user_template.clear();
+        }
+        self.user_template.extend(attributes);
+    }
+
+    /// What OneFlow's poll wants: exactly YES.
+    pub(crate) fn says_ready(&self) -> bool {
+        self.user_template.get("READY").is_some_and(|v| text(v).trim() == "YES")
+    }
+
+    /// Off in one of the ways that OneFlow takes for success while it waits, and warns about later.
+    pub(crate) fn is_off(&self) -> bool {
+        matches!(self.state, VmState::Poweroff | VmState::Stopped | VmState::Suspended | VmState::Undeployed)
+    }
+
+    /// Its process could not be started.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.lcm, LcmState::BootFailure | LcmState::PrologFailure)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == VmState::Active && self.lcm == LcmState::Running
+    }
+
+    fn nic(&self, plan: Plan, at: usize, nic: &Nic) -> Attributes {
+        let pairs = [
+            ("AR_ID", "0".to_owned()),
+            ("BRIDGE", "lo".to_owned()),
+            ("IP", plan.outside(nic.octet).to_string()),
+            ("MAC", plan.mac(nic.octet)),
+            ("NAME", format!("NIC{at}")),
+            ("NETWORK", NETWORK.0.to_owned()),
+            ("NETWORK_ID", NETWORK.1.to_string()),
+            ("NIC_ID", at.to_string()),
+        ];
+        pairs.into_iter().map(|(k, v)| (k.to_owned(), Value::String(v))).collect()
+    }
+
+    fn template(&self, plan: Plan) -> Attributes {
+        let mut template = self.capacity.clone();
+        template.insert("CONTEXT".to_owned(), json!(self.context));
+        let nics = self.nics.iter().enumerate().map(|(at, nic)| Value::Object(self.nic(plan, at, nic)));
+        template.insert("NIC".to_owned(), nics.collect());
+        template.insert("VMID".to_owned(), json!(self.id.to_string()));
+        template
+    }
+
+    /// As `one.vm.info`.
+    pub(crate) fn to_xml(&self, plan: Plan) -> String {
+        let permissions =
+            "<PERMISSIONS><OWNER_U>1</OWNER_U><OWNER_M>1</OWNER_M><OWNER_A>0</OWNER_A></PERMISSIONS>";
+        format!(
+            "<VM><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>{}</NAME>\
+             {permissions}<LAST_POLL>0</LAST_POLL><STATE>{}</STATE><LCM_STATE>{}</LCM_STATE><RESCHED>0</RESCHED>\
+             <STIME>{}</STIME><ETIME>0</ETIME><DEPLOY_ID>one-{}</DEPLOY_ID><MONITORING/><TEMPLATE>{}</TEMPLATE>\
+             <USER_TEMPLATE>{}</USER_TEMPLATE><HISTORY_RECORDS/></VM>",
+            self.id,
+            cdata(&self.name),
+            self.state.number(),
+            self.lcm.number(),
+            self.started,
+            self.id,
+            xml(&self.template(plan)),
+            xml(&self.user_template),
+        )
+    }
+
+    /// As OneGate's `/vm`.
+    pub(crate) fn to_gate(&self, plan: Plan) -> Value {
+        let nics = self.nics.iter().enumerate().map(|(at, nic)| {
+            json!({"IP": plan.outside(nic.octet), "MAC": plan.mac(nic.octet), "NAME": format!("NIC{at}"), "NETWORK": NETWORK.0})
+        });
+        json!({"VM": {
+            "NAME": self.name,
+            "ID": self.id.to_string(),
+            "STATE": self.state.number().to_string(),
+            "LCM_STATE": self.lcm.number().to_string(),
+            "USER_TEMPLATE": self.user_template,
+            "TEMPLATE": {"NIC": nics.collect::<Vec<_>>(), "NIC_ALIAS": []},
+        }})
+    }
+
+    /// As a member of OneGate's extended `/service`: one interface is an object, several are an array.
+    pub(crate) fn to_gate_extended(&self, plan: Plan) -> Value {
+        let mut template = self.template(plan);
+        if let Some(Value::Array(nics)) = template.get_mut("NIC")
+            && nics.len() == 1
+            && let Some(only) = nics.pop()
+        {
+            template.insert("NIC".to_owned(), only);
+        }
+        let mut vm = self.summary();
+        vm["VM"]["STATE"] = json!(self.state.number().to_string());
+        vm["VM"]["LCM_STATE"] = json!(self.lcm.number().to_string());
+        vm["VM"]["USER_TEMPLATE"] = json!(self.user_template);
+        vm["VM"]["TEMPLATE"] = Value::Object(template);
+        vm
+    }
+
+    /// As in a service's nodes.
+    pub(crate) fn summary(&self) -> Value {
+        json!({"VM": {"ID": self.id.to_string(), "UID": "0", "GID": "0", "UNAME": "oneadmin", "GNAME": "oneadmin", "NAME": self.name}})
+    }
+}
