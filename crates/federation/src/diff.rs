@@ -1,0 +1,137 @@
+//! What is wanted against what is there.
+
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+use crate::model::{Federation, ZoneName};
+use crate::objects::{Object, ObjectKind, ZoneWanted, wanted};
+use crate::plan::{Action, Change, Plan, ZonePlan};
+
+/// How an existing object is. A template is always [`Condition::Good`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Running, also with a warning.
+    Good,
+    /// On its way to running, or scaling.
+    Busy,
+    /// Failed: it will not run by itself.
+    Failed,
+    /// Being undeployed.
+    Leaving,
+}
+
+/// An object of this federation that a zone has, found by its label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Existing {
+    /// Its id in the zone.
+    pub id: Option<u32>,
+    /// Template or service.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+    /// The digest in its label.
+    pub digest: String,
+    /// How it is.
+    pub state: Condition,
+}
+
+/// What one zone has of this federation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ZoneExisting {
+    /// The zone.
+    pub zone: ZoneName,
+    /// Its objects; the order does not matter.
+    pub objects: Vec<Existing>,
+}
+
+/// Compares. A zone without an entry in `existing` counts as one without objects. A zone with objects that the
+/// federation does not use comes last, with removals only.
+///
+/// The result does not depend on the order of `existing`.
+pub fn diff(federation: &Federation, existing: &[ZoneExisting]) -> Plan {
+    let wanted = wanted(federation);
+    let found = |zone: &ZoneName| -> Vec<&Existing> {
+        existing.iter().filter(|entry| &entry.zone == zone).flat_map(|entry| &entry.objects).collect()
+    };
+    let mut zones: Vec<_> = wanted.iter().map(|zone| in_zone(zone, found(&zone.zone))).collect();
+    let mut others: Vec<_> = existing.iter().map(|entry| &entry.zone).collect();
+    others.retain(|name| !wanted.iter().any(|zone| &zone.zone == *name));
+    others.sort();
+    others.dedup();
+    for zone in others {
+        let changes = removals(found(zone), &[]);
+        if !changes.is_empty() {
+            zones.push(ZonePlan { zone: zone.clone(), role: "no part of the plan".to_owned(), changes });
+        }
+    }
+    Plan { federation: federation.name.clone(), zones }
+}
+
+fn in_zone(wanted: &ZoneWanted, mut found: Vec<&Existing>) -> ZonePlan {
+    // The copy that fits comes first, then the older one: of two with one name, that one is kept.
+    found.sort_by_key(|object| (object.id, object.digest.clone()));
+    let mut changes = Vec::new();
+    for object in &wanted.objects {
+        let fits = |have: &&Existing| have.kind == object.kind && have.name == object.name;
+        let candidates =
+            || found.iter().enumerate().filter(|(_, have)| fits(have) && have.state != Condition::Leaving);
+        let best =
+            candidates().find(|(_, have)| have.digest == object.digest).or_else(|| candidates().next());
+        let Some((at, have)) = best.map(|(at, have)| (at, *have)) else {
+            let leaving = found.iter().any(fits);
+            let why = if leaving { "the old one is being removed" } else { "" };
+            changes.push(change(object, Action::Create, None, why));
+            continue;
+        };
+        found.remove(at);
+        let (action, why) = action(object, have);
+        changes.push(change(object, action, have.id, why));
+    }
+    changes.extend(removals(found, &wanted.objects));
+    ZonePlan { zone: wanted.zone.clone(), role: wanted.role.clone(), changes }
+}
+
+/// What to do with an object that is there.
+fn action(wanted: &Object, have: &Existing) -> (Action, &'static str) {
+    match (have.state, wanted.kind) {
+        (Condition::Failed, ObjectKind::Service) => (Action::Replace, "it has failed"),
+        _ if have.digest == wanted.digest => (Action::Keep, ""),
+        (_, ObjectKind::ServiceTemplate) => (Action::Change, "the plan has changed"),
+        // OneFlow fixes the inputs of a service when it is made.
+        (_, ObjectKind::Service) => (Action::Replace, "the plan has changed"),
+    }
+}
+
+/// Everything that is left, services before the templates that they were made from.
+fn removals(mut left: Vec<&Existing>, kept: &[Object]) -> Vec<Change> {
+    let doubled =
+        |have: &Existing| kept.iter().any(|object| object.kind == have.kind && object.name == have.name);
+    left.retain(|have| have.state != Condition::Leaving);
+    left.sort_by_key(|have| (std::cmp::Reverse(have.kind), have.name.clone(), have.id));
+    let remove = |have: &Existing| Change {
+        action: Action::Remove,
+        kind: have.kind,
+        name: have.name.clone(),
+        id: have.id,
+        detail: have.id.map(|id| format!("#{id}")).unwrap_or_default(),
+        why: if doubled(have) { "another one of this name is kept" } else { "the plan does not have it" }
+            .to_owned(),
+        digest: String::new(),
+    };
+    left.into_iter().map(remove).collect()
+}
+
+fn change(wanted: &Object, action: Action, id: Option<u32>, why: &str) -> Change {
+    Change {
+        action,
+        kind: wanted.kind,
+        name: wanted.name.clone(),
+        id,
+        detail: wanted.detail.clone(),
+        why: why.to_owned(),
+        digest: wanted.digest.clone(),
+    }
+}

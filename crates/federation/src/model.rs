@@ -1,0 +1,223 @@
+//! A federation as its plan file describes it, checked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnet::IpNet;
+use onefed_context::{
+    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, SiteName,
+};
+use onefed_flower::Release;
+use serde::Serialize;
+use url::Url;
+
+use crate::diagnostic::Diagnostic;
+
+/// A checked federation. Made by [`crate::parse`] only; every name in it refers to something that is there.
+#[derive(Clone, Debug)]
+pub struct Federation {
+    /// `name`.
+    pub name: FederationName,
+    /// `flower`: the release that every VM runs.
+    pub flower: Release,
+    /// `[network]`.
+    pub network: Network,
+    /// `[coordinator]`.
+    pub coordinator: Coordinator,
+    /// `[[site]]`, in the order of the file; at least one.
+    pub sites: Vec<Site>,
+    /// `[zone.…]`, in the order of the file.
+    pub zones: Vec<Zone>,
+    /// Whether the Fleet link is encrypted; the same for all.
+    pub tls: bool,
+    /// `[variables]`: for every VM whose role uses them.
+    pub variables: BTreeMap<String, String>,
+    /// What is allowed but doubtful, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// How sites reach the coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// `mode`.
+    pub mode: NetworkMode,
+    /// `subnet`: the range of tunnel addresses.
+    pub subnet: Option<IpNet>,
+}
+
+/// What carries the traffic between zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// A network that exists already, for instance the VPN of the organisations.
+    Routed,
+    /// The public internet.
+    Public,
+}
+
+/// The coordinating side: one VM with SuperLink and hub.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    /// Its zone.
+    pub zone: ZoneName,
+    /// Where sites reach the hub, if not at the address that OpenNebula gives the VM.
+    pub address: Option<Host>,
+    /// The hub's port for sites.
+    pub fleet_port: u16,
+    /// The hub's port for the operator.
+    pub admin_port: u16,
+    /// `variables` of this table.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A training site.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its name, unique in the federation.
+    pub name: SiteName,
+    /// Its zone.
+    pub zone: ZoneName,
+    /// How many SuperNodes.
+    pub supernodes: Count,
+    /// Where its spoke runs.
+    pub gateway: GatewayPlacement,
+    /// What its SuperNodes tell the ClientApp.
+    pub node_config: NodeConfig,
+    /// Its part of the training data: `max` ids from `base` on.
+    pub partition: PartitionShare,
+    /// `variables` of this table.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A number of VMs, from `min` to `max`; `min` is at least 1, and they start with `min`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// The fewest, and the number at the start.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+}
+
+/// An OpenNebula zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// Its name in the plan.
+    pub name: ZoneName,
+    /// Its XML-RPC endpoint.
+    pub endpoint: Url,
+    /// Its OneFlow endpoint.
+    pub oneflow: Url,
+    /// The path of a `one_auth` file, as written.
+    pub auth: Option<String>,
+    /// The VM templates of the three roles.
+    pub templates: Templates,
+    /// The network that VMs get their NIC in.
+    pub network: Reference,
+    /// The range of that network, if given.
+    pub lan: Option<IpNet>,
+}
+
+/// The VM templates of a zone, one for each role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Templates {
+    /// For the SuperLink.
+    pub superlink: Reference,
+    /// For gateways.
+    pub gateway: Reference,
+    /// For SuperNodes.
+    pub supernode: Reference,
+}
+
+/// An object of a zone, by name or by id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum Reference {
+    /// By its id, which means something in its zone only.
+    Id(u32),
+    /// By its name.
+    Name(String),
+}
+
+/// The name of a zone in the plan; spelled as names of sites are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ZoneName(String);
+
+/// A part of a federation that is one OneFlow service: the coordinator, or one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part<'a> {
+    /// The coordinator.
+    Coordinator,
+    /// A site, by its name.
+    Site(&'a SiteName),
+}
+
+impl Federation {
+    /// A zone by its name.
+    pub fn zone(&self, name: &ZoneName) -> Option<&Zone> {
+        self.zones.iter().find(|zone| &zone.name == name)
+    }
+
+    /// A site by its name.
+    pub fn site(&self, name: &SiteName) -> Option<&Site> {
+        self.sites.iter().find(|site| &site.name == name)
+    }
+
+    /// The coordinator, then the sites in the order of the file.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        std::iter::once(Part::Coordinator).chain(self.sites.iter().map(|site| Part::Site(&site.name)))
+    }
+
+    /// What sites dial, where the plan says it.
+    pub fn hub(&self) -> Option<Endpoint> {
+        Endpoint::new(self.coordinator.address.clone()?, self.coordinator.fleet_port)
+    }
+
+    /// The name of a part's OneFlow template and service: `<federation>-coordinator` or `<federation>-<site>`.
+    pub fn object_name(&self, part: Part<'_>) -> String {
+        match part {
+            Part::Coordinator => format!("{}-coordinator", self.name),
+            Part::Site(site) => format!("{}-{site}", self.name),
+        }
+    }
+}
+
+impl Count {
+    /// Exactly so many.
+    pub fn is_fixed(self) -> bool {
+        self.min == self.max
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_fixed() { write!(f, "{}", self.min) } else { write!(f, "{} to {}", self.min, self.max) }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "#{id}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl ZoneName {
+    /// A zone's name; `None` for a text that is not spelled as names are.
+    pub fn new(text: &str) -> Option<Self> {
+        onefed_context::is_plain_name(text).then(|| Self(text.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ZoneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}

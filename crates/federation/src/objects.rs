@@ -1,0 +1,93 @@
+//! The OneFlow objects that a federation needs: one template and one service for the coordinator and for each site.
+
+mod body;
+mod digest;
+mod inputs;
+#[cfg(test)]
+mod tests;
+
+use onefed_context::GatewayPlacement;
+use serde::Serialize;
+
+use crate::model::{Federation, Part, ZoneName};
+
+pub use body::{Inputs, ObjectError, ZoneIds, merge_template, service_template};
+
+/// What kind of OneFlow document an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectKind {
+    /// A service template.
+    ServiceTemplate,
+    /// A service, made from the template of the same name.
+    Service,
+}
+
+/// An object that a zone should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Object {
+    /// Template or service.
+    pub kind: ObjectKind,
+    /// `<federation>-coordinator` or `<federation>-<site>`.
+    pub name: String,
+    /// 16 hexadecimal digits over everything that the plan says about it; a template and its service have the same.
+    /// Secrets, the CA, ids and addresses that become known later are not in it.
+    pub digest: String,
+    /// What it is for a reader, for instance "2 SuperNodes + 1 gateway".
+    pub detail: String,
+}
+
+/// The objects that one zone should have, in the order in which they are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ZoneWanted {
+    /// The zone.
+    pub zone: ZoneName,
+    /// What the zone is for, for instance "coordinator" or "site paris".
+    pub role: String,
+    /// Template and service of each part in this zone.
+    pub objects: Vec<Object>,
+}
+
+/// What a federation needs in each of its zones: the coordinator's zone first, then in the order of the sites.
+pub fn wanted(federation: &Federation) -> Vec<ZoneWanted> {
+    let mut zones: Vec<ZoneWanted> = Vec::new();
+    for part in federation.parts() {
+        let Some((zone, label, detail)) = describe(federation, part) else { continue };
+        let entry = match zones.iter_mut().find(|entry| &entry.zone == zone) {
+            Some(entry) => {
+                entry.role = format!("{}, {label}", entry.role);
+                entry
+            }
+            None => {
+                zones.push(ZoneWanted { zone: zone.clone(), role: label, objects: Vec::new() });
+                let Some(entry) = zones.last_mut() else { continue };
+                entry
+            }
+        };
+        let digest = digest::of(federation, part);
+        for kind in [ObjectKind::ServiceTemplate, ObjectKind::Service] {
+            let (digest, detail) = (digest.clone(), detail.clone());
+            entry.objects.push(Object { kind, name: federation.object_name(part), digest, detail });
+        }
+    }
+    zones
+}
+
+/// Zone, label and contents of a part; `None` for a site that the federation does not have.
+fn describe<'a>(federation: &'a Federation, part: Part<'_>) -> Option<(&'a ZoneName, String, String)> {
+    match part {
+        Part::Coordinator => {
+            Some((&federation.coordinator.zone, "coordinator".to_owned(), "1 SuperLink".to_owned()))
+        }
+        Part::Site(name) => {
+            let site = federation.site(name)?;
+            let count = site.supernodes;
+            let plural = if count.max == 1 { "" } else { "s" };
+            let detail = match site.gateway {
+                GatewayPlacement::Dedicated => format!("{count} SuperNode{plural} + 1 gateway"),
+                GatewayPlacement::Embedded => format!("{count} SuperNode{plural} with embedded gateways"),
+            };
+            Some((&site.zone, format!("site {name}"), detail))
+        }
+    }
+}

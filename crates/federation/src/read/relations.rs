@@ -1,0 +1,218 @@
+//! What must hold between the parts of a plan, over all zones. Nobody checks this after deployment.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use onefed_context::{KeepAlive, variable};
+use toml::Spanned;
+
+use super::Draft;
+use super::settings::Settings;
+use crate::diagnostic::Sink;
+use crate::model::ZoneName;
+
+/// Checks everything; what is absent from the draft has been reported already.
+pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
+    names(draft, sink);
+    zones(draft, sink);
+    endpoints(draft, sink);
+    ranges(draft, sink);
+    versions(draft, sink);
+    tls(draft, sink);
+    keepalive(draft, sink);
+}
+
+fn names(draft: &Draft, sink: &mut Sink<'_>) {
+    let mut seen = BTreeMap::new();
+    for name in draft.sites.iter().filter_map(|site| site.name.as_ref()) {
+        if name.get_ref().as_str() == "coordinator" {
+            let message = "a site cannot have the name `coordinator`: the coordinator's objects have it";
+            sink.error("plan::duplicate-site", name.span(), message);
+        }
+        if let Some(line) = seen.get(name.get_ref()) {
+            let message =
+                format!("there are two sites `{}`; the first one is in line {line}", name.get_ref());
+            sink.error("plan::duplicate-site", name.span(), message);
+        } else {
+            seen.insert(name.get_ref(), sink.line(name.span().start));
+        }
+    }
+}
+
+/// References to zones, and zones without any.
+fn zones(draft: &Draft, sink: &mut Sink<'_>) {
+    let declared: Vec<&str> = draft.zones.iter().map(|zone| zone.name.get_ref().as_str()).collect();
+    let coordinator = draft.coordinator.iter().filter_map(|c| c.zone.as_ref());
+    let used: Vec<&Spanned<ZoneName>> =
+        coordinator.chain(draft.sites.iter().filter_map(|site| site.zone.as_ref())).collect();
+    let mut all_known = true;
+    for zone in &used {
+        let name = zone.get_ref().as_str();
+        if !declared.contains(&name) {
+            all_known = false;
+            sink.error("plan::unknown-zone", zone.span(), format!("there is no [zone.{name}]")).suggest(
+                name,
+                declared.iter().copied(),
+                || Some(format!("add a table [zone.{name}]")),
+            );
+        }
+    }
+    // A mistyped name would make its zone look unused as well.
+    for zone in draft.zones.iter().filter(|_| all_known) {
+        let name = zone.name.get_ref();
+        if !used.iter().any(|used| used.get_ref() == name) {
+            let message = format!("nothing in the plan uses [zone.{name}]");
+            sink.warning("plan::unused-zone", zone.name.span(), message);
+        }
+    }
+}
+
+fn endpoints(draft: &Draft, sink: &mut Sink<'_>) {
+    let mut seen: BTreeMap<&str, &ZoneName> = BTreeMap::new();
+    for zone in &draft.zones {
+        for url in zone.endpoint.iter().chain(&zone.oneflow) {
+            let name = zone.name.get_ref();
+            if let Some(other) = seen.get(url.get_ref().as_str()).filter(|other| **other != name) {
+                let message = format!("[zone.{name}] and [zone.{other}] have the same endpoint");
+                sink.error("plan::duplicate-endpoint", url.span(), message)
+                    .hint("two names for one zone would make its objects collide");
+            }
+            seen.entry(url.get_ref().as_str()).or_insert(name);
+        }
+    }
+    let here: Vec<_> = draft
+        .zones
+        .iter()
+        .filter_map(|zone| zone.endpoint.as_ref())
+        .filter(|url| matches!(url.get_ref().host_str(), Some("localhost" | "127.0.0.1" | "[::1]")))
+        .collect();
+    if here.len() > 1 {
+        for url in here {
+            let host = url.get_ref().host_str().unwrap_or_default();
+            let message = format!("several zones have an endpoint on {host}, which is this machine");
+            sink.warning("plan::localhost", url.span(), message)
+                .hint("OpenNebula announces localhost by default; give each zone's real address");
+        }
+    }
+}
+
+/// The tunnel's addresses must be nobody else's.
+fn ranges(draft: &Draft, sink: &mut Sink<'_>) {
+    let (Some(subnet), Some(at)) = (draft.network.subnet, &draft.subnet) else { return };
+    for zone in &draft.zones {
+        let Some(lan) = zone.lan.as_ref().map(Spanned::get_ref) else { continue };
+        if subnet.contains(lan) || lan.contains(&subnet) {
+            let message =
+                format!("the subnet {subnet} overlaps {lan}, the network of [zone.{}]", zone.name.get_ref());
+            sink.error("plan::subnet-overlap", at.clone(), message).hint("choose a range that no zone uses");
+        }
+    }
+}
+
+fn versions(draft: &Draft, sink: &mut Sink<'_>) {
+    let Some(flower) = draft.flower else { return };
+    for site in &draft.sites {
+        let Some(own) = site.flower.as_ref().filter(|own| *own.get_ref() != flower) else { continue };
+        let message = format!(
+            "{} wants Flower {}, but the federation runs {}",
+            site.label(),
+            own.get_ref().version(),
+            flower.version()
+        );
+        sink.error("plan::flower-differs", own.span(), message)
+            .hint("every site must run the federation's release for now");
+    }
+}
+
+fn tls(draft: &Draft, sink: &mut Sink<'_>) {
+    const NAME: &str = "FL_TLS_ENABLED";
+    let Some(coordinator) = &draft.coordinator else { return };
+    let of = |settings, at| effective(NAME, settings, &draft.settings, at);
+    let yes = |value: &Effective<'_>| value.text.eq_ignore_ascii_case("YES");
+    let ours = of(&coordinator.settings, &coordinator.at);
+    if !yes(&ours) {
+        let message = "FL_TLS_ENABLED is NO: models and credentials travel unencrypted";
+        sink.warning("plan::plaintext", ours.at.clone(), message);
+    }
+    for site in &draft.sites {
+        let own = of(&site.settings, &site.at);
+        if yes(&own) != yes(&ours) {
+            let message = format!(
+                "{NAME} is {} for {} but {} for the coordinator",
+                own.text.to_uppercase(),
+                site.label(),
+                ours.text.to_uppercase()
+            );
+            sink.error("plan::tls-differs", own.at, message).hint("set it once, in [variables]");
+        }
+    }
+}
+
+fn keepalive(draft: &Draft, sink: &mut Sink<'_>) {
+    let Some(coordinator) = &draft.coordinator else { return };
+    let hub = side(draft, "the coordinator", &coordinator.settings, &coordinator.at, sink);
+    for site in &draft.sites {
+        let spoke = side(draft, &site.label(), &site.settings, &site.at, sink);
+        let (Some(hub), Some((spoke, at))) = (&hub, spoke) else { continue };
+        // Half of the hub's interval is what its HTTP/2 server takes as the least between two PINGs.
+        if u64::from(spoke) * 2 < u64::from(hub.0) {
+            let message = format!(
+                "{} pings every {spoke} s, but the coordinator's {} s allow one in {} s",
+                site.label(),
+                hub.0,
+                hub.0.div_ceil(2)
+            );
+            sink.error("plan::keepalive-too-fast", at, message)
+                .hint("a site's FL_GRPC_KEEPALIVE_TIME must be at least half of the coordinator's");
+        }
+    }
+}
+
+/// The interval of one side and its place; its pair is checked on the way.
+fn side(
+    draft: &Draft,
+    who: &str,
+    own: &Settings,
+    at: &Range<usize>,
+    sink: &mut Sink<'_>,
+) -> Option<(u32, Range<usize>)> {
+    let time = effective("FL_GRPC_KEEPALIVE_TIME", own, &draft.settings, at);
+    let timeout = effective("FL_GRPC_KEEPALIVE_TIMEOUT", own, &draft.settings, at);
+    let seconds: u32 = time.text.parse().ok()?;
+    if let Err(error) = KeepAlive::from_secs(seconds, timeout.text.parse().ok()?) {
+        // A pair of [variables] is wrong once, not once for each side.
+        let who = if time.own || timeout.own { who } else { "[variables]" };
+        let place = if timeout.given { timeout.at } else { time.at.clone() };
+        sink.error("context::keepalive-order", place, format!("{who}: {error}"))
+            .hint("the defaults are 60 and 20 seconds, and count where a value is not given");
+    }
+    if seconds < KeepAlive::SHORT {
+        let message =
+            format!("FL_GRPC_KEEPALIVE_TIME={seconds} is aggressive and may cause excessive traffic.");
+        sink.warning("context::keepalive-short", time.at.clone(), message);
+    }
+    Some((seconds, time.at))
+}
+
+/// What counts for one side.
+struct Effective<'a> {
+    text: &'a str,
+    /// Where it was set, or the side's table.
+    at: Range<usize>,
+    /// Whether the side itself sets it.
+    own: bool,
+    /// Whether anything sets it.
+    given: bool,
+}
+
+fn effective<'a>(name: &str, own: &'a Settings, all: &'a Settings, at: &Range<usize>) -> Effective<'a> {
+    let given =
+        own.get(name).map(|value| (value, true)).or_else(|| all.get(name).map(|value| (value, false)));
+    match given {
+        Some((value, own)) => Effective { text: value.get_ref(), at: value.span(), own, given: true },
+        None => {
+            let text = variable(name).and_then(|row| row.default).unwrap_or_default();
+            Effective { text, at: at.clone(), own: false, given: false }
+        }
+    }
+}

@@ -1,0 +1,362 @@
+use super::*;
+use proptest::prelude::*;
+
+const EXAMPLE: &str = include_str!("../../../../examples/three-zones.toml");
+
+/// A small plan; each bad input is this one with a part replaced.
+const SMALL: &str = r#"name = "lab"
+
+[coordinator]
+zone = "north"
+
+[[site]]
+name = "east"
+zone = "east"
+supernodes = 2
+
+[zone.north]
+endpoint = "http://127.0.1.1:2633/RPC2"
+oneflow = "http://127.0.1.1:2474"
+network = 0
+
+[zone.east]
+endpoint = "http://127.0.2.1:2633/RPC2"
+oneflow = "http://127.0.2.1:2474"
+network = "private"
+"#;
+
+/// All problems as text, errors before warnings.
+fn told(text: &str) -> String {
+    let checked = check(text);
+    assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
+    let all = checked.errors.iter().chain(&checked.warnings);
+    all.map(|diagnostic| format!("{diagnostic}\n")).collect()
+}
+
+/// The small plan with one piece of text replaced.
+fn with(from: &str, to: &str) -> String {
+    assert_eq!(SMALL.matches(from).count(), 1, "{from}");
+    told(&SMALL.replace(from, to))
+}
+
+#[test]
+fn the_example_is_a_plan_without_warnings() {
+    let federation = parse(EXAMPLE).unwrap();
+    assert_eq!(federation.warnings, []);
+    assert_eq!(federation.name.as_str(), "hospitals");
+    assert!(federation.tls && federation.hub().is_none());
+    let names: Vec<_> = federation.zones.iter().map(|zone| zone.name.as_str()).collect();
+    assert_eq!(names, ["madrid", "paris", "lisbon"]);
+    let partitions: Vec<_> = federation.sites.iter().map(|s| (s.partition.base, s.partition.total)).collect();
+    assert_eq!(partitions, [(0, 4), (2, 4)]);
+}
+
+#[test]
+fn the_table_and_flower_agree_on_the_default_release() {
+    let default = onefed_context::variable("FLOWER_VERSION").unwrap().default;
+    assert_eq!(default, Some(DEFAULT_RELEASE.to_string().as_str()));
+    assert_eq!(parse(SMALL).unwrap().flower.version(), DEFAULT_RELEASE);
+}
+
+#[test]
+fn everything_that_can_be_written_is_read() {
+    let text = r#"
+name = "lab"
+flower = "1.40.0"
+network = { mode = "public", subnet = "10.10.9.0/24" }
+variables = { FL_LOG_LEVEL = "DEBUG", FL_TLS_ENABLED = true, FL_MAX_RETRIES = 5 }
+
+[coordinator]
+zone = "north"
+address = "2001:DB8::1"
+fleet_port = 443
+admin_port = 444
+variables = { FL_CERT_EXTRA_SAN = "DNS:hub.example.org" }
+
+[[site]]
+name = "east"
+zone = "north"
+supernodes = { min = 2, max = 10 }
+gateway = "embedded"
+flower = "1.40.0"
+node_config = { lr = 0.5, data.path = "C:\\x", rows = 0x10, big = true }
+
+[zone.north]
+endpoint = "https://one.example.org/north/RPC2"
+oneflow = "https://one.example.org/north/flow"
+auth = "/etc/one_auth"
+template = "flower"
+gateway_template = 7
+network = 0
+lan = "192.168.0.0/16"
+"#;
+    let federation = parse(text).unwrap();
+    assert_eq!(federation.warnings, []);
+    assert_eq!(federation.hub().unwrap().to_string(), "[2001:db8::1]:443");
+    assert_eq!(federation.variables.get("FL_TLS_ENABLED").map(String::as_str), Some("YES"));
+    let [site] = federation.sites.as_slice() else { panic!("{:?}", federation.sites) };
+    assert_eq!(site.node_config.to_string(), r#"big=true data.path="C:\\x" lr=0.5 rows=16"#);
+    assert_eq!(site.supernodes.to_string(), "2 to 10");
+    assert_eq!((site.partition.base, site.partition.total), (0, 10));
+    let [zone] = federation.zones.as_slice() else { panic!("{:?}", federation.zones) };
+    assert_eq!(zone.templates.gateway.to_string(), "#7");
+    assert_eq!(zone.templates.superlink.to_string(), "flower");
+}
+
+#[test]
+fn unknown_keys() {
+    insta::assert_snapshot!(told(&format!(
+        "nmae = 'x'\n{}",
+        SMALL
+            .replace("network = 0", "network = 0\nendpiont = 1")
+            .replace("supernodes = 2", "supernode = 2\ncolour = 'red'")
+    )));
+}
+
+#[test]
+fn a_zone_that_nothing_uses() {
+    let more = "\n[zone.west]\nendpoint = 'http://w:2633/RPC2'\noneflow = 'http://w:2474'\nnetwork = 1\n";
+    insta::assert_snapshot!(told(&format!("{SMALL}{more}")), @"21:7: warning[plan::unused-zone]: nothing in the plan uses [zone.west]");
+}
+
+#[test]
+fn zones_that_do_not_exist() {
+    insta::assert_snapshot!(told(
+        &SMALL
+            .replace("zone = \"east\"\nsuper", "zone = \"eats\"\nsuper")
+            .replace("zone = \"north\"", "zone = \"mars\"")
+    ));
+}
+
+#[test]
+fn two_coordinators() {
+    let second = with("[[site]]", "[coordinator]\nzone = \"east\"\nport = 1\n\n[[site]]");
+    let list = told(
+        &SMALL
+            .replace("[coordinator]", "[[coordinator]]")
+            .replace("[[site]]", "[[coordinator]]\nzone = \"east\"\n\n[[site]]"),
+    );
+    let one = told(&SMALL.replace("[coordinator]", "[[coordinator]]"));
+    insta::assert_snapshot!(format!(
+        "[coordinator] twice\n{second}\n[[coordinator]] twice\n{list}\nonly one\n{one}"
+    ));
+}
+
+#[test]
+fn numbers_of_supernodes() {
+    let mut out = String::new();
+    for count in
+        ["0", "{ min = 0, max = 2 }", "{ min = 3, max = 2 }", "-1", "1.5", "{ min = 1 }", "20000", "'2'"]
+    {
+        out.push_str(&format!("{count}\n{}", with("supernodes = 2", &format!("supernodes = {count}"))));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn addresses_and_ports() {
+    let mut out = String::new();
+    for line in [
+        "address = '999.1.1.1'",
+        "address = 'hub:9092'",
+        "address = '0.0.0.0'",
+        "address = 'http://hub'",
+        "address = ''",
+        "address = 10",
+        "fleet_port = 0",
+        "fleet_port = 65536",
+        "admin_port = 9092",
+    ] {
+        out.push_str(&format!("{line}\n{}", with("zone = \"north\"", &format!("zone = \"north\"\n{line}"))));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn endpoints() {
+    let mut out = String::new();
+    for url in [
+        "one",
+        "ftp://one/RPC2",
+        "http://127.0.1.1:2633",
+        "http://127.0.1.1/RPC2",
+        "http://:2633/RPC2",
+        "http://one:0/RPC2",
+        "http://one:99999/RPC2",
+        "http://oneadmin:secret@one:2633/RPC2",
+        "http://127.0.2.1:2633/RPC2",
+    ] {
+        out.push_str(&format!("{url}\n{}", with("http://127.0.1.1:2633/RPC2", url)));
+    }
+    let local =
+        SMALL.replace("127.0.1.1:2633", "localhost:2633").replace("127.0.2.1:2633", "localhost:12633");
+    out.push_str(&format!("localhost twice\n{}", told(&local)));
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn versions() {
+    // Which releases there are is for the crate that knows Flower.
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"covers \d[0-9., to]*", "covers [releases]");
+    settings.add_filter(r"hint: use \d.*", "hint: use [releases]");
+    let _guard = settings.bind_to_scope();
+    let mut out = String::new();
+    for flower in ["1.30.0", "1.99.0", "latest"] {
+        out.push_str(&format!("{flower}\n{}", told(&format!("flower = '{flower}'\n{SMALL}"))));
+    }
+    out.push_str(&format!("site\n{}", with("supernodes = 2", "supernodes = 2\nflower = '1.40.0'")));
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn networks() {
+    let mut out = String::new();
+    for network in [
+        "mode = 'wireguard'",
+        "mode = 'route'",
+        "mode = 'vpn'",
+        "subnet = '10.10.9.5/24'",
+        "subnet = 'x'",
+        "mtu = 1",
+    ] {
+        out.push_str(&format!("{network}\n{}", told(&format!("{SMALL}\n[network]\n{network}"))));
+    }
+    let overlap = SMALL.replace("network = 0", "network = 0\nlan = '10.0.0.0/8'");
+    out.push_str(&format!("overlap\n{}", told(&format!("{overlap}\n[network]\nsubnet = '10.10.9.0/24'"))));
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn variables() {
+    insta::assert_snapshot!(told(&format!(
+        "{}\n[variables]\n{}",
+        SMALL
+            .replace(
+                "zone = \"north\"",
+                "zone = \"north\"\nvariables = { FL_MAX_RETRIES = 3, FL_CERT_EXTRA_SAN = '10.0.0.1' }"
+            )
+            .replace(
+                "supernodes = 2",
+                "supernodes = 2\nvariables.FL_DATABASE = 'x'\nvariables.FL_LOG_LEVEL = 'info'"
+            ),
+        "FL_GRPC_KEEPALIV_TIME = 30\nONEAPP_FL_LOG_LEVEL = 'INFO'\nFLOWER_VERSION = '1.41.0'\nFL_ROLE = 'gateway'\n\
+         FL_ISOLATION = 'process'\nFL_MAX_WAIT_TIME = [1]\nFL_CERT_EXTRA_SAN = 'DNS:${x}'\nFL_NODE_CONFIG = ''\n",
+    )));
+}
+
+#[test]
+fn node_configs() {
+    insta::assert_snapshot!(with(
+        "supernodes = 2",
+        "supernodes = 2\n[site.node_config]\npartition-id = 0\n'a b' = 1\nlist = [1]\nwhen = 1979-05-27\nnan = nan\n\
+         ok = 'a'\nhuge = 99999999999999999999\nhome = '${HOME}'\n"
+    ));
+}
+
+#[test]
+fn keepalive_over_all_zones() {
+    let mut out = String::new();
+    for (hub, site, all) in [
+        ("", "", "FL_GRPC_KEEPALIVE_TIME = 15"),
+        ("", "", "FL_GRPC_KEEPALIVE_TIMEOUT = 60"),
+        ("", "FL_GRPC_KEEPALIVE_TIME = 20", ""),
+        ("", "FL_GRPC_KEEPALIVE_TIME = 29", ""),
+        ("", "FL_GRPC_KEEPALIVE_TIME = 30", ""),
+        ("FL_GRPC_KEEPALIVE_TIME = 120", "", "FL_GRPC_KEEPALIVE_TIME = 40"),
+        ("", "", "FL_GRPC_KEEPALIVE_TIME = 5\nFL_GRPC_KEEPALIVE_TIMEOUT = 2"),
+    ] {
+        let text = SMALL
+            .replace("zone = \"north\"", &format!("zone = \"north\"\nvariables = {{ {hub} }}"))
+            .replace("supernodes = 2", &format!("supernodes = 2\nvariables = {{ {site} }}"));
+        let text = format!("{text}\n[variables]\n{all}");
+        out.push_str(&format!("hub: {hub:?}, site: {site:?}, all: {all:?}\n{}", told(&text)));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn tls_is_the_same_everywhere() {
+    let differs = with("supernodes = 2", "supernodes = 2\nvariables.FL_TLS_ENABLED = false");
+    let plain = told(&format!("{SMALL}\n[variables]\nFL_TLS_ENABLED = 'no'"));
+    assert!(!parse(&format!("{SMALL}\n[variables]\nFL_TLS_ENABLED = 'no'")).unwrap().tls);
+    insta::assert_snapshot!(format!("{differs}\nall\n{plain}"));
+}
+
+#[test]
+fn sites_and_names() {
+    let more = "\n[[site]]\nname = 'east'\nzone = 'east'\nsupernodes = 1\n[[site]]\nname = 'coordinator'\n\
+                zone = 'east'\nsupernodes = 1\n[[site]]\nname = 'Über'\nzone = 'EAST'\nsupernodes = 1\n[[site]]\n";
+    let single = told(&SMALL.replace("[[site]]", "[site]"));
+    let gateway = with("supernodes = 2", "supernodes = 2\ngateway = 'dedicate'");
+    insta::assert_snapshot!(format!(
+        "{}\nsingle\n{single}\ngateway\n{gateway}",
+        told(&format!("{SMALL}{more}"))
+    ));
+}
+
+#[test]
+fn what_is_missing() {
+    insta::assert_snapshot!(format!(
+        "nothing\n{}\nparts\n{}",
+        told(""),
+        told("name = 'x'\nsite = []\n[coordinator]\n[zone]\n")
+    ));
+}
+
+#[test]
+fn wrong_types() {
+    insta::assert_snapshot!(told(
+        "name = 1\nflower = 1.41\nnetwork = 'x'\ncoordinator = 'x'\nsite = 'x'\nzone = 'x'\nvariables = 1\n"
+    ));
+}
+
+#[test]
+fn syntax_errors_have_their_places() {
+    let mut out = String::new();
+    for text in [
+        "name = lab\n[coordinator\nzone = 'x'\n",
+        "name = 'ü' x\n",
+        "a = [1,\nb = 2\n",
+        "name = 'a'\nname = 'b'\n",
+    ] {
+        out.push_str(&format!("{text}{}\n", told(text)));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn several_problems_come_at_once_and_in_order() {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"hint: use \d.*", "hint: use [releases]");
+    let _guard = settings.bind_to_scope();
+    let text = SMALL
+        .replace("name = \"lab\"", "name = \"Lab\"\nflower = \"latest\"")
+        .replace("zone = \"north\"", "zone = \"nroth\"\naddress = \"10.0.0.300\"")
+        .replace("supernodes = 2", "supernodes = 0\ngatway = \"embedded\"")
+        .replace("network = 0", "network = 0\nauht = \"x\"");
+    insta::assert_snapshot!(told(&text));
+    let places: Vec<_> = check(&text).errors.iter().map(|d| d.place.start).collect();
+    assert!(places.is_sorted());
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "(?s).*", near in "(\\[\\[?[a-z.]{1,12}\\]?\\]\n|[a-z_]{1,6} = [0-9'\"{a-z=, }]{0,8}\n){0,12}") {
+        let _ = check(&text);
+        let _ = check(&near);
+    }
+
+    #[test]
+    fn no_damage_to_a_plan_panics(at in 0usize..4000, length in 0usize..40, text in "[\\[\\]=\"'{}a-z0-9.\n]{0,8}") {
+        let mut damaged = EXAMPLE.to_owned();
+        let floor = |mut at: usize| { at = at.min(EXAMPLE.len()); while !EXAMPLE.is_char_boundary(at) { at -= 1 } at };
+        damaged.replace_range(floor(at)..floor(at + length), &text);
+        let checked = check(&damaged);
+        prop_assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
+        prop_assert!(checked.errors.iter().all(|d| d.code != "plan::internal"));
+        for diagnostic in checked.errors.iter().chain(&checked.warnings) {
+            prop_assert!(diagnostic.place.line >= 1 && diagnostic.place.column >= 1);
+        }
+    }
+}
