@@ -77,6 +77,10 @@ impl Host<'_> {
             }
             Transport::Http => args.extend(self.http_listener(self.release.fleet_port())),
         }
+        // SuperNodes have no such flag; they obey the environment.
+        if self.release.installs_dependencies() {
+            args.push("--disable-runtime-dependency-installation".to_owned());
+        }
         self.command("flower-superlink", args)
     }
 
@@ -114,10 +118,7 @@ impl Host<'_> {
         ["--host".to_owned(), self.loopback.to_string(), "--port".to_owned(), port.to_string()]
     }
 
-    fn command(&self, program: &str, mut args: Vec<String>) -> CommandLine {
-        if self.release.installs_dependencies() {
-            args.push("--disable-runtime-dependency-installation".to_owned());
-        }
+    fn command(&self, program: &str, args: Vec<String>) -> CommandLine {
         CommandLine { program: self.environment.program(program), args, env: self.env() }
     }
 

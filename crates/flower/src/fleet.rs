@@ -17,7 +17,7 @@ use crate::{Operation, Transport};
 pub const MAX_BODY: usize = (1 << 31) - 1;
 
 const GRPC_CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
-const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/protobuf");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 

@@ -143,7 +143,7 @@ impl Release {
         }
     }
 
-    /// Whether this release runs an installer for the app's dependencies unless a flag forbids it.
+    /// Whether this release's SuperLink runs an installer for the app's dependencies unless a flag forbids it.
     pub(crate) fn installs_dependencies(self) -> bool {
         self.installs_dependencies
     }

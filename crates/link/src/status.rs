@@ -72,7 +72,8 @@ pub struct SpokeLine {
 /// One SuperNode, as its Fleet calls show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Flower's node id.
+    /// Flower's node id. In JSON a text: it exceeds what JSON numbers hold everywhere.
+    #[serde(with = "as_text")]
     pub node_id: u64,
     /// The site that its calls come from; empty at a spoke, which has only one.
     pub site: String,
@@ -85,7 +86,8 @@ pub struct NodeStatus {
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStatus {
-    /// Flower's run id.
+    /// Flower's run id. In JSON a text, as the node id.
+    #[serde(with = "as_text")]
     pub run_id: u64,
     /// The app, `publisher/name==version`.
     pub app: String,
@@ -110,4 +112,17 @@ pub struct SpokeStatus {
     pub why: Option<String>,
     /// The nodes whose calls came through this spoke.
     pub nodes: Vec<NodeStatus>,
+}
+
+/// 64-bit ids as texts.
+mod as_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(id: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }

@@ -145,7 +145,7 @@ impl SuperLink {
         let message = control::list_runs_request(limit);
         let (kind, body) = match transport {
             Transport::Grpc => ("application/grpc", frame(&message)),
-            Transport::Http => ("application/x-protobuf", message),
+            Transport::Http => ("application/protobuf", message),
         };
         let version = self.address.release.version().to_string();
         let request = Request::builder()

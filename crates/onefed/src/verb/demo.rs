@@ -62,10 +62,8 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
         farewell(args, &place, &sandbox, output);
         return Ok(Exit::Ok);
     }
-    output.say("  sandbox down");
-    drop(child.stdin.take());
+    sandbox::stop(&mut child);
     sandbox::down(&sandbox.dir, output)?;
-    let _ = child.wait();
     if story.is_ok() {
         std::fs::remove_dir_all(&args.dir).map_err(|why| Failure::file(&args.dir, why))?;
     }

@@ -16,8 +16,8 @@ use crate::flower_env;
 use crate::output::Output;
 
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// The sandbox itself takes at most 40 s to undeploy everything.
-const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// The sandbox itself takes at most 60 s to undeploy everything.
+const STOP_PATIENCE: Duration = Duration::from_secs(75);
 
 /// What a running sandbox says about itself, in `sandbox.json` of its directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,6 +127,21 @@ pub(crate) fn wait_until_up(args: &SandboxArgs, child: &mut Child) -> Result<Run
     let _ = child.kill();
     let text = format!("the sandbox did not come up within {} s", START_PATIENCE.as_secs());
     Err(Failure::new(Exit::Failed, "sandbox", text).hint(format!("see {}", log.display())))
+}
+
+/// Tells a sandbox that is our own child to stop, and waits until it has.
+pub(crate) fn stop(child: &mut Child) {
+    drop(child.stdin.take());
+    if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let started = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if started.elapsed() > STOP_PATIENCE {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The note of a sandbox that is alive.

@@ -270,7 +270,7 @@ impl Status {
                     spoke.site.clone(),
                     if spoke.connected { format!("up {since}") } else { format!("DOWN {since}") },
                     spoke.peer.clone(),
-                    format!("{}/{} {ping}{rtt}", spoke.pings_acked, spoke.pings_sent),
+                    pings + &rtt,
                     bytes(spoke.bytes_down),
                     bytes(spoke.bytes_up),
                     spoke.calls.to_string(),
