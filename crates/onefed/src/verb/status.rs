@@ -270,7 +270,7 @@ impl Status {
                     spoke.site.clone(),
                     if spoke.connected { format!("up {since}") } else { format!("DOWN {since}") },
                     spoke.peer.clone(),
-                    pings + &rtt,
+                    ping + &rtt,
                     bytes(spoke.bytes_down),
                     bytes(spoke.bytes_up),
                     spoke.calls.to_string(),
