@@ -67,7 +67,7 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     let published = published(fleet, address);
     let healthy = async || {
         let ca = tls.ca.as_deref().filter(|_| tls.files.is_some());
-        health::superlink(published, ca, release.transport(), &steps.processes).await?;
+        health::superlink(published, ca, release.transport(), steps.processes).await?;
         Ok(((), format!("SuperLink {} answers at {published}", release.version())))
     };
     let log = &steps.log;
@@ -96,7 +96,7 @@ pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Resu
     steps.publisher.say(&[(attribute::ENDPOINT, &endpoint)]).await?;
     let healthy = async || {
         let ca = tls.ca.as_deref().filter(|_| tls.files.is_some());
-        health::gateway(listen, ca, &steps.processes).await?;
+        health::gateway(listen, ca, steps.processes).await?;
         Ok(((), format!("line to {} is up", own.hub)))
     };
     steps.log.run("health", healthy).await?;
@@ -170,7 +170,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
         };
-        let id = health::supernode((&host, spoke.port), ca, node, &steps.processes).await?;
+        let id = health::supernode((&host, spoke.port), ca, node, steps.processes).await?;
         Ok((id, format!("registered as node {id}")))
     };
     let id = steps.log.run("health", healthy).await?;
