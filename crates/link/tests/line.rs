@@ -1,0 +1,366 @@
+//! Hub and spoke over real sockets and real TLS, with a SuperLink stand-in behind the hub that counts HTTP/2 frames.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use onefed_flower::fleet::{FleetAnswer, FleetCall, FleetStatus};
+use onefed_flower::{Operation, Release, Transport};
+use onefed_link::hub::{Hub, HubConfig, HubTls};
+use onefed_link::io::{FrameTap, Tapped};
+use onefed_link::spoke::{Spoke, SpokeConfig};
+use onefed_link::superlink::SuperLinkAddress;
+use onefed_link::wire::{Hello, PROTOCOL};
+use onefed_link::{KeepAlive, Line, LineConfig, connect, probe};
+use onefed_trust::{ClientIdentity, ClientRole, LeafRequest, RootCa, SanName, tls};
+use tokio::net::TcpListener;
+
+/// What a SuperLink stand-in has seen.
+#[derive(Default)]
+struct Seen {
+    calls: AtomicUsize,
+    other: AtomicUsize,
+}
+
+/// Answers Fleet calls by sending their body back; heartbeats without a signature are unauthenticated, as at a real one.
+async fn superlink(transport: Transport) -> (SocketAddr, Arc<Seen>, FrameTap) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, seen, tap) = (listener.local_addr().unwrap(), Arc::<Seen>::default(), FrameTap::default());
+    let (seen_too, tap_too) = (seen.clone(), tap.clone());
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let (seen, tap) = (seen_too.clone(), tap_too.clone());
+            tokio::spawn(async move {
+                let service =
+                    service_fn(move |request: Request<Incoming>| answer(seen.clone(), transport, request));
+                match transport {
+                    Transport::Grpc => {
+                        let io = TokioIo::new(Tapped::new(tcp, tap));
+                        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(io, service)
+                            .await;
+                    }
+                    Transport::Http => {
+                        let _ = hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(tcp), service)
+                            .await;
+                    }
+                }
+            });
+        }
+    });
+    (address, seen, tap)
+}
+
+async fn answer(
+    seen: Arc<Seen>,
+    transport: Transport,
+    request: Request<Incoming>,
+) -> Result<Response<onefed_flower::fleet::ReadyBody>, std::convert::Infallible> {
+    let Some((operation, spoken)) = Operation::from_path(request.uri().path()) else {
+        seen.other.fetch_add(1, Ordering::Relaxed);
+        let mut response = Response::new(onefed_flower::fleet::ready(Bytes::from_static(b"control")));
+        *response.status_mut() = StatusCode::OK;
+        return Ok(response);
+    };
+    assert_eq!(spoken, transport);
+    seen.calls.fetch_add(1, Ordering::Relaxed);
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let call = FleetCall::from_request(operation, transport, &parts.headers, body).unwrap();
+    let signed = call.headers.contains_key("flwr-timestamp");
+    let status = match (transport, signed) {
+        (Transport::Grpc, true) => FleetStatus::Grpc(0, None),
+        (Transport::Grpc, false) => FleetStatus::Grpc(16, None),
+        (Transport::Http, true) => FleetStatus::Http(StatusCode::OK),
+        (Transport::Http, false) => FleetStatus::Http(StatusCode::UNAUTHORIZED),
+    };
+    Ok(FleetAnswer { status, body: call.body, content_type: None }.into_response())
+}
+
+/// Certificates of a small federation, all for 127.0.0.1.
+struct Trust {
+    root: RootCa,
+    chain: String,
+    key: onefed_trust::SecretPem,
+}
+
+impl Trust {
+    fn new() -> Self {
+        let now = SystemTime::now();
+        let root = RootCa::generate("test", now).unwrap();
+        let names = [SanName::of_host("127.0.0.1")];
+        let request = LeafRequest::generate(&names).unwrap();
+        let chain = root.sign_server(&request.csr_pem, &names, now).unwrap();
+        Self { root, chain, key: request.key_pem }
+    }
+
+    fn client(&self, role: ClientRole) -> ClientIdentity {
+        self.root.issue_client("test", role, SystemTime::now()).unwrap()
+    }
+}
+
+/// A running hub: its Fleet and admin addresses.
+struct RunningHub {
+    fleet: SocketAddr,
+    admin: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn hub(
+    trust: &Trust,
+    release: &str,
+    superlink: SocketAddr,
+    keepalive: KeepAlive,
+    fleet: &str,
+) -> RunningHub {
+    let config = HubConfig {
+        federation: "test".into(),
+        superlink: SuperLinkAddress {
+            release: Release::parse(release).unwrap(),
+            fleet: superlink,
+            control: superlink,
+        },
+        fleet_listen: fleet.parse().unwrap(),
+        admin_listen: "127.0.0.1:0".parse().unwrap(),
+        tls: Some(HubTls {
+            chain_pem: trust.chain.clone(),
+            key_pem: trust.key.clone(),
+            client_ca_pem: trust.root.cert_pem().into(),
+        }),
+        keepalive,
+    };
+    let hub = Hub::open(config).await.unwrap();
+    let (fleet, admin) = (hub.fleet_address().unwrap(), hub.admin_address().unwrap().unwrap());
+    RunningHub { fleet, admin, task: tokio::spawn(hub.serve()) }
+}
+
+/// A running spoke that listens in plaintext, and its line.
+async fn spoke(trust: &Trust, hub: SocketAddr, keepalive: KeepAlive, federation: &str) -> (SocketAddr, Line) {
+    let config = SpokeConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        tls: None,
+        line: LineConfig {
+            host: hub.ip().to_string(),
+            port: hub.port(),
+            from: None,
+            tls: Some(tls::client(trust.root.cert_pem(), None, &[b"h2"]).unwrap()),
+            keepalive,
+            hello: Hello {
+                protocol: PROTOCOL,
+                federation: federation.into(),
+                site: "paris".into(),
+                spoke: "7".into(),
+                flower: "1.41.0".into(),
+                keepalive_time_ms: 1,
+                keepalive_timeout_ms: 1,
+            },
+        },
+    };
+    let spoke = Spoke::open(config).await.unwrap();
+    let (address, line) = (spoke.address().unwrap(), spoke.line());
+    tokio::spawn(spoke.serve());
+    (address, line)
+}
+
+fn short() -> KeepAlive {
+    KeepAlive { time: Duration::from_millis(200), timeout: Duration::from_millis(150) }
+}
+
+fn call(transport: Transport, body: &'static [u8]) -> FleetCall {
+    let mut headers = HeaderMap::new();
+    headers.insert("flwr-timestamp", "now".parse().unwrap());
+    FleetCall { operation: Operation::PullObject, transport, headers, body: Bytes::from_static(body) }
+}
+
+const UP: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn an_idle_line_carries_pings_from_both_ends_and_none_reaches_the_superlink() {
+    let (address, seen, superlink_tap) = superlink(Transport::Grpc).await;
+    let trust = Trust::new();
+    let hub = hub(&trust, "1.31.0", address, short(), "127.0.0.1:0").await;
+    let (_, line) = spoke(&trust, hub.fleet, short(), "test").await;
+    line.wait_up(UP).await.unwrap();
+    // One call, so that the hub's connection to SuperLink exists; then silence for more than three intervals.
+    assert!(line.call(&call(Transport::Grpc, b"x")).await.unwrap().is_ok());
+    tokio::time::sleep(short().time * 6).await;
+
+    let from_spoke = line.pings();
+    assert!(from_spoke.sent >= 3, "{from_spoke:?}");
+    assert!(from_spoke.acked >= 3 && from_spoke.rtt.is_some(), "{from_spoke:?}");
+    assert!(from_spoke.received >= 3, "PINGs of the hub: {from_spoke:?}");
+    let admin = admin(&trust, hub.admin, ClientRole::Operator);
+    let status = admin.status().await.unwrap();
+    assert!(status.spokes[0].pings_sent >= 3 && status.spokes[0].pings_acked >= 3, "{:?}", status.spokes);
+    assert_eq!(line.why_down(), None, "the line stayed up");
+
+    assert_eq!(seen.calls.load(Ordering::Relaxed), 1);
+    let at_superlink = superlink_tap.log();
+    assert_eq!((at_superlink.received, at_superlink.sent), (0, 0), "a PING reached the SuperLink");
+}
+
+#[tokio::test]
+async fn calls_pass_in_both_transports_large_ones_too_and_refusals_keep_their_words() {
+    static LARGE: [u8; 6 << 20] = [7; 6 << 20];
+    for (transport, release) in [(Transport::Grpc, "1.31.0"), (Transport::Http, "1.41.0")] {
+        let (address, seen, _) = superlink(transport).await;
+        let trust = Trust::new();
+        let hub = hub(&trust, release, address, KeepAlive::default(), "127.0.0.1:0").await;
+        let (listen, line) = spoke(&trust, hub.fleet, KeepAlive::default(), "test").await;
+        line.wait_up(UP).await.unwrap();
+        for body in [&b""[..], b"small", &LARGE] {
+            let answer = line.call(&call(transport, body)).await.unwrap();
+            assert!(answer.is_ok(), "{transport}: {:?}", answer.status);
+            assert_eq!(answer.body, Bytes::from_static(body), "{transport}");
+        }
+        // Through the whole chain: the unsigned heartbeat comes back as SuperLink's own refusal.
+        probe::fleet(&listen.ip().to_string(), listen.port(), None, transport).await.unwrap();
+        assert_eq!(seen.calls.load(Ordering::Relaxed), 4, "{transport}");
+        // The other transport is refused by name, not passed on.
+        let other = if transport == Transport::Grpc { Transport::Http } else { Transport::Grpc };
+        let refused = line.call(&call(other, b"x")).await.unwrap();
+        assert!(!refused.is_ok() && !refused.is_unauthenticated());
+        assert_eq!(seen.calls.load(Ordering::Relaxed), 4, "{transport}");
+    }
+}
+
+#[tokio::test]
+async fn the_hub_answers_fleet_operations_only_and_the_admin_endpoint_people_with_certificates_only() {
+    let (address, seen, _) = superlink(Transport::Http).await;
+    let trust = Trust::new();
+    let hub = hub(&trust, "1.41.0", address, KeepAlive::default(), "127.0.0.1:0").await;
+    let fleet_tls = tls::client(trust.root.cert_pem(), None, &[b"http/1.1"]).unwrap();
+    probe::fleet("127.0.0.1", hub.fleet.port(), Some(fleet_tls.clone()), Transport::Http).await.unwrap();
+
+    for path in [
+        "/v1/control/list-runs",
+        "/v1/runtime/acquire-task",
+        "/flwr.proto.Control/StartRun",
+        "/v1/fleet/../control/start-run",
+        "/onefed/v1/status",
+        "/",
+    ] {
+        let status = post(hub.fleet, fleet_tls.clone(), path).await.unwrap();
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(seen.other.load(Ordering::Relaxed), 0, "something else was passed on");
+
+    // Without a certificate the admin endpoint does not even speak.
+    assert!(post(hub.admin, fleet_tls, "/v1/control/list-runs").await.is_err());
+    let operator = admin(&trust, hub.admin, ClientRole::Operator);
+    assert_eq!(operator.status().await.unwrap().refused, 6);
+    let user = admin(&trust, hub.admin, ClientRole::User).status().await.unwrap_err();
+    assert!(user.to_string().contains("403"), "{user}");
+    let with = |role| {
+        let identity = trust.client(role);
+        tls::client(trust.root.cert_pem(), Some(&identity), &[b"http/1.1"]).unwrap()
+    };
+    for path in ["/v1/runtime/acquire-task", "/v1/fleet/pull-messages", "/v1/control/a/b"] {
+        assert_eq!(
+            post(hub.admin, with(ClientRole::Operator), path).await.unwrap(),
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
+    }
+    let before = seen.other.load(Ordering::Relaxed);
+    assert_eq!(
+        post(hub.admin, with(ClientRole::User), "/v1/control/start-run").await.unwrap(),
+        StatusCode::OK
+    );
+    assert_eq!(seen.other.load(Ordering::Relaxed), before + 1);
+    // A certificate of another CA, and one of a server, are nobody's.
+    let stranger = Trust::new().client(ClientRole::Operator);
+    let stranger = tls::client(trust.root.cert_pem(), Some(&stranger), &[b"http/1.1"]).unwrap();
+    assert!(post(hub.admin, stranger, "/v1/control/list-runs").await.is_err());
+    let server = ClientIdentity { cert_pem: trust.chain.clone(), key_pem: trust.key.clone() };
+    let server = tls::client(trust.root.cert_pem(), Some(&server), &[b"http/1.1"]).unwrap();
+    assert!(post(hub.admin, server, "/v1/control/list-runs").await.is_err());
+}
+
+#[tokio::test]
+async fn a_spoke_comes_back_after_its_hub_and_answers_truthfully_meanwhile() {
+    let (address, _, _) = superlink(Transport::Http).await;
+    let trust = Trust::new();
+    let first = hub(&trust, "1.41.0", address, short(), "127.0.0.1:0").await;
+    let (listen, line) = spoke(&trust, first.fleet, short(), "test").await;
+    line.wait_up(UP).await.unwrap();
+    first.task.abort();
+    while line.why_down().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let down =
+        probe::fleet(&listen.ip().to_string(), listen.port(), None, Transport::Http).await.unwrap_err();
+    assert!(down.to_string().contains("503"), "{down}");
+    let again = hub(&trust, "1.41.0", address, short(), &first.fleet.to_string()).await;
+    line.wait_up(UP).await.unwrap();
+    assert!(line.call(&call(Transport::Http, b"x")).await.unwrap().is_ok());
+    drop(again);
+}
+
+#[tokio::test]
+async fn a_spoke_of_another_federation_or_with_another_ca_is_refused_with_the_reason() {
+    let (address, _, _) = superlink(Transport::Http).await;
+    let trust = Trust::new();
+    let hub = hub(&trust, "1.41.0", address, short(), "127.0.0.1:0").await;
+    let (_, stranger) = spoke(&trust, hub.fleet, short(), "other").await;
+    let (_, untrusting) = spoke(&Trust::new(), hub.fleet, short(), "test").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let why = stranger.why_down().unwrap();
+    assert!(why.contains("serves federation `test`, not `other`"), "{why}");
+    let why = untrusting.why_down().unwrap();
+    assert!(why.contains("TLS") && why.contains("invalid peer certificate"), "{why}");
+}
+
+#[tokio::test]
+async fn the_control_port_passes_control_operations_and_nothing_else() {
+    let (address, seen, _) = superlink(Transport::Http).await;
+    let trust = Trust::new();
+    let hub = hub(&trust, "1.41.0", address, KeepAlive::default(), "127.0.0.1:0").await;
+    let client = admin(&trust, hub.admin, ClientRole::User);
+    let port = connect::ControlPort::open("127.0.0.1:0".parse().unwrap(), client).await.unwrap();
+    let local = port.address().unwrap();
+    tokio::spawn(port.serve());
+    let status = |path: &'static str| async move {
+        let tcp = tokio::net::TcpStream::connect(local).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request(path)).await.unwrap().status()
+    };
+    assert_eq!(status("/v1/control/list-runs").await, StatusCode::OK);
+    assert_eq!(status("/v1/runtime/acquire-task").await, StatusCode::NOT_FOUND);
+    assert_eq!(status("/v1/fleet/pull-messages").await, StatusCode::NOT_FOUND);
+    assert_eq!(status("/onefed/v1/status").await, StatusCode::NOT_FOUND);
+    assert_eq!(seen.other.load(Ordering::Relaxed), 1);
+}
+
+fn admin(trust: &Trust, address: SocketAddr, role: ClientRole) -> connect::AdminClient {
+    let host = address.ip().to_string();
+    connect::AdminClient::new(&host, address.port(), trust.root.cert_pem(), &trust.client(role)).unwrap()
+}
+
+fn request(path: &str) -> Request<onefed_flower::fleet::ReadyBody> {
+    let request = Request::post(path).header("host", "hub").header("content-type", "application/protobuf");
+    request.body(onefed_flower::fleet::ready(Bytes::new())).unwrap()
+}
+
+/// One POST over TLS and HTTP/1.1.
+async fn post(address: SocketAddr, config: Arc<tls::ClientConfig>, path: &str) -> Result<StatusCode, String> {
+    let tcp = tokio::net::TcpStream::connect(address).await.map_err(|why| why.to_string())?;
+    let name = tokio_rustls::rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    let stream =
+        tokio_rustls::TlsConnector::from(config).connect(name, tcp).await.map_err(|why| why.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
+    tokio::spawn(connection);
+    sender.send_request(request(path)).await.map(|answer| answer.status()).map_err(|why| why.to_string())
+}
