@@ -28,36 +28,56 @@ struct HeartbeatAnswer {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct PullMessagesAnswer {
-    #[prost(message, repeated, tag = "2")]
-    messages: Vec<Envelope>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Envelope {
-    #[prost(message, optional, tag = "1")]
-    metadata: Option<Metadata>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Metadata {
-    #[prost(uint64, tag = "1")]
+struct PullObjectRequest {
+    #[prost(uint64, tag = "2")]
     run_id: u64,
-    #[prost(string, tag = "6")]
-    group_id: String,
-    #[prost(string, tag = "8")]
-    message_type: String,
 }
 
-/// What one message is about, from its metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageInfo {
-    /// The run that the message belongs to.
-    pub run_id: u64,
-    /// The server round, where the app's strategy names it (Flower's strategies put it into the group id).
-    pub round: Option<u64>,
-    /// The kind of work: `train`, `evaluate`, `query` or the app's own.
-    pub kind: String,
+#[derive(Clone, PartialEq, prost::Message)]
+struct PullObjectAnswer {
+    #[prost(bytes = "bytes", tag = "3")]
+    content: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ConfigRecord {
+    #[prost(message, repeated, tag = "1")]
+    items: Vec<ConfigItem>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ConfigItem {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<ConfigValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ConfigValue {
+    #[prost(sint64, tag = "2")]
+    integer: i64,
+}
+
+/// The head of an object with a configuration: this, its length in decimal, and a zero byte.
+const CONFIG_RECORD: &[u8] = b"ConfigRecord ";
+/// Where Flower's strategies write the server round.
+const ROUND_KEY: &str = "server-round";
+/// A configuration is small; nothing larger is looked into.
+const MAX_CONFIG: usize = 64 << 10;
+
+/// The run and the server round that an object belongs to, if it is a configuration in which Flower's strategies name
+/// the round. An app with a loop of its own may name none.
+pub fn pulled_round(request: &Bytes, answer: &Bytes) -> Option<(u64, u64)> {
+    if answer.len() > MAX_CONFIG {
+        return None;
+    }
+    let content = PullObjectAnswer::decode(answer.clone()).ok()?.content;
+    let body = content.strip_prefix(CONFIG_RECORD)?;
+    let body = &body[body.iter().position(|byte| *byte == 0)? + 1..];
+    let item = ConfigRecord::decode(body).ok()?.items.into_iter().find(|item| item.key == ROUND_KEY)?;
+    let round = u64::try_from(item.value?.integer).ok()?;
+    Some((PullObjectRequest::decode(request.clone()).ok()?.run_id, round))
 }
 
 /// The node that a request is from, as its body says. `None` where the operation does not say, or on bad bytes.
@@ -80,19 +100,6 @@ pub fn heartbeat_accepted(body: &Bytes) -> bool {
     HeartbeatAnswer::decode(body.clone()).is_ok_and(|answer| answer.success)
 }
 
-/// What the messages in an answer to PullMessages are about.
-pub fn pulled_messages(body: &Bytes) -> Vec<MessageInfo> {
-    let answer = PullMessagesAnswer::decode(body.clone()).unwrap_or_default();
-    let infos = answer.messages.into_iter().filter_map(|message| message.metadata);
-    infos
-        .map(|meta| MessageInfo {
-            run_id: meta.run_id,
-            round: meta.group_id.parse().ok(),
-            kind: meta.message_type.split('.').next().unwrap_or_default().to_owned(),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,18 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pulled_message_tells_run_and_round() {
-        let answer = PullMessagesAnswer {
-            messages: vec![Envelope {
-                metadata: Some(Metadata {
-                    run_id: 5,
-                    group_id: "3".into(),
-                    message_type: "train.default".into(),
-                }),
-            }],
+    fn the_round_is_read_from_a_configuration_and_from_nothing_else() {
+        // As Flower 1.41.0 deflates ConfigRecord({"server-round": 3, "lr": 0.1}).
+        let record = b"ConfigRecord  37\x00\n\x12\n\x0cserver-round\x12\x02\x10\x06\n\x0f\n\x02lr\x12\t\t\x9a\x99\x99\x99\x99\x99\xb9?";
+        let request = Bytes::from(PullObjectRequest { run_id: 5 }.encode_to_vec());
+        let answer = |content: &'static [u8]| {
+            Bytes::from(PullObjectAnswer { content: Bytes::from_static(content) }.encode_to_vec())
         };
-        let info = MessageInfo { run_id: 5, round: Some(3), kind: "train".into() };
-        assert_eq!(pulled_messages(&Bytes::from(answer.encode_to_vec())), [info]);
+        assert_eq!(pulled_round(&request, &answer(record)), Some((5, 3)));
+        assert_eq!(pulled_round(&request, &answer(b"ArrayChunk  4\x00abcd")), None);
+        assert_eq!(pulled_round(&request, &answer(b"ConfigRecord  no end")), None);
+        assert_eq!(pulled_round(&request, &Bytes::new()), None);
     }
 
     proptest! {
@@ -131,7 +137,7 @@ mod tests {
             for op in Operation::ALL {
                 let _ = requesting_node(op, &body);
             }
-            let _ = (granted_node(&body), heartbeat_accepted(&body), pulled_messages(&body));
+            let _ = (granted_node(&body), heartbeat_accepted(&body), pulled_round(&body, &body));
         }
     }
 }

@@ -65,12 +65,10 @@ impl Ledger {
                     books.nodes.remove(&id);
                 }
             }
-            Operation::PullMessages => {
-                for message in messages::pulled_messages(&answer.body) {
-                    if let Some(round) = message.round {
-                        let last = books.rounds.entry(message.run_id).or_default();
-                        *last = round.max(*last);
-                    }
+            Operation::PullObject => {
+                if let Some((run, round)) = messages::pulled_round(&call.body, &answer.body) {
+                    let last = books.rounds.entry(run).or_default();
+                    *last = round.max(*last);
                 }
             }
             _ => {}
