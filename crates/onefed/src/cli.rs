@@ -9,10 +9,17 @@ use crate::output::Format;
 
 /// Flower federated learning across OpenNebula zones.
 #[derive(Debug, Parser)]
-#[command(name = "onefed", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "onefed", version, max_term_width = 110)]
 pub(crate) struct Cli {
-    /// How to write data: for people, or as one JSON document.
-    #[arg(long, global = true, value_enum, default_value_t)]
+    /// How to write data: `text` for people, or `json`, one document with a `schema_version`.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        display_order = 100
+    )]
     pub(crate) format: Format,
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -55,7 +62,7 @@ pub(crate) enum Verb {
         /// Override values of the app's run configuration, in Flower's syntax: `key=value key="text"`.
         #[arg(short = 'c', long, value_name = "PAIRS")]
         run_config: Vec<String>,
-        /// The Python environment with `flwr`. Made if it is not there.
+        /// A Python environment with Flower's `flwr`. Without it, one is made in `.flower`.
         #[arg(long, value_name = "DIR")]
         flower_dir: Option<PathBuf>,
     },
@@ -125,7 +132,7 @@ pub(crate) struct SandboxArgs {
     /// The Flower release in its VM image.
     #[arg(long, default_value_t = onefed_flower::DEFAULT_RELEASE.to_string(), value_name = "X.Y.Z")]
     pub(crate) flower: String,
-    /// The Python environment that stands for the image. Made if it is not there.
+    /// A Python environment with that release, which stands for the image. Without it, one is made in `.flower`.
     #[arg(long, value_name = "DIR")]
     pub(crate) flower_dir: Option<PathBuf>,
 }
@@ -186,4 +193,11 @@ pub(crate) struct BootArgs {
     /// Boot as a sandbox VM: this address stands for 127.0.0.1, and the end of standard input ends the VM.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) loopback: Option<IpAddr>,
+}
+
+/// The format that a command line asks for, also one that is wrong otherwise.
+pub(crate) fn format_wanted(args: impl Iterator<Item = String>) -> Format {
+    let args: Vec<String> = args.take_while(|arg| arg != "--").collect();
+    let two = args.windows(2).any(|pair| pair == ["--format", "json"]);
+    if two || args.iter().any(|arg| arg == "--format=json") { Format::Json } else { Format::Text }
 }

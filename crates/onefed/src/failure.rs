@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use onefed_federation::Diagnostic;
+use serde_json::{Value, json};
+
 /// Exit codes by meaning; the numbers from 64 on are those of sysexits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -9,6 +12,7 @@ pub(crate) enum Exit {
     Ok = 0,
     Failed = 1,
     ChangesPending = 2,
+    Usage = 64,
     BadInput = 65,
     Unreachable = 69,
     TryAgain = 75,
@@ -23,6 +27,8 @@ pub(crate) struct Failure {
     pub(crate) code: &'static str,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// What is wrong in the plan file, where that is the failure.
+    pub(crate) problems: Vec<Diagnostic>,
 }
 
 /// A result of a verb: how to exit, or why it failed.
@@ -30,12 +36,21 @@ pub(crate) type Done = Result<Exit, Failure>;
 
 impl Failure {
     pub(crate) fn new(exit: Exit, code: &'static str, message: impl ToString) -> Self {
-        Self { exit, code, message: message.to_string(), hint: None }
+        Self { exit, code, message: message.to_string(), hint: None, problems: Vec::new() }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The failure as a JSON document.
+    pub(crate) fn document(&self) -> Value {
+        let mut error = json!({ "code": self.code, "message": self.message, "hint": self.hint });
+        if !self.problems.is_empty() {
+            error["problems"] = json!(self.problems);
+        }
+        json!({ "schema_version": 1, "error": error })
     }
 
     /// A file that could not be read or written.
@@ -52,6 +67,18 @@ impl fmt::Display for Failure {
             None => Ok(()),
         }
     }
+}
+
+/// Several failures as one: the first one's code, everybody's words.
+pub(crate) fn join(failures: Vec<Failure>) -> Option<Failure> {
+    let mut failures = failures.into_iter();
+    let mut first = failures.next()?;
+    for other in failures {
+        first.message.push_str("\n  and: ");
+        first.message.push_str(&other.message);
+        first.hint = first.hint.or(other.hint);
+    }
+    Some(first)
 }
 
 impl From<onefed_trust::Error> for Failure {

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::Cli;
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 fn main() -> ExitCode {
@@ -25,8 +26,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(why) => {
             let _ = why.print();
-            // Help and version are no errors; anything else is wrong usage (EX_USAGE).
-            return ExitCode::from(if why.use_stderr() { 64 } else { 0 });
+            // Help and version are no errors.
+            if !why.use_stderr() {
+                return ExitCode::from(Exit::Ok as u8);
+            }
+            Output::new(cli::format_wanted(std::env::args())).json(&usage(&why).document());
+            return ExitCode::from(Exit::Usage as u8);
         }
     };
     let output = Output::new(cli.format);
@@ -34,11 +39,16 @@ fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(why) => {
             output.say(why.to_string());
-            output.json(&serde_json::json!({
-                "schema_version": 1,
-                "error": { "code": why.code, "message": why.message, "hint": why.hint },
-            }));
+            output.json(&why.document());
             ExitCode::from(why.exit as u8)
         }
     }
+}
+
+/// Wrong usage, in the first line of what was printed about it.
+fn usage(why: &clap::Error) -> Failure {
+    let text = why.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let failure = Failure::new(Exit::Usage, "usage", first.strip_prefix("error: ").unwrap_or(first));
+    failure.hint("`onefed help` lists the verbs, `onefed help VERB` their options")
 }

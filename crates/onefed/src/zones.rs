@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use onefed_federation::{Federation, Zone};
 use onefed_opennebula::{Credentials, ZoneName, oneflow, xmlrpc};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, join};
 
 /// The clients of one zone.
 #[derive(Clone)]
@@ -18,9 +18,18 @@ pub(crate) struct ZoneClients {
 /// All zones of a plan, by name.
 pub(crate) type Zones = BTreeMap<String, ZoneClients>;
 
-/// Makes the clients. Nothing is called yet.
+/// Makes the clients. Nothing is called yet. All zones without a login are named.
 pub(crate) fn clients(federation: &Federation) -> Result<Zones, Failure> {
-    federation.zones.iter().map(|zone| Ok((zone.name.to_string(), client(zone)?))).collect()
+    let (mut zones, mut failures) = (Zones::new(), Vec::new());
+    for zone in &federation.zones {
+        match client(zone) {
+            Ok(client) => {
+                zones.insert(zone.name.to_string(), client);
+            }
+            Err(why) => failures.push(why),
+        }
+    }
+    join(failures).map_or(Ok(zones), Err)
 }
 
 fn client(zone: &Zone) -> Result<ZoneClients, Failure> {

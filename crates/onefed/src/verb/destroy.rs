@@ -7,7 +7,7 @@ use onefed_federation::{Federation, Part};
 use onefed_opennebula::{ServiceId, ServiceTemplateId};
 
 use crate::cli::Place;
-use crate::failure::{Done, Exit, Failure};
+use crate::failure::{Done, Exit, Failure, join};
 use crate::output::Output;
 use crate::state::State;
 use crate::zones::{self, ZoneClients, Zones};
@@ -100,7 +100,7 @@ pub(crate) async fn destroy(
             failures.extend(remove(zones, state, object, output).await.err());
         }
     }
-    match verb::plan::join(failures) {
+    match join(failures) {
         Some(failure) => Err(failure),
         None => {
             state.forget_inventory();

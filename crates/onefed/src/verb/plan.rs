@@ -2,9 +2,10 @@
 
 use onefed_federation::{Condition, Existing, Federation, ObjectKind, Plan, ZoneExisting, diff};
 use onefed_opennebula::ServiceState;
+use serde::Serialize;
 
 use crate::cli::Place;
-use crate::failure::{Done, Exit, Failure};
+use crate::failure::{Done, Exit, Failure, join};
 use crate::output::Output;
 use crate::plan_file;
 use crate::zones::{self, Zones};
@@ -15,8 +16,16 @@ pub(crate) async fn run(place: &Place, output: Output) -> Done {
     let zones = zones::clients(&federation)?;
     let plan = make(&federation, &zones).await?;
     output.text(plan.render());
-    output.json(&plan);
+    output.json(&Document { schema_version: 1, plan: &plan });
     Ok(if plan.is_empty() { Exit::Ok } else { Exit::ChangesPending })
+}
+
+/// A plan as a JSON document.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema_version: u32,
+    #[serde(flatten)]
+    plan: &'a Plan,
 }
 
 /// Asks every zone of the plan what is there, and compares. All zones that do not answer are named.
@@ -37,18 +46,6 @@ pub(crate) async fn make(federation: &Federation, zones: &Zones) -> Result<Plan,
         None => Ok(diff(federation, &found)),
         Some(failure) => Err(failure),
     }
-}
-
-/// Several failures as one: the first one's code, everybody's words.
-pub(crate) fn join(failures: Vec<Failure>) -> Option<Failure> {
-    let mut failures = failures.into_iter();
-    let mut first = failures.next()?;
-    for other in failures {
-        first.message.push_str("\n  and: ");
-        first.message.push_str(&other.message);
-        first.hint = first.hint.or(other.hint);
-    }
-    Some(first)
 }
 
 /// The objects of this federation in one zone.

@@ -15,7 +15,7 @@ use onefed_federation::{Action, Federation, Inputs, Part, Plan};
 use onefed_trust::RootCa;
 
 use crate::cli::Place;
-use crate::failure::{Done, Exit, Failure};
+use crate::failure::{Done, Exit, Failure, join};
 use crate::output::Output;
 use crate::state::{HubAddress, Inventory, State};
 use crate::zones::{self, Zones};
@@ -70,7 +70,7 @@ pub(crate) async fn apply(federation: Federation, state: State, output: Output) 
     let results = futures_util::future::join_all(sites).await;
     let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
     failures.extend(part::remove_unwanted(&work).await.err());
-    if let Some(failure) = verb::plan::join(failures) {
+    if let Some(failure) = join(failures) {
         return Err(failure);
     }
     output.say(format!("applied in {:.1} s", started.elapsed().as_secs_f64()));
