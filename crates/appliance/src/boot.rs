@@ -200,16 +200,27 @@ async fn connect(
     Ok((publisher, endpoint.clone()))
 }
 
-/// Says so once when a process keeps ending after the boot. Never returns.
+/// Says so when a process keeps ending after the boot, and when all are well again. Never returns.
 async fn watch(publisher: &Publisher, processes: &[Supervised]) {
     let mut degraded = false;
     loop {
         tokio::time::sleep(WATCH).await;
         let trouble = processes.iter().find_map(|process| process.check().err());
-        if let (Some(why), false) = (&trouble, degraded) {
-            tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
-            let _ = publisher.say(&[(attribute::STATE, "degraded"), (attribute::ERROR, why.code)]).await;
-            degraded = true;
+        let said = match (&trouble, degraded) {
+            (Some(why), false) => {
+                tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
+                publisher.say(&[(attribute::STATE, "degraded"), (attribute::ERROR, why.code)]).await
+            }
+            (None, true) => {
+                tracing::info!("all processes are well again");
+                publisher.say(&[(attribute::STATE, "ready")]).await
+            }
+            _ => continue,
+        };
+        // What could not be said is said at the next look.
+        match said {
+            Ok(()) => degraded = trouble.is_some(),
+            Err(why) => tracing::warn!(%why, "the state could not be published"),
         }
     }
 }

@@ -48,6 +48,13 @@ pub(crate) fn install_ca(
     pin: Option<&CaFingerprint>,
 ) -> Result<std::path::PathBuf, StepError> {
     if let Some(pin) = pin {
+        // Everything in the bundle would be trusted, so the pin must cover everything.
+        if ca.count() != 1 {
+            return Err(StepError::context(
+                format!("FL_CA_FINGERPRINT pins one certificate, FL_SSL_CA_CERTFILE holds {}", ca.count()),
+                "give the one CA certificate of this federation",
+            ));
+        }
         let found = CertificateInfo::from_pem(ca.pem())?.fingerprint;
         if found.to_string() != pin.to_string() {
             return Err(StepError::context(

@@ -56,7 +56,7 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
         };
         let file = config_file(machine, "hub.json", &hub)?;
         let superlink = host.superlink(&SuperLinkOptions { database: &database });
-        let hub = own_process(machine, "hub", &file);
+        let hub = own_process(machine, context, "hub", &file);
         Ok((
             vec![("flower-superlink", superlink), ("hub", hub)],
             "SuperLink on loopback, hub in front".to_owned(),
@@ -87,7 +87,7 @@ pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Resu
     let processes = async || {
         let spoke = spoke_file(machine, context, release, own.site.as_str(), &own.hub, listen, &tls);
         let file = config_file(machine, "spoke.json", &spoke)?;
-        Ok((vec![("spoke", own_process(machine, "spoke", &file))], format!("spoke to {}", own.hub)))
+        Ok((vec![("spoke", own_process(machine, context, "spoke", &file))], format!("spoke to {}", own.hub)))
     };
     let commands = steps.run("processes", processes).await?;
     steps.start(commands);
@@ -151,7 +151,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
         if let (true, Some(hub)) = (embedded, &own.hub) {
             let file = spoke_file(machine, context, release, own.site.as_str(), hub, loopback, &tls);
             let file = config_file(machine, "spoke.json", &file)?;
-            commands.push(("spoke", own_process(machine, "spoke", &file)));
+            commands.push(("spoke", own_process(machine, context, "spoke", &file)));
         }
         commands.push(("flower-supernode", node));
         Ok((commands, format!("SuperNode to {superlink}")))
@@ -311,11 +311,14 @@ fn config_file(machine: &Machine, name: &str, content: &impl serde::Serialize) -
 }
 
 /// The command line of one of onefed's own processes.
-fn own_process(machine: &Machine, verb: &str, file: &Path) -> command::CommandLine {
+fn own_process(machine: &Machine, context: &VmContext, verb: &str, file: &Path) -> command::CommandLine {
     command::CommandLine {
         program: machine.exe.clone(),
         args: vec![verb.to_owned(), "--config".to_owned(), file.display().to_string()],
-        env: vec![("HOME".to_owned(), machine.disk.display().to_string())],
+        env: vec![
+            ("HOME".to_owned(), machine.disk.display().to_string()),
+            ("ONEFED_LOG".to_owned(), context.log_level.as_str().to_ascii_lowercase().replace("warning", "warn")),
+        ],
     }
 }
 

@@ -23,14 +23,16 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A process that ran so long starts over with the shortest wait.
 const STABLE: Duration = Duration::from_secs(60);
+/// So many short lives in a row are a crash loop.
+const CRASH_LOOP: u32 = 4;
 /// A log file is moved aside at this size, so that two of them are kept at most.
 const LOG_LIMIT: u64 = 16 << 20;
 
 /// What is known of one process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessState {
-    /// How often it has been started.
-    pub(crate) starts: u32,
+    /// How often in a row it has ended soon after its start.
+    pub(crate) short_lives: u32,
     /// How it ended the last time.
     pub(crate) last_exit: Option<String>,
     /// The node id that its output announced, if it is a SuperNode.
@@ -68,11 +70,11 @@ impl Supervised {
         self.state.borrow().clone()
     }
 
-    /// Fails where the process has ended again and again.
+    /// Fails where the process ends again and again, until it has run for a while.
     pub(crate) fn check(&self) -> Result<(), StepError> {
         let state = self.state();
         match &state.last_exit {
-            Some(exit) if state.starts > 3 => Err(StepError::process(
+            Some(exit) if state.short_lives >= CRASH_LOOP => Err(StepError::process(
                 format!("{} keeps ending ({exit}): {}", self.name, last_words(&self.log)),
                 format!("see {}", self.log.display()),
             )),
@@ -105,16 +107,24 @@ impl Keeper {
                 Err(why) => format!("cannot start {}: {why}", self.command.program.display()),
                 Ok(mut child) => {
                     self.follow(&mut child);
-                    tokio::select! {
-                        status = child.wait() => match status {
-                            Ok(status) => status.to_string(),
-                            Err(why) => why.to_string(),
-                        },
-                        _ = stopped.recv() => return end(&mut child).await,
+                    let settled = tokio::time::sleep(STABLE);
+                    tokio::pin!(settled);
+                    loop {
+                        tokio::select! {
+                            status = child.wait() => match status {
+                                Ok(status) => break status.to_string(),
+                                Err(why) => break why.to_string(),
+                            },
+                            _ = stopped.recv() => return end(&mut child).await,
+                            () = &mut settled, if !settled.is_elapsed() => {
+                                self.state.send_modify(|state| state.short_lives = 0);
+                            }
+                        }
                     }
                 }
             };
-            if started.elapsed() > STABLE {
+            let stable = started.elapsed() > STABLE;
+            if stable {
                 wait = FIRST_WAIT;
             }
             tracing::warn!(
@@ -123,7 +133,10 @@ impl Keeper {
                 wait_seconds = wait.as_secs(),
                 "process ended, starting it again"
             );
-            self.state.send_modify(|state| state.last_exit = Some(exit));
+            self.state.send_modify(|state| {
+                state.short_lives = if stable { 0 } else { state.short_lives + 1 };
+                state.last_exit = Some(exit);
+            });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = stopped.recv() => return,
@@ -147,10 +160,7 @@ impl Keeper {
             .process_group(0)
             .kill_on_drop(true);
         let child = command.spawn()?;
-        self.state.send_modify(|state| {
-            state.starts += 1;
-            state.node_id = None;
-        });
+        self.state.send_modify(|state| state.node_id = None);
         Ok(child)
     }
 

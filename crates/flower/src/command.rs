@@ -7,9 +7,9 @@ use crate::environment::Environment;
 use crate::{Release, Transport};
 
 /// The port of a SuperNode's own API for its ClientApps, on the VM's loopback.
-const CLIENT_APP_PORT: u16 = 9094;
+const CLIENT_APP_PORT: u16 = 29094;
 /// The port of SuperLink's API for ServerApps in the gRPC releases, on the VM's loopback.
-const SERVER_APP_PORT: u16 = 9091;
+const SERVER_APP_PORT: u16 = 29091;
 
 /// A process to start: program, arguments, environment. The environment is complete; nothing is inherited.
 #[derive(Clone, Debug, PartialEq, Eq)]

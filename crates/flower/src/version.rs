@@ -127,19 +127,20 @@ impl Release {
         self.transport
     }
 
-    /// The port that SuperLink's Fleet API listens on (on the VM's loopback).
+    /// The port that SuperLink's Fleet API listens on (on the VM's loopback). Not Flower's own 9092 or 8000: a hub
+    /// that listens on all addresses at 9092 would be in its way.
     pub fn fleet_port(self) -> u16 {
         match self.transport {
-            Transport::Grpc => 9092,
-            Transport::Http => 8000,
+            Transport::Grpc => 29092,
+            Transport::Http => 28000,
         }
     }
 
     /// The port that SuperLink's Control API listens on (on the VM's loopback).
     pub fn control_port(self) -> u16 {
         match self.transport {
-            Transport::Grpc => 9093,
-            Transport::Http => 8000,
+            Transport::Grpc => 29093,
+            Transport::Http => 28000,
         }
     }
 
@@ -163,9 +164,9 @@ mod tests {
     #[test]
     fn transports_and_ports_follow_the_release() {
         let old = Release::parse("1.31.0").unwrap();
-        assert_eq!((old.transport(), old.fleet_port(), old.control_port()), (Transport::Grpc, 9092, 9093));
+        assert_eq!((old.transport(), old.fleet_port(), old.control_port()), (Transport::Grpc, 29092, 29093));
         let new = Release::of(DEFAULT_RELEASE).unwrap();
-        assert_eq!((new.transport(), new.fleet_port(), new.control_port()), (Transport::Http, 8000, 8000));
+        assert_eq!((new.transport(), new.fleet_port(), new.control_port()), (Transport::Http, 28000, 28000));
     }
 
     #[test]

@@ -201,12 +201,12 @@ fn only_the_hub_is_reachable(world: &World) {
     assert_eq!(world.listeners(1, 10), [9092, 9443]);
     let flower = world.listeners(101, 10);
     assert!(
-        !flower.is_empty() && flower.iter().all(|port| [8000, 9091, 9092, 9093].contains(port)),
+        !flower.is_empty() && flower.iter().all(|port| [28000, 29091, 29092, 29093].contains(port)),
         "{flower:?}"
     );
     let (outside, ca) = (format!("127.{}.1.10", world.net), world.path("state/ca.pem"));
     // A listener on the wildcard address would not show above, but answer here.
-    for port in [8000, 9091, 9093, 9094] {
+    for port in [8000, 9091, 9093, 28000, 29091, 29092, 29093] {
         assert!(std::net::TcpStream::connect((outside.as_str(), port)).is_err(), "{outside}:{port} is open");
     }
     for path in ["/v1/control/list-runs", "/v1/runtime/acquire-task", "/flwr.proto.Control/ListRuns", "/"] {
