@@ -86,12 +86,16 @@ pub struct SpokeFile {
 pub async fn run_hub(file: &Path) -> Result<(), String> {
     let file: HubFile = read(file)?;
     let tls = match (&file.tls, &file.ca) {
+        (None, None) => None,
         (Some(files), Some(ca)) => Some(HubTls {
             chain_pem: text(&files.certificate)?,
             key_pem: SecretPem::new(text(&files.key)?),
             client_ca_pem: text(ca)?,
         }),
-        _ => None,
+        // Half of it is a mistake, and a mistake must not end in plaintext.
+        _ => {
+            return Err("the hub's file has a certificate without a CA, or a CA without a certificate".into());
+        }
     };
     let config = HubConfig {
         superlink: SuperLinkAddress {
@@ -107,7 +111,10 @@ pub async fn run_hub(file: &Path) -> Result<(), String> {
     };
     let hub = Hub::open(config).await.map_err(|why| why.to_string())?;
     tracing::info!(fleet = %file.fleet, admin = %file.admin, "hub listening");
-    until_stopped(hub.serve()).await;
+    tokio::select! {
+        () = hub.serve() => {}
+        () = crate::supervisor::stop_signal() => {}
+    }
     Ok(())
 }
 
@@ -155,19 +162,12 @@ pub async fn run_spoke(file: &Path) -> Result<(), String> {
     };
     let spoke = Spoke::open(config).await.map_err(|why| why.to_string())?;
     tracing::info!(listen = %file.listen, "spoke listening");
-    until_stopped(spoke.serve()).await;
+    spoke.serve_until(crate::supervisor::stop_signal()).await;
     Ok(())
 }
 
 fn keepalive(time_ms: u64, timeout_ms: u64) -> KeepAlive {
     KeepAlive { time: Duration::from_millis(time_ms), timeout: Duration::from_millis(timeout_ms) }
-}
-
-async fn until_stopped(serve: impl Future<Output = ()>) {
-    tokio::select! {
-        () = serve => {}
-        () = crate::supervisor::stop_signal() => {}
-    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {

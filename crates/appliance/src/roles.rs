@@ -317,7 +317,10 @@ fn own_process(machine: &Machine, context: &VmContext, verb: &str, file: &Path) 
         args: vec![verb.to_owned(), "--config".to_owned(), file.display().to_string()],
         env: vec![
             ("HOME".to_owned(), machine.disk.display().to_string()),
-            ("ONEFED_LOG".to_owned(), context.log_level.as_str().to_ascii_lowercase().replace("warning", "warn")),
+            (
+                "ONEFED_LOG".to_owned(),
+                context.log_level.as_str().to_ascii_lowercase().replace("warning", "warn"),
+            ),
         ],
     }
 }

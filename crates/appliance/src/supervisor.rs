@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::StepError;
 
 /// How long a process may take to end by itself.
-const GRACE: Duration = Duration::from_secs(12);
+const GRACE: Duration = Duration::from_secs(8);
 /// Waits before restarts: from this, doubling …
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// … up to this.
@@ -106,14 +106,20 @@ impl Keeper {
             let exit = match self.spawn() {
                 Err(why) => format!("cannot start {}: {why}", self.command.program.display()),
                 Ok(mut child) => {
+                    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
                     self.follow(&mut child);
                     let settled = tokio::time::sleep(STABLE);
                     tokio::pin!(settled);
                     loop {
                         tokio::select! {
                             status = child.wait() => match status {
-                                Ok(status) => break status.to_string(),
-                                Err(why) => break why.to_string(),
+                                status => {
+                                    // What it started must not meet what is started next.
+                                    if let Some(group) = group {
+                                        let _ = kill_process_group(group, Signal::KILL);
+                                    }
+                                    break status.map_or_else(|why| why.to_string(), |status| status.to_string());
+                                }
                             },
                             _ = stopped.recv() => return end(&mut child).await,
                             () = &mut settled, if !settled.is_elapsed() => {

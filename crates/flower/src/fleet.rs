@@ -13,8 +13,9 @@ use http_body_util::{BodyExt, Full};
 
 use crate::{Operation, Transport};
 
-/// The largest body that is taken, in bytes: Flower's own ceiling for one message in gRPC.
-pub const MAX_BODY: usize = (1 << 31) - 1;
+/// The largest body that is taken, in bytes. Flower cuts arrays into objects of 5 MiB, and limits an app bundle to
+/// 10 MB; nobody may make a hub hold more than that at will.
+pub const MAX_BODY: usize = 64 << 20;
 
 const GRPC_CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/protobuf");
@@ -206,6 +207,21 @@ impl FleetAnswer {
         response
     }
 
+    /// The answer as a SuperNode may get it. Any other refusal of a heartbeat than "unauthenticated" and "unavailable"
+    /// ends a SuperNode's heartbeat thread for good, and with it the node; a SuperLink that is merely busy says such
+    /// things (a locked database is an internal error).
+    pub fn safe_for(self, operation: Operation, transport: Transport) -> Self {
+        let passing = matches!(
+            self.status,
+            FleetStatus::Grpc(14, _) | FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE)
+        );
+        if operation != Operation::SendNodeHeartbeat || self.is_ok() || self.is_unauthenticated() || passing {
+            return self;
+        }
+        let text = format!("SuperLink refused the heartbeat for now: {:?}", self.status);
+        Self::refusal(transport, Refusal::Unavailable, &text)
+    }
+
     /// Whether the call succeeded.
     pub fn is_ok(&self) -> bool {
         matches!(self.status, FleetStatus::Grpc(0, _) | FleetStatus::Http(StatusCode::OK))
@@ -294,6 +310,33 @@ mod tests {
         assert_eq!(grpc.status, FleetStatus::Grpc(14, Some(HeaderValue::from_static("a%25b"))));
         let http = FleetAnswer::refusal(Transport::Http, Refusal::Unavailable, "x");
         assert_eq!(http.status, FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE));
+    }
+
+    #[test]
+    fn a_heartbeat_is_answered_with_success_unauthenticated_or_unavailable_only() {
+        let of = |transport: Transport, grpc: u16, http: StatusCode| FleetAnswer {
+            status: match transport {
+                Transport::Grpc => FleetStatus::Grpc(grpc, None),
+                Transport::Http => FleetStatus::Http(http),
+            },
+            body: Bytes::new(),
+            content_type: None,
+        };
+        for transport in [Transport::Grpc, Transport::Http] {
+            for (grpc, http) in
+                [(0, StatusCode::OK), (16, StatusCode::UNAUTHORIZED), (14, StatusCode::SERVICE_UNAVAILABLE)]
+            {
+                let answer = of(transport, grpc, http);
+                assert_eq!(answer.clone().safe_for(Operation::SendNodeHeartbeat, transport), answer);
+            }
+            let broken = of(transport, 13, StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(broken.clone().safe_for(Operation::GetRun, transport), broken);
+            let safe = broken.safe_for(Operation::SendNodeHeartbeat, transport);
+            assert!(matches!(
+                safe.status,
+                FleetStatus::Grpc(14, _) | FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE)
+            ));
+        }
     }
 
     #[test]

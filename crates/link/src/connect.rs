@@ -64,8 +64,14 @@ impl AdminClient {
             }
             serde_json::from_slice(&body).map_err(|why| bad(format!("an unreadable status: {why}")))
         };
-        let late = |_| Error::Timeout { what: what(), seconds: PATIENCE.as_secs() };
-        tokio::time::timeout(PATIENCE, exchange).await.map_err(late)?
+        match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(done) => done,
+            Err(_) => {
+                // A connection that does not answer is not asked again.
+                self.sender.lock().await.take();
+                Err(Error::Timeout { what: what(), seconds: PATIENCE.as_secs() })
+            }
+        }
     }
 
     /// Sends one request; the path and query of its URI count.
@@ -167,8 +173,23 @@ impl ControlPort {
     }
 }
 
+/// Whether a request may come from a web page: it has an origin, or was sent to another name than this machine's own
+/// (a page can make its own name point here).
+fn from_a_browser(request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let own = host.is_some_and(|host| {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        matches!(name, "127.0.0.1" | "localhost" | "[::1]")
+    });
+    request.headers().contains_key(http::header::ORIGIN) || !own
+}
+
 async fn pass(client: &AdminClient, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    if from_a_browser(&request) {
+        return text(StatusCode::FORBIDDEN, "this port is for Flower's command line, not for web pages");
+    }
     if !is_control_path(&path) {
         return text(
             StatusCode::NOT_FOUND,

@@ -20,6 +20,10 @@ use crate::superlink::{SuperLink, SuperLinkAddress};
 use crate::wire::{HELLO_PATH, Hello, PROTOCOL, Welcome};
 use crate::{KeepAlive, Result, admin};
 
+/// Names of sites have at most 31 characters, ids of VMs ten.
+const MAX_NAME: usize = 64;
+/// So many lines are remembered; of those that are down, the oldest make room.
+const MAX_LINES: usize = 1024;
 /// A hello is a few hundred bytes.
 const MAX_HELLO: usize = 16 << 10;
 /// How many runs a status shows at most.
@@ -104,7 +108,9 @@ impl Hub {
             Listener::open("the hub's Fleet listener", config.fleet_listen, fleet_tls, keepalive).await?;
         let admin = match admin_tls {
             None => None,
-            tls => Some(Listener::open("the hub's admin endpoint", config.admin_listen, tls, None).await?),
+            tls => {
+                Some(Listener::open("the hub's admin endpoint", config.admin_listen, tls, keepalive).await?)
+            }
         };
         let shared = Shared {
             federation: config.federation,
@@ -200,7 +206,7 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
         Ok(call) => call,
         Err(refusal) => return boxed(refusal.into_response()),
     };
-    let answer = shared.superlink.fleet(&call).await;
+    let answer = shared.superlink.fleet(&call).await.safe_for(operation, transport);
     shared.ledger.note(connection.site(), &call, &answer);
     if let Some(spoke) = connection.spoke.get() {
         let mut lines = shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -229,6 +235,9 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
     if hello.federation != shared.federation {
         let why = format!("this hub serves federation `{}`, not `{}`", shared.federation, hello.federation);
         return text(StatusCode::CONFLICT, why);
+    }
+    if hello.site.len() > MAX_NAME || hello.spoke.len() > MAX_NAME {
+        return text(StatusCode::BAD_REQUEST, "the name of the site or of the spoke is too long");
     }
     let id = (hello.site, hello.spoke);
     if connection.spoke.set(id.clone()).is_err() {
@@ -261,6 +270,11 @@ impl Shared {
             connection: connection.number,
         };
         lines.insert(spoke, record);
+        while lines.len() > MAX_LINES {
+            let down = lines.iter().filter(|(_, line)| !line.connected).min_by_key(|(_, line)| line.changed);
+            let Some(oldest) = down.map(|(spoke, _)| spoke.clone()) else { break };
+            lines.remove(&oldest);
+        }
     }
 
     /// The hub's state, with SuperLink asked now.

@@ -16,6 +16,10 @@ use crate::status::NodeStatus;
 /// Flower takes a node for offline when its heartbeat of 30 s was missed twice.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// With more nodes than this, those that were not seen for a while are forgotten.
+const MAX_NODES: usize = 10_000;
+const FORGET: Duration = Duration::from_secs(3600);
+
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<Books>);
 
@@ -39,6 +43,10 @@ impl Ledger {
             return;
         }
         let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if books.nodes.len() > MAX_NODES {
+            books.nodes.retain(|_, entry| entry.seen.elapsed() < FORGET);
+            books.rounds.clear();
+        }
         let mut alive = |id| {
             books.nodes.insert(id, Entry { site: site.to_owned(), seen: Instant::now(), gone: false });
         };
@@ -85,6 +93,11 @@ impl Ledger {
             seen_seconds: entry.seen.elapsed().as_secs(),
         };
         books.nodes.iter().map(status).collect()
+    }
+
+    /// Whether any node is online.
+    pub(crate) fn any_online(&self) -> bool {
+        self.nodes().iter().any(|node| node.online)
     }
 
     /// The last round of a run whose messages went out.

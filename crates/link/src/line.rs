@@ -9,8 +9,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use onefed_flower::Operation;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, ready};
+use onefed_flower::{Operation, Transport};
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -28,8 +28,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Flower gives a heartbeat 5 s; an answer must be there before.
 const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(4);
-/// Flower reads for at most 30 s (from 1.40); an answer must be there before.
-const CALL_DEADLINE: Duration = Duration::from_secs(25);
+/// From 1.40 Flower reads for at most 30 s; an answer must be there before.
+const HTTP_DEADLINE: Duration = Duration::from_secs(25);
+/// Up to 1.39 Flower waits for ever, so a slow line may take its time; a dead one is found out by PINGs.
+const GRPC_DEADLINE: Duration = Duration::from_secs(300);
 
 /// How to reach the hub, and who asks.
 #[derive(Clone)]
@@ -135,10 +137,7 @@ impl Line {
     /// [`Error::Unreachable`] while the line is down or when it breaks under the call, [`Error::Timeout`],
     /// [`Error::Answer`] for something that is not a Fleet answer.
     pub async fn call(&self, call: &FleetCall) -> Result<FleetAnswer> {
-        let deadline = match call.operation {
-            Operation::SendNodeHeartbeat => HEARTBEAT_DEADLINE,
-            _ => CALL_DEADLINE,
-        };
+        let deadline = deadline(call.operation, call.transport);
         let broken = |why: String| Error::Unreachable { what: "the hub", address: "the line".into(), why };
         let mut sender = match &*self.state.borrow() {
             LineState::Up(sender) => sender.clone(),
@@ -167,6 +166,15 @@ impl Line {
                 seconds: deadline.as_secs(),
             }),
         }
+    }
+}
+
+/// How long a Fleet call may take, seen from the spoke.
+pub(crate) fn deadline(operation: Operation, transport: Transport) -> Duration {
+    match (operation, transport) {
+        (Operation::SendNodeHeartbeat, _) => HEARTBEAT_DEADLINE,
+        (_, Transport::Http) => HTTP_DEADLINE,
+        (_, Transport::Grpc) => GRPC_DEADLINE,
     }
 }
 

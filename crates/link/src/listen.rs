@@ -27,6 +27,10 @@ use crate::{Error, KeepAlive, Result};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// HTTP/2 windows: enough for a whole object of 5 MiB without waiting for a window update.
 pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
+/// One line carries the calls of all SuperNodes of a site.
+const STREAMS: u32 = 4096;
+/// So many connections at once; more wait.
+const CONNECTIONS: usize = 8192;
 pub(crate) const CONNECTION_WINDOW: u32 = 32 << 20;
 
 /// An error that a body may end with.
@@ -118,6 +122,10 @@ impl Listener {
                 }
             };
             while connections.try_join_next().is_some() {}
+            if connections.len() >= CONNECTIONS {
+                tracing::warn!(listener = self.who, "too many connections, waiting for one to end");
+                connections.join_next().await;
+            }
             let (tls, keepalive, who, make) = (self.tls.clone(), self.keepalive, self.who, make.clone());
             connections.spawn(async move {
                 prepare(&tcp, keepalive);
@@ -125,7 +133,7 @@ impl Listener {
                     Peer { address, meter: Arc::default(), tap: FrameTap::default(), certificate: None };
                 let tcp = Metered::new(tcp, peer.meter.clone());
                 let Some(acceptor) = tls else {
-                    return drive(who, tcp, make(peer.clone()), peer.tap, keepalive).await;
+                    return drive(who, tcp, make(peer.clone()), peer, keepalive).await;
                 };
                 // A handshake that ends with a FIN looks like a TLS error to a SuperNode, and since 1.40 it takes
                 // that for final; a reset is a connection error, which it tries again after.
@@ -141,7 +149,7 @@ impl Listener {
                 end_by_reset(tcp.get_ref(), false);
                 peer.certificate =
                     session.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec()));
-                drive(who, stream, make(peer.clone()), peer.tap, keepalive).await;
+                drive(who, stream, make(peer.clone()), peer, keepalive).await;
             });
         }
     }
@@ -171,13 +179,14 @@ async fn drive<S, Serve, Answer>(
     who: &'static str,
     stream: S,
     serve: Serve,
-    tap: FrameTap,
+    peer: Peer,
     keepalive: Option<KeepAlive>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     Serve: Fn(Request<Incoming>) -> Answer + Send + Sync + 'static,
     Answer: Future<Output = Response<Body>> + Send + 'static,
 {
+    let (meter, before) = (peer.meter.clone(), peer.meter.read());
     let service = service_fn(move |request| {
         let answer = serve(request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -187,13 +196,27 @@ async fn drive<S, Serve, Answer>(
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     if let Some(keepalive) = keepalive {
         builder.http2().keep_alive_interval(keepalive.time).keep_alive_timeout(keepalive.timeout);
     }
-    let stream = TokioIo::new(Tapped::new(stream, tap));
-    if let Err(why) = builder.serve_connection(stream, service).await {
-        tracing::debug!(listener = who, %why, "connection ended");
+    let stream = TokioIo::new(Tapped::new(stream, peer.tap));
+    let served = builder.serve_connection(stream, service);
+    let silent = async {
+        tokio::time::sleep(PATIENCE).await;
+        if meter.read() > before {
+            std::future::pending::<()>().await;
+        }
+    };
+    // Who connects and says nothing does not keep a place.
+    tokio::select! {
+        served = served => {
+            if let Err(why) = served {
+                tracing::debug!(listener = who, %why, "connection ended");
+            }
+        }
+        () = silent => tracing::debug!(listener = who, "connection said nothing"),
     }
 }

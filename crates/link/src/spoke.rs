@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -15,6 +16,9 @@ use crate::listen::{Body, Listener, boxed, json, text};
 use crate::status::{SCHEMA_VERSION, SpokeStatus};
 use crate::wire::SPOKE_PATH;
 use crate::{Line, LineConfig, Result};
+
+/// How long a spoke that is told to stop waits for its nodes.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What a spoke needs.
 pub struct SpokeConfig {
@@ -61,6 +65,23 @@ impl Spoke {
     /// The line to the hub.
     pub fn line(&self) -> Line {
         self.shared.line.clone()
+    }
+
+    /// Serves until `stop`, and then for as long as nodes are online, at most five seconds: SuperNodes that stop at
+    /// the same time can say goodbye.
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) {
+        let shared = self.shared.clone();
+        let last_nodes = async {
+            stop.await;
+            let waited = tokio::time::Instant::now();
+            while shared.ledger.any_online() && waited.elapsed() < GOODBYE {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            () = self.serve() => {}
+            () = last_nodes => {}
+        }
     }
 
     /// Serves until the future is dropped.

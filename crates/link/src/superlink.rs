@@ -18,13 +18,13 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal, frame, ready, unframe};
 use onefed_flower::{Release, Transport, control};
 
-use crate::line::reason;
+use crate::line::{deadline, reason};
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// uvicorn closes an idle connection after 5 s.
 const IDLE: Duration = Duration::from_secs(3);
-/// A SuperLink under load takes long to answer; longer than this, the SuperNode has given up.
-const CALL_DEADLINE: Duration = Duration::from_secs(25);
+/// The hub answers before the spoke gives up, so that no answer that is there is thrown away on the way.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// A status line must not hang on a busy SuperLink.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -88,7 +88,8 @@ impl SuperLink {
             );
             return FleetAnswer::refusal(transport, Refusal::Unavailable, &text);
         }
-        let answer = tokio::time::timeout(CALL_DEADLINE, self.fleet_once(call)).await;
+        let deadline = deadline(call.operation, transport) - HEAD_START;
+        let answer = tokio::time::timeout(deadline, self.fleet_once(call)).await;
         let refuse =
             |why: &str| FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("hub: {why}"));
         match answer {
@@ -97,7 +98,7 @@ impl SuperLink {
                 tracing::warn!(operation = call.operation.name(), why, "SuperLink did not answer");
                 refuse(&format!("SuperLink did not answer: {why}"))
             }
-            Err(_) => refuse(&format!("SuperLink did not answer within {} s", CALL_DEADLINE.as_secs())),
+            Err(_) => refuse(&format!("SuperLink did not answer within {} s", deadline.as_secs())),
         }
     }
 

@@ -334,7 +334,9 @@ async fn the_control_port_passes_control_operations_and_nothing_else() {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.unwrap();
         tokio::spawn(connection);
-        sender.send_request(request(path)).await.unwrap().status()
+        let mut request = request(path);
+        request.headers_mut().insert("host", local.to_string().parse().unwrap());
+        sender.send_request(request).await.unwrap().status()
     };
     assert_eq!(status("/v1/control/list-runs").await, StatusCode::OK);
     assert_eq!(status("/v1/runtime/acquire-task").await, StatusCode::NOT_FOUND);

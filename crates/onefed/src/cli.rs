@@ -47,6 +47,9 @@ pub(crate) enum Verb {
     Apply {
         #[command(flatten)]
         place: Place,
+        /// Do not ask before services are replaced or removed.
+        #[arg(long)]
+        yes: bool,
     },
     /// Show zones, services, VMs, link, certificates, SuperNodes and runs on one screen.
     Status {
@@ -73,6 +76,17 @@ pub(crate) enum Verb {
         /// The local port; 0 takes a free one.
         #[arg(long, default_value_t = 9093)]
         port: u16,
+    },
+    /// Make a directory for a data scientist, who can then use `connect` without any key of the operator.
+    User {
+        /// The operator's state directory.
+        #[arg(long, default_value = ".onefed", value_name = "DIR")]
+        state: PathBuf,
+        /// Who it is for; shows in the hub's log.
+        name: String,
+        /// The directory to make.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
     /// Remove the federation from its zones: sites first, the coordinator last.
     Destroy {

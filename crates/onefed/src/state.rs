@@ -10,13 +10,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use onefed_appliance::files::{Readers, private_dir, read_if_there, write};
-use onefed_trust::{ClientIdentity, ClientRole, EnrolKey, RootCa, SecretPem};
+use onefed_trust::{CertificateInfo, ClientIdentity, ClientRole, EnrolKey, RootCa, SecretPem};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
 
 /// The version of the inventory file.
 const SCHEMA_VERSION: u32 = 1;
+
+/// A client certificate with fewer days left is made again by the next `apply`.
+const RENEW_BELOW_DAYS: i64 = 60;
 
 /// The state directory of one federation.
 pub(crate) struct State {
@@ -66,6 +69,7 @@ impl State {
     /// Opens the directory, made if it is not there.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
         private_dir(dir).map_err(|why| Failure::file(dir, why))?;
+        sweep(dir);
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -86,11 +90,32 @@ impl State {
         Ok(Lock { _file: file })
     }
 
-    /// The federation's root CA, made at first use.
+    /// Refuses to work for another federation than the one that was deployed from here.
+    pub(crate) fn belongs_to(&self, federation: &str) -> Result<(), Failure> {
+        match self.inventory()?.filter(|known| known.federation != federation) {
+            None => Ok(()),
+            Some(other) => {
+                let text = format!("this state directory belongs to federation {}", other.federation);
+                Err(Failure::new(Exit::BadInput, "other-federation", text)
+                    .hint("use another --state directory"))
+            }
+        }
+    }
+
+    /// The federation's root CA, made at first use. Never made anew over a certificate that VMs have: a certificate
+    /// without its key is an error.
     pub(crate) fn root(&self, federation: &str) -> Result<RootCa, Failure> {
         let (cert, key) = (self.dir.join("ca.pem"), self.dir.join("ca.key"));
-        if let (Some(cert), Some(key)) = (self.read(&cert)?, self.read(&key)?) {
-            return Ok(RootCa::load(&cert, &SecretPem::new(key))?);
+        match (self.read(&cert)?, self.read(&key)?) {
+            (Some(cert), Some(key)) => return Ok(RootCa::load(&cert, &SecretPem::new(key))?),
+            (Some(_), None) => {
+                let text = format!("{} is there, but its key {} is not", cert.display(), key.display());
+                return Err(Failure::new(Exit::Configuration, "root-key-missing", text).hint(
+                    "put the root key back for the time of `apply`; without it nothing can be signed",
+                ));
+            }
+            // A key alone is left of a first run that was cut short before anybody got the certificate.
+            (None, _) => {}
         }
         let root = RootCa::generate(federation, SystemTime::now())?;
         self.write(&key, root.key_pem().expose(), Readers::Owner)?;
@@ -104,10 +129,13 @@ impl State {
         self.read(&path)?.ok_or_else(|| not_deployed(&self.dir))
     }
 
-    /// The operator's own client certificate, made at first use.
+    /// The operator's own client certificate, made at first use and again before it ends.
     pub(crate) fn operator(&self, root: &RootCa) -> Result<ClientIdentity, Failure> {
         if let Some(identity) = self.identity()? {
-            return Ok(identity);
+            let days = CertificateInfo::from_pem(&identity.cert_pem)?.days_left(SystemTime::now());
+            if days >= RENEW_BELOW_DAYS {
+                return Ok(identity);
+            }
         }
         let identity = root.issue_client("operator", ClientRole::Operator, SystemTime::now())?;
         self.write(&self.dir.join("operator.key"), identity.key_pem.expose(), Readers::Owner)?;
@@ -115,11 +143,34 @@ impl State {
         Ok(identity)
     }
 
-    /// The client certificate in this directory, if there is one.
+    /// The client certificate in this directory, if there is one: the operator's, or a user's.
     pub(crate) fn identity(&self) -> Result<Option<ClientIdentity>, Failure> {
-        let cert = self.read(&self.dir.join("operator.pem"))?;
-        let key = self.read(&self.dir.join("operator.key"))?;
-        Ok(cert.zip(key).map(|(cert_pem, key)| ClientIdentity { cert_pem, key_pem: SecretPem::new(key) }))
+        for role in [ClientRole::Operator, ClientRole::User] {
+            let cert = self.read(&self.dir.join(format!("{}.pem", role.name())))?;
+            let key = self.read(&self.dir.join(format!("{}.key", role.name())))?;
+            if let Some((cert_pem, key)) = cert.zip(key) {
+                return Ok(Some(ClientIdentity { cert_pem, key_pem: SecretPem::new(key) }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a directory for a data scientist: the CA's certificate, a client certificate that reaches Flower's Control
+    /// operations only, and where the hub is. No key of the operator is in it.
+    pub(crate) fn hand_out(&self, name: &str, to: &Path) -> Result<(), Failure> {
+        let inventory = self.deployed()?;
+        let root = self.root(&inventory.federation)?;
+        let identity = root.issue_client(name, ClientRole::User, SystemTime::now())?;
+        if to.exists() {
+            return Err(
+                Failure::file(to, "is there already").hint("name a directory that does not exist yet")
+            );
+        }
+        let theirs = Self::open(to)?;
+        theirs.write(&to.join("user.key"), identity.key_pem.expose(), Readers::Owner)?;
+        theirs.write(&to.join("user.pem"), &identity.cert_pem, Readers::All)?;
+        theirs.write(&to.join("ca.pem"), root.cert_pem(), Readers::All)?;
+        theirs.save_inventory(&inventory)
     }
 
     /// The one-time key of a service, made at first use, so that an interrupted `apply` can go on.
@@ -187,6 +238,17 @@ impl State {
 
     fn write(&self, path: &Path, text: &str, readers: Readers) -> Result<(), Failure> {
         write(path, text.as_bytes(), readers).map_err(|why| Failure::file(path, why))
+    }
+}
+
+/// Removes the short-lived directories of processes that are gone.
+fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("tmp-")?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -21,6 +21,9 @@ const EXAMPLE_AUTH: &str = ".onefed-sandbox/one_auth";
 /// The app that is trained, from the repository.
 const APP: &str = "apps/digits";
 
+/// Marks a directory as a demo's own, to be removed with all that is in it.
+const MARK: &str = ".onefed-demo";
+
 /// Seconds of each act.
 #[derive(Default)]
 struct Times(Vec<(&'static str, f64)>);
@@ -39,8 +42,10 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
 
     output.heading(format!("1  Set-up: Flower {} for this machine", args.flower));
     let started = Instant::now();
-    clear(args, &sandbox, output)?;
+    // Everything that can be wrong with the arguments first: an earlier demo is cleared only for a new one.
+    app_dir()?;
     sandbox::prepare(&sandbox, output)?;
+    clear(args, &sandbox, output)?;
     let federation = write_plan(args, &place, output)?;
     times.add("set-up", started);
 
@@ -62,14 +67,40 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
         farewell(args, &place, &sandbox, output);
         return Ok(Exit::Ok);
     }
+    if story.is_err() && story_is_worth_a_look(&story) {
+        keep_logs(&sandbox.dir, &args.dir.join("logs"), output);
+    }
     sandbox::stop(&mut child);
     sandbox::down(&sandbox.dir, output)?;
-    if story.is_ok() {
+    if !story_is_worth_a_look(&story) {
         std::fs::remove_dir_all(&args.dir).map_err(|why| Failure::file(&args.dir, why))?;
     }
     story?;
     output.text(format!("\ndemo done: {}", times.line()));
     Ok(Exit::Ok)
+}
+
+/// Whether something failed that logs can explain; an interrupt needs no explanation.
+fn story_is_worth_a_look(story: &Result<(), Failure>) -> bool {
+    story.as_ref().is_err_and(|why| why.code != "interrupted")
+}
+
+/// Saves what the VMs said before their directories go with the sandbox.
+fn keep_logs(sandbox: &Path, to: &Path, output: Output) {
+    let entries = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for zone in entries(sandbox.join("zones")) {
+        for vm in entries(zone.path().join("vms")) {
+            let here = to.join(zone.file_name()).join(vm.file_name());
+            let logs = entries(vm.path().join("disk/log")).map(|log| log.path());
+            for log in logs.chain([vm.path().join("console.log")]) {
+                let _ = std::fs::create_dir_all(&here);
+                if let Some(name) = log.file_name() {
+                    let _ = std::fs::copy(&log, here.join(name));
+                }
+            }
+        }
+    }
+    output.say(format!("  the logs of the VMs are kept in {}", to.display()));
 }
 
 async fn tell(
@@ -86,7 +117,7 @@ async fn tell(
 
     output.heading("4  onefed apply");
     let started = Instant::now();
-    apply::apply(plan_file::load(&place.file, output)?, State::open(&place.state)?, output).await?;
+    apply::apply(plan_file::load(&place.file, output)?, State::open(&place.state)?, true, output).await?;
     times.add("apply", started);
 
     output.heading(format!("5  onefed train {APP}"));
@@ -111,6 +142,7 @@ async fn tell(
     }
     output.heading("7  onefed destroy");
     let started = Instant::now();
+    let _lock = state.lock()?;
     let found = destroy::find(&federation, &zones).await?;
     destroy::destroy(&federation, &zones, &state, found, output).await?;
     times.add("destroy", started);
@@ -121,6 +153,10 @@ async fn tell(
 fn clear(args: &DemoArgs, sandbox: &SandboxArgs, output: Output) -> Result<(), Failure> {
     if !args.dir.exists() {
         return Ok(());
+    }
+    if !args.dir.join(MARK).exists() {
+        let text = format!("{} is there and is not a demo's directory", args.dir.display());
+        return Err(Failure::new(Exit::BadInput, "not-a-demo", text).hint("name another one with --dir"));
     }
     output.say(format!("  clearing an earlier demo in {}", args.dir.display()));
     sandbox::down(&sandbox.dir, output)?;
@@ -136,6 +172,8 @@ fn write_plan(args: &DemoArgs, place: &Place, output: Output) -> Result<Federati
         .replace(EXAMPLE_AUTH, &auth)
         .replace(&flower, &format!("\"{}\"", args.flower));
     onefed_appliance::files::private_dir(&args.dir).map_err(|why| Failure::file(&args.dir, why))?;
+    let mark = args.dir.join(MARK);
+    std::fs::write(&mark, "").map_err(|why| Failure::file(&mark, why))?;
     std::fs::write(&place.file, text).map_err(|why| Failure::file(&place.file, why))?;
     plan_file::load(&place.file, output)
 }
@@ -169,9 +207,7 @@ fn farewell(args: &DemoArgs, place: &Place, sandbox: &SandboxArgs, output: Outpu
 }
 
 async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    super::sandbox::stop_signal().await;
 }
 
 impl Times {

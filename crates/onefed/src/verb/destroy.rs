@@ -1,8 +1,6 @@
 //! `onefed destroy`: removes the federation from its zones. Sites first, so that their SuperNodes can say goodbye; the
 //! coordinator last.
 
-use std::io::{BufRead as _, IsTerminal as _};
-
 use onefed_federation::{Federation, Part};
 use onefed_opennebula::{ServiceId, ServiceTemplateId};
 
@@ -17,6 +15,8 @@ use crate::{plan_file, verb};
 pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open(&place.state)?;
+    let _lock = state.lock()?;
+    state.belongs_to(federation.name.as_str())?;
     let zones = zones::clients(&federation)?;
     let found = find(&federation, &zones).await?;
     if found.is_empty() {
@@ -27,7 +27,8 @@ pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     for object in &found {
         output.text(format!("  - {}: {} {}", object.zone, object.kind.word(), object.name));
     }
-    if !yes && !confirmed(&federation, output)? {
+    let question = format!("type the federation's name ({}) to remove all of this:", federation.name);
+    if !yes && !verb::confirm::by_name(&question, federation.name.as_str(), output)? {
         output.say("nothing was removed");
         return Ok(Exit::Failed);
     }
@@ -76,7 +77,7 @@ pub(crate) async fn find(federation: &Federation, zones: &Zones) -> Result<Vec<F
     Ok(found)
 }
 
-/// Removes what was found, in order.
+/// Removes what was found, in order. The caller holds the lock.
 pub(crate) async fn destroy(
     federation: &Federation,
     zones: &Zones,
@@ -84,7 +85,6 @@ pub(crate) async fn destroy(
     found: Vec<Found>,
     output: Output,
 ) -> Result<(), Failure> {
-    let _lock = state.lock()?;
     let coordinator = federation.object_name(Part::Coordinator);
     let is_last = |object: &Found| object.name == coordinator;
     let services = |last: bool| {
@@ -129,19 +129,4 @@ async fn remove(zones: &Zones, state: &State, object: &Found, output: Output) ->
     state.journal("done", &object.zone, "removal", &what)?;
     output.say(format!("  {}: {what} removed", object.zone));
     Ok(())
-}
-
-/// Asks on a terminal; without one, the answer is no.
-fn confirmed(federation: &Federation, output: Output) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        let text = "destroy asks before it removes anything, and there is no terminal to ask on";
-        return Err(Failure::new(Exit::BadInput, "not-confirmed", text).hint("add --yes"));
-    }
-    output.say(format!("type the federation's name ({}) to remove all of this:", federation.name));
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|why| Failure::new(Exit::Failed, "terminal", why))?;
-    Ok(line.trim() == federation.name.as_str())
 }

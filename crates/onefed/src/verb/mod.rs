@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 mod apply;
+mod confirm;
 mod connect;
 mod demo;
 mod destroy;
@@ -8,6 +9,7 @@ mod plan;
 mod sandbox;
 mod status;
 mod train;
+mod user;
 mod vm;
 
 use std::future::Future;
@@ -20,13 +22,14 @@ use crate::output::Output;
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
     match cli.verb {
         Verb::Plan { place } => block_on(plan::run(&place, output)),
-        Verb::Apply { place } => block_on(apply::run(&place, output)),
+        Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
         Verb::Status { place } => block_on(status::run(&place, output)),
         Verb::Train { place, app, run_config, flower_dir } => {
             let app = train::App { dir: app, run_config, flower_dir };
             block_on(train::run(&place, &app, output))
         }
         Verb::Connect { place, port } => block_on(connect::run(&place, port, output)),
+        Verb::User { state, name, out } => user::run(&state, &name, &out, output),
         Verb::Destroy { place, yes } => block_on(destroy::run(&place, yes, output)),
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),

@@ -1,5 +1,6 @@
 //! `onefed plan`: what would be created, changed or removed in each zone.
 
+use onefed_appliance::attribute;
 use onefed_federation::{Condition, Existing, Federation, ObjectKind, Plan, ZoneExisting, diff};
 use onefed_opennebula::ServiceState;
 use serde::Serialize;
@@ -66,7 +67,16 @@ async fn existing(
     }
     for service in services {
         if let Some(digest) = digest_of(federation, &service.body) {
-            let (id, kind, state) = (Some(service.id.id), ObjectKind::Service, condition(service.state));
+            let (id, kind, mut state) = (Some(service.id.id), ObjectKind::Service, condition(service.state));
+            // OneFlow takes a VM that is off for a success.
+            for vm in service.roles.iter().flat_map(|role| role.nodes.iter().flatten()) {
+                let vm = zone.xmlrpc.vm(vm).await?;
+                let says_failed =
+                    vm.user_template.get(attribute::STATE).is_some_and(|state| state == "failed");
+                if state != Condition::Leaving && (says_failed || super::apply::is_off(&vm)) {
+                    state = Condition::Failed;
+                }
+            }
             objects.push(Existing { id, kind, name: service.name, digest, state });
         }
     }

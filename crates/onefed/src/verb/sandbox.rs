@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use onefed_flower::Release;
 use onefed_sandbox::SandboxConfig;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{SandboxArgs, SandboxVerb};
@@ -147,8 +147,9 @@ pub(crate) fn stop(child: &mut Child) {
 /// The note of a sandbox that is alive.
 pub(crate) fn running(dir: &Path) -> Option<Running> {
     let running: Running = serde_json::from_str(&std::fs::read_to_string(note(dir)).ok()?).ok()?;
-    test_kill_process(Pid::from_raw(running.pid)?).ok()?;
-    Some(running)
+    // A living sandbox holds this lock; its number alone may be somebody else's by now.
+    let lock = std::fs::File::open(dir.join("lock")).ok()?;
+    lock.try_lock().is_err().then_some(running)
 }
 
 fn note(dir: &Path) -> PathBuf {
@@ -161,13 +162,17 @@ pub(crate) fn down(dir: &Path, output: Output) -> Done {
         output.say(format!("there is no sandbox in {}", dir.display()));
         return Ok(Exit::Ok);
     }
+    if !["sandbox.log", "sandbox.json", "one_auth"].iter().any(|name| dir.join(name).exists()) {
+        let text = format!("{} is not a sandbox's directory", dir.display());
+        return Err(Failure::new(Exit::BadInput, "not-a-sandbox", text).hint("name the sandbox's with --dir"));
+    }
     if let Some(pid) = running(dir).and_then(|running| Pid::from_raw(running.pid)) {
         let _ = kill_process(pid, Signal::TERM);
         let started = Instant::now();
-        while test_kill_process(pid).is_ok() && started.elapsed() < STOP_PATIENCE {
+        while running(dir).is_some() && started.elapsed() < STOP_PATIENCE {
             std::thread::sleep(Duration::from_millis(50));
         }
-        if test_kill_process(pid).is_ok() {
+        if running(dir).is_some() {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
@@ -221,7 +226,8 @@ fn serve(args: &SandboxArgs, lease_stdin: bool) -> Done {
     })
 }
 
-async fn stop_signal() {
+/// Waits for SIGTERM or Ctrl-C.
+pub(crate) async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {

@@ -23,6 +23,7 @@ use crate::{plan_file, verb};
 
 use self::part::Deployed;
 pub(crate) use self::part::leave;
+pub(crate) use self::wait::is_off;
 
 /// What an `apply` works with.
 pub(crate) struct Work {
@@ -35,44 +36,55 @@ pub(crate) struct Work {
 }
 
 /// Reads the plan file and applies it.
-pub(crate) async fn run(place: &Place, output: Output) -> Done {
+pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open(&place.state)?;
-    apply(federation, state, output).await?;
+    apply(federation, state, yes, output).await?;
     Ok(Exit::Ok)
 }
 
 /// Applies a plan. What is there already and fits stays as it is.
-pub(crate) async fn apply(federation: Federation, state: State, output: Output) -> Result<(), Failure> {
+pub(crate) async fn apply(
+    federation: Federation,
+    state: State,
+    yes: bool,
+    output: Output,
+) -> Result<(), Failure> {
     let _lock = state.lock()?;
-    if let Some(other) = state.inventory()?.filter(|known| known.federation != federation.name.as_str()) {
-        let text = format!("this state directory belongs to federation {}", other.federation);
-        return Err(
-            Failure::new(Exit::BadInput, "other-federation", text).hint("use another --state directory")
-        );
-    }
+    state.belongs_to(federation.name.as_str())?;
     let zones = zones::clients(&federation)?;
     let plan = verb::plan::make(&federation, &zones).await?;
     let root = state.root(federation.name.as_str())?;
     state.operator(&root)?;
     let started = Instant::now();
     output.say(plan.summary());
+    agreed(&plan, yes, output)?;
     let work = Arc::new(Work { federation, zones, state, root, plan, output });
 
     // Nothing of the sites can come up before the hub has its certificate and its address.
-    let coordinator = part::deploy(&work, Part::Coordinator, None).await?;
+    let coordinator = part::deploy(&work, Part::Coordinator, None, None).await?;
     let hub = hub_address(&work, &coordinator)?;
-    work.state.save_inventory(&Inventory::new(work.federation.name.as_str(), hub.clone()))?;
+    let moved = work.state.inventory()?.filter(|before| before.hub != hub).map(|before| {
+        format!("the hub was at {}:{}, which its VMs still dial", before.hub.host, before.hub.fleet_port)
+    });
     output.say(format!("  the hub is at {}:{}", hub.host, hub.fleet_port));
+    if moved.is_none() {
+        // With sites that dial another address, only once those are replaced.
+        work.state.save_inventory(&Inventory::new(work.federation.name.as_str(), hub.clone()))?;
+    }
 
-    let sites =
-        work.federation.sites.iter().map(|site| part::deploy(&work, Part::Site(&site.name), Some(&hub)));
+    let sites = work
+        .federation
+        .sites
+        .iter()
+        .map(|site| part::deploy(&work, Part::Site(&site.name), Some(&hub), moved.as_deref()));
     let results = futures_util::future::join_all(sites).await;
     let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
     failures.extend(part::remove_unwanted(&work).await.err());
     if let Some(failure) = join(failures) {
         return Err(failure);
     }
+    work.state.save_inventory(&Inventory::new(work.federation.name.as_str(), hub.clone()))?;
     output.say(format!("applied in {:.1} s", started.elapsed().as_secs_f64()));
     output.json(&serde_json::json!({
         "schema_version": 1,
@@ -82,6 +94,22 @@ pub(crate) async fn apply(federation: Federation, state: State, output: Output) 
         "hub": { "host": hub.host, "fleet_port": hub.fleet_port, "admin_port": hub.admin_port },
     }));
     Ok(())
+}
+
+/// Asks before anything is replaced or removed: VMs go with what is on their disks, and runs with them.
+fn agreed(plan: &Plan, yes: bool, output: Output) -> Result<(), Failure> {
+    let losing = plan.count(Action::Replace) + plan.count(Action::Remove);
+    if losing == 0 || yes {
+        return Ok(());
+    }
+    output.say(plan.render());
+    let question =
+        format!("type the federation's name ({}) to replace or remove {losing} objects:", plan.federation);
+    if verb::confirm::by_name(&question, plan.federation.as_str(), output)? {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "not-confirmed", "nothing was done")
+        .hint("add --yes to replace without asking"))
 }
 
 /// Where sites and operators reach the hub: as the plan says, else at the SuperLink VM's own address.

@@ -9,7 +9,7 @@ use onefed_federation::{
 use onefed_opennebula::{ServiceId, ServiceTemplateId, ZoneName, oneflow};
 
 use super::Work;
-use super::wait::{self, Gate};
+use super::wait::{self, Awaited};
 use crate::failure::{Exit, Failure};
 use crate::state::HubAddress;
 use crate::zones::ZoneClients;
@@ -23,11 +23,13 @@ pub(super) struct Deployed {
     pub(super) address: Option<IpAddr>,
 }
 
-/// Makes a part as the plan wants it and waits until it is ready.
+/// Makes a part as the plan wants it and waits until it is ready. With `anew`, a service that would be kept is
+/// replaced, for that reason.
 pub(super) async fn deploy(
     work: &Work,
     part: Part<'_>,
     hub: Option<&HubAddress>,
+    anew: Option<&str>,
 ) -> Result<Deployed, Failure> {
     let zone_name = match part {
         Part::Coordinator => &work.federation.coordinator.zone,
@@ -39,56 +41,114 @@ pub(super) async fn deploy(
     let no_zone = || Failure::new(Exit::BadInput, "zone", format!("the plan has no zone {zone_name}"));
     let zone = work.zones.get(zone_name.as_str()).ok_or_else(no_zone)?;
     let name = work.federation.object_name(part);
-    let changes: Vec<&Change> = work.plan.changes().filter(|change| change.name == name).collect();
-    let step = |kind| changes.iter().copied().find(|change| change.kind == kind);
-    let bad = |why: onefed_federation::ObjectError| Failure::new(Exit::Failed, "object", why);
+    // Ids are those of this zone and no other: a part that moves is a removal there and a creation here.
+    let here = work.plan.zones.iter().filter(|plan| &plan.zone == zone_name).flat_map(|plan| &plan.changes);
+    let here: Vec<&Change> =
+        here.filter(|change| change.name == name && change.action != Action::Remove).collect();
+    let missing =
+        || Failure::new(Exit::Failed, "plan", format!("the plan does not say what to do with {name}"));
+    let find = |kind| here.iter().copied().find(|change| change.kind == kind).ok_or_else(missing);
+    let (template, service) = (find(ObjectKind::ServiceTemplate)?, find(ObjectKind::Service)?);
+    let making = Making { work, part, zone, zone_name: zone_name.as_str(), name: &name };
 
-    let template = match step(ObjectKind::ServiceTemplate) {
-        Some(change) if change.action == Action::Keep => change.id,
-        Some(change) => {
-            let ids = zone_ids(work, zone, zone_name.as_str()).await?;
-            let body = service_template(&work.federation, part, &ids).map_err(bad)?;
-            work.state.journal("begin", zone_name.as_str(), "service template", &name)?;
-            let id = match change.id {
-                Some(id) => {
-                    let id = template_id(zone, id);
-                    zone.oneflow.update_service_template(&id, &body).await?;
-                    id.id
-                }
-                None => zone.oneflow.create_service_template(&body).await?.id.id,
-            };
-            work.state.journal("done", zone_name.as_str(), "service template", &format!("{name} is {id}"))?;
-            work.output.say(format!("  {zone_name}: template {name} is {id}"));
-            Some(id)
-        }
-        None => None,
-    };
-    let service = match step(ObjectKind::Service) {
-        Some(change) if change.action == Action::Keep => change.id,
-        Some(change) => {
-            if let Some(old) = change.id {
-                work.output.say(format!("  {zone_name}: replacing service {old} ({})", change.why));
-                work.state.journal("begin", zone_name.as_str(), "service gone", &format!("{name} {old}"))?;
-                leave(&zone.oneflow, &ServiceId::new(zone.oneflow.zone().clone(), old)).await?;
-                work.state.journal("done", zone_name.as_str(), "service gone", &format!("{name} {old}"))?;
+    let keep = service.action == Action::Keep && anew.is_none();
+    let id = match service.id.filter(|_| keep) {
+        Some(id) => id,
+        None => {
+            if let Some(old) = service.id {
+                making.leave(old, anew.unwrap_or(&service.why)).await?;
             }
-            let template = template
-                .ok_or_else(|| Failure::new(Exit::Failed, "template", format!("{name} has no template")))?;
-            let merge = merge_template(&work.federation, part, &work.inputs(part, hub)?).map_err(bad)?;
-            work.state.journal("begin", zone_name.as_str(), "service", &name)?;
-            let id = zone.oneflow.instantiate(&template_id(zone, template), &merge).await?;
-            work.state.journal("done", zone_name.as_str(), "service", &format!("{name} is {}", id.id))?;
-            work.output.say(format!("  {zone_name}: service {name} is {}, {}", id.id, change.detail));
-            Some(id.id)
+            // The template is written again for every new service: the ids in it may be out of date.
+            let template = making.template(template).await?;
+            making.service(template, hub, &service.detail).await?
         }
-        None => None,
     };
-    let service = service
-        .ok_or_else(|| Failure::new(Exit::Failed, "service", format!("the plan has no service {name}")))?;
-    let id = ServiceId::new(zone.oneflow.zone().clone(), service);
-    let gate = Gate { work, zone, name: &name, id: &id, key: work.state.enrol_key(&name)? };
-    let vms = wait::until_ready(&gate).await?;
+    if keep && template.action != Action::Keep {
+        making.template(template).await?;
+    }
+    let id = ServiceId::new(zone.oneflow.zone().clone(), id);
+    let key = work.state.enrol_key(&name)?;
+    let vms = wait::until_ready(&Awaited { work, zone, part, name: &name, id: &id, key, hub }).await?;
     Ok(Deployed { address: vms.first().and_then(|vm| vm.nics.iter().find_map(|nic| nic.ip)) })
+}
+
+/// A part being made in its zone. Every step is in the journal before it is done, and after.
+struct Making<'a> {
+    work: &'a Work,
+    part: Part<'a>,
+    zone: &'a ZoneClients,
+    zone_name: &'a str,
+    name: &'a str,
+}
+
+impl Making<'_> {
+    async fn leave(&self, old: u32, why: &str) -> Result<(), Failure> {
+        self.work.output.say(format!("  {}: replacing service {} ({why})", self.zone_name, self.name));
+        self.noted("service gone", async {
+            leave(&self.zone.oneflow, &ServiceId::new(self.zone.oneflow.zone().clone(), old)).await?;
+            // A one-time key belongs to one service.
+            self.work.state.forget_enrol_key(self.name);
+            Ok(((), old.to_string()))
+        })
+        .await
+    }
+
+    async fn template(&self, change: &Change) -> Result<u32, Failure> {
+        let ids = zone_ids(self.work, self.zone, self.zone_name).await?;
+        let body = service_template(&self.work.federation, self.part, &ids).map_err(bad_object)?;
+        let id = self
+            .noted("service template", async {
+                let id = match change.id {
+                    Some(id) => {
+                        let id = template_id(self.zone, id);
+                        self.zone.oneflow.update_service_template(&id, &body).await?;
+                        id.id
+                    }
+                    None => self.zone.oneflow.create_service_template(&body).await?.id.id,
+                };
+                Ok((id, id.to_string()))
+            })
+            .await?;
+        self.work.output.say(format!("  {}: template {} is {id}", self.zone_name, self.name));
+        Ok(id)
+    }
+
+    async fn service(&self, template: u32, hub: Option<&HubAddress>, detail: &str) -> Result<u32, Failure> {
+        let inputs = self.work.inputs(self.part, hub)?;
+        let merge = merge_template(&self.work.federation, self.part, &inputs).map_err(bad_object)?;
+        let id = self
+            .noted("service", async {
+                let id = self.zone.oneflow.instantiate(&template_id(self.zone, template), &merge).await?.id;
+                Ok((id, id.to_string()))
+            })
+            .await?;
+        self.work.output.say(format!("  {}: service {} is {id}, {detail}", self.zone_name, self.name));
+        Ok(id)
+    }
+
+    /// Does a step between its two entries in the journal.
+    async fn noted<T>(
+        &self,
+        step: &str,
+        done: impl Future<Output = Result<(T, String), Failure>>,
+    ) -> Result<T, Failure> {
+        let (state, zone) = (&self.work.state, self.zone_name);
+        state.journal("begin", zone, step, self.name)?;
+        match done.await {
+            Ok((value, words)) => {
+                state.journal("done", zone, step, &format!("{} {words}", self.name))?;
+                Ok(value)
+            }
+            Err(why) => {
+                state.journal("failed", zone, step, &format!("{}: {}", self.name, why.message))?;
+                Err(why)
+            }
+        }
+    }
+}
+
+fn bad_object(why: onefed_federation::ObjectError) -> Failure {
+    Failure::new(Exit::Failed, "object", why)
 }
 
 /// Removes what the plan does not want any more.

@@ -8,77 +8,96 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_appliance::attribute;
 use onefed_context::{Host, San, parse_san_list};
+use onefed_federation::Part;
 use onefed_opennebula::xmlrpc::Vm;
 use onefed_trust::SanName;
 
-use super::wait::Gate;
+use super::wait::{Awaited, Member};
 use crate::failure::{Exit, Failure};
 
-/// Signs the request of a VM, if it has a new one.
-pub(super) async fn if_asked(
-    gate: &Gate<'_>,
-    vm: &Vm,
-    signed: &mut BTreeMap<u32, String>,
-) -> Result<(), Failure> {
-    let of = |name: &str| vm.user_template.get(name);
-    let (Some(request), Some(proof), Some(boot)) =
-        (of(attribute::REQUEST), of(attribute::PROOF), of(attribute::GENERATION))
-    else {
-        return Ok(());
-    };
-    if signed.get(&vm.id.id) == Some(request) {
-        return Ok(());
-    }
-    let refused = |why: String| {
-        let text = format!("VM {} asks for a certificate that it must not have: {why}", vm.id);
-        Failure::new(Exit::Permission, "csr-refused", text)
-            .hint("somebody in this zone may be tampering with OneGate; look at the VMs of the service")
-    };
-    let csr = STANDARD.decode(request).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let csr = csr.ok_or_else(|| refused("not base64 of a text".to_owned()))?;
-    let generation = boot.parse().map_err(|_| refused(format!("boot generation `{boot}`")))?;
-    gate.key.verify(proof, vm.id.id, generation, &csr).map_err(|why| refused(why.to_string()))?;
-    let allowed = allowed_names(gate, vm);
-    let leaf = gate
-        .work
-        .root
-        .sign_server(&csr, &allowed, SystemTime::now())
-        .map_err(|why| refused(why.to_string()))?;
-    let zone = gate.id.zone.as_str();
-    let detail = format!(
-        "VM {} for {}",
-        vm.id.id,
-        allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    );
-    gate.work.state.journal("begin", zone, "certificate", &detail)?;
-    gate.zone.xmlrpc.vm_update(&vm.id, &[(attribute::CERTIFICATE, &STANDARD.encode(&leaf))], true).await?;
-    gate.work.state.journal("done", zone, "certificate", &detail)?;
-    gate.work.output.say(format!("  {zone}: signed the certificate of VM {}", vm.id.id));
-    signed.insert(vm.id.id, request.clone());
-    Ok(())
+/// The roles whose VMs serve TLS, and so may have a certificate.
+const SERVING: [&str; 2] = ["superlink", "gateway"];
+
+/// Signs requests, each once.
+#[derive(Default)]
+pub(super) struct Signer {
+    /// The last request of each VM that was dealt with.
+    seen: BTreeMap<u32, String>,
 }
 
-/// What a VM may be called: the addresses that OpenNebula gave it, and for the hub what the plan says.
-fn allowed_names(gate: &Gate<'_>, vm: &Vm) -> Vec<SanName> {
-    let mut names: Vec<SanName> = vm.nics.iter().filter_map(|nic| nic.ip).map(SanName::Ip).collect();
-    let coordinator = onefed_federation::Part::Coordinator;
-    if gate.name == gate.work.federation.object_name(coordinator) {
-        match &gate.work.federation.coordinator.address {
-            Some(Host::Ip(ip)) => names.push(SanName::Ip(*ip)),
-            Some(Host::Name(name)) => names.push(SanName::Dns(name.clone())),
-            None => {}
+impl Signer {
+    /// Signs the request of a VM, if it has a new one. A request that its VM's one-time key does not vouch for is
+    /// somebody else's doing: it is named, not signed, and the VM's own is waited for.
+    pub(super) async fn if_asked(&mut self, awaited: &Awaited<'_>, member: &Member) -> Result<(), Failure> {
+        let vm = &member.vm;
+        let of = |name: &str| vm.user_template.get(name);
+        let (Some(request), Some(proof), Some(boot)) =
+            (of(attribute::REQUEST), of(attribute::PROOF), of(attribute::GENERATION))
+        else {
+            return Ok(());
+        };
+        if !SERVING.contains(&member.role.as_str()) || self.seen.get(&vm.id.id) == Some(request) {
+            return Ok(());
         }
-        let plan = &gate.work.federation;
-        let extra = plan
-            .coordinator
-            .variables
-            .get("FL_CERT_EXTRA_SAN")
-            .or_else(|| plan.variables.get("FL_CERT_EXTRA_SAN"));
-        let extra = extra.and_then(|text| parse_san_list(text).ok()).unwrap_or_default();
-        names.extend(extra.into_iter().map(|san| match san {
+        let (zone, state, output) = (awaited.id.zone.as_str(), &awaited.work.state, awaited.work.output);
+        let csr =
+            STANDARD.decode(request).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let vouched = boot.parse().is_ok_and(|boot| awaited.key.verify(proof, vm.id.id, boot, &csr).is_ok());
+        if !vouched {
+            output.say(format!(
+                "  {zone}: warning: VM {} shows a signing request without its proof; somebody in this zone may be tampering with OneGate. Not signed.",
+                vm.id
+            ));
+            self.seen.insert(vm.id.id, request.clone());
+            return Ok(());
+        }
+        let allowed = allowed_names(awaited, vm);
+        let leaf = awaited.work.root.sign_server(&csr, &allowed, SystemTime::now()).map_err(|why| {
+            let text = format!("VM {} asks for a certificate that it must not have: {why}", vm.id);
+            Failure::new(Exit::Permission, "csr-refused", text)
+                .hint("a site must not use the hub's address; otherwise look at the VM's network interfaces")
+        })?;
+        let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        let detail = format!("VM {} for {}", vm.id.id, names.join(", "));
+        state.journal("begin", zone, "certificate", &detail)?;
+        let leaf = STANDARD.encode(&leaf);
+        awaited.zone.xmlrpc.vm_update(&vm.id, &[(attribute::CERTIFICATE, &leaf)], true).await?;
+        state.journal("done", zone, "certificate", &detail)?;
+        output.say(format!("  {zone}: signed the certificate of VM {}", vm.id.id));
+        self.seen.insert(vm.id.id, request.clone());
+        Ok(())
+    }
+}
+
+/// What a VM may be called: the addresses that OpenNebula gave it; for the hub also what the plan says, and for nobody
+/// else what the hub is called.
+fn allowed_names(awaited: &Awaited<'_>, vm: &Vm) -> Vec<SanName> {
+    let mut names: Vec<SanName> = vm.nics.iter().filter_map(|nic| nic.ip).map(SanName::Ip).collect();
+    // The context has the IPv6 addresses too. It is written by OpenNebula, and no VM can change it.
+    let interface = |key: &str| key.starts_with("ETH") && (key.ends_with("_IP") || key.ends_with("_IP6"));
+    let addresses =
+        vm.context.iter().filter(|(key, _)| interface(key)).filter_map(|(_, value)| value.parse().ok());
+    names.extend(addresses.map(SanName::Ip));
+    let plan = &awaited.work.federation;
+    let own = [&plan.coordinator.variables, &plan.variables];
+    let extra = own.iter().find_map(|variables| variables.get("FL_CERT_EXTRA_SAN"));
+    let extra = extra.and_then(|text| parse_san_list(text).ok()).unwrap_or_default();
+    let mut of_hub: Vec<SanName> = extra
+        .into_iter()
+        .map(|san| match san {
             San::Ip(ip) => SanName::Ip(ip),
             San::Dns(name) => SanName::Dns(name),
-        }));
+        })
+        .collect();
+    match &plan.coordinator.address {
+        Some(Host::Ip(ip)) => of_hub.push(SanName::Ip(*ip)),
+        Some(Host::Name(name)) => of_hub.push(SanName::Dns(name.clone())),
+        None => {}
+    }
+    of_hub.extend(awaited.hub.map(|hub| SanName::of_host(&hub.host)));
+    match awaited.part {
+        Part::Coordinator => names.extend(of_hub),
+        Part::Site(_) => names.retain(|name| !of_hub.contains(name)),
     }
     names.sort();
     names.dedup();

@@ -6,101 +6,122 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_appliance::attribute;
+use onefed_federation::Part;
 use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::xmlrpc::Vm;
-use onefed_opennebula::{ServiceId, ServiceState};
+use onefed_opennebula::{ServiceId, ServiceState, VmState};
 use onefed_trust::EnrolKey;
 
-use super::{Work, sign};
+use super::Work;
+use super::sign::Signer;
 use crate::failure::{Exit, Failure};
+use crate::state::HubAddress;
 use crate::zones::ZoneClients;
 
 /// From the request for a service to all its VMs being ready.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
+/// How long a zone may not answer meanwhile.
+const SILENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(400);
 
 /// A service that is waited for.
-pub(super) struct Gate<'a> {
+pub(super) struct Awaited<'a> {
     pub(super) work: &'a Work,
     pub(super) zone: &'a ZoneClients,
+    pub(super) part: Part<'a>,
     pub(super) name: &'a str,
     pub(super) id: &'a ServiceId,
     pub(super) key: EnrolKey,
+    /// Where the hub is, once that is known.
+    pub(super) hub: Option<&'a HubAddress>,
 }
 
-/// Waits until the service is RUNNING, and returns its VMs.
-pub(super) async fn until_ready(gate: &Gate<'_>) -> Result<Vec<Vm>, Failure> {
+/// Waits until the service is RUNNING and every VM of it says READY, and returns its VMs. OneFlow alone is not enough:
+/// it takes a VM that is powered off for a success.
+pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Vec<Vm>, Failure> {
     let started = Instant::now();
     let mut told: BTreeMap<u32, String> = BTreeMap::new();
-    let mut signed: BTreeMap<u32, String> = BTreeMap::new();
+    let mut signer = Signer::default();
     let mut silent_since: Option<Instant> = None;
     loop {
-        // A zone that does not answer for a moment is not a failed deployment.
-        let (service, vms) = match look(gate).await {
-            Ok(seen) => {
-                silent_since = None;
-                seen
+        let seen = async {
+            let seen = look(awaited).await?;
+            for member in &seen.1 {
+                signer.if_asked(awaited, member).await?;
             }
-            Err(why)
-                if why.is_transient()
-                    && silent_since.get_or_insert_with(Instant::now).elapsed() < Duration::from_secs(60) =>
-            {
-                tokio::time::sleep(LOOK).await;
-                continue;
-            }
-            Err(why) => return Err(why.into()),
+            Ok::<_, Failure>(seen)
         };
-        for vm in &vms {
-            tell(gate, vm, &mut told);
-            if let Some(failure) = failed(gate, vm) {
-                return Err(failure);
+        match seen.await {
+            Ok((service, members)) => {
+                silent_since = None;
+                for member in &members {
+                    tell(awaited, member, &mut told);
+                    if let Some(failure) = failed(awaited, member) {
+                        return Err(failure);
+                    }
+                }
+                let up = matches!(service.state, ServiceState::Running | ServiceState::Warning);
+                if up && !members.is_empty() && members.iter().all(|member| is_ready(&member.vm)) {
+                    let seconds = started.elapsed().as_secs_f64();
+                    let (zone, name, state) = (&awaited.id.zone, awaited.name, service.state);
+                    awaited.work.output.say(format!("  {zone}: service {name} is {state} ({seconds:.1} s)"));
+                    return Ok(members.into_iter().map(|member| member.vm).collect());
+                }
+                if service.state.is_failed() {
+                    return Err(service_failed(awaited, &service));
+                }
+                if started.elapsed() > PATIENCE {
+                    return Err(slow(awaited, &service, &told));
+                }
             }
-            sign::if_asked(gate, vm, &mut signed).await?;
-        }
-        match service.state {
-            ServiceState::Running => {
-                gate.work.output.say(format!(
-                    "  {}: service {} is RUNNING ({:.1} s)",
-                    gate.id.zone,
-                    gate.name,
-                    started.elapsed().as_secs_f64()
-                ));
-                return Ok(vms);
+            // A zone that does not answer for a moment is not a failed deployment.
+            Err(why) if matches!(why.exit, Exit::Unreachable | Exit::TryAgain) => {
+                if silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE {
+                    return Err(why);
+                }
             }
-            state if state.is_failed() || state == ServiceState::Warning => {
-                return Err(service_failed(gate, &service));
-            }
-            _ => {}
-        }
-        if started.elapsed() > PATIENCE {
-            let states: Vec<&str> = told.values().map(String::as_str).collect();
-            let text = format!(
-                "service {} is still {} after {} min: {}",
-                gate.id,
-                service.state,
-                PATIENCE.as_secs() / 60,
-                states.join("; ")
-            );
-            return Err(Failure::new(Exit::TryAgain, "service-slow", text)
-                .hint("run `onefed apply` again: it goes on waiting"));
+            Err(why) => return Err(why),
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn look(gate: &Gate<'_>) -> Result<(Service, Vec<Vm>), onefed_opennebula::Error> {
-    let service = gate.zone.oneflow.service(gate.id).await?;
-    let mut vms = Vec::new();
-    for id in service.roles.iter().flat_map(|role| role.nodes.iter().flatten()) {
-        vms.push(gate.zone.xmlrpc.vm(id).await?);
+/// A VM of the service, in the role that OneFlow's own document gives it (a VM's attributes can be overwritten by its
+/// siblings).
+pub(super) struct Member {
+    pub(super) role: String,
+    pub(super) vm: Vm,
+}
+
+async fn look(awaited: &Awaited<'_>) -> Result<(Service, Vec<Member>), onefed_opennebula::Error> {
+    let service = awaited.zone.oneflow.service(awaited.id).await?;
+    let mut members = Vec::new();
+    for role in &service.roles {
+        for id in role.nodes.iter().flatten() {
+            members.push(Member { role: role.name.clone(), vm: awaited.zone.xmlrpc.vm(id).await? });
+        }
     }
-    Ok((service, vms))
+    Ok((service, members))
+}
+
+/// Whether a VM runs and has said that it does its work.
+fn is_ready(vm: &Vm) -> bool {
+    vm.state == VmState::Active && vm.user_template.get(attribute::READY).is_some_and(|ready| ready == "YES")
+}
+
+fn slow(awaited: &Awaited<'_>, service: &Service, told: &BTreeMap<u32, String>) -> Failure {
+    let states: Vec<&str> = told.values().map(String::as_str).collect();
+    let (minutes, states) = (PATIENCE.as_secs() / 60, states.join("; "));
+    let text = format!(
+        "service {} is {} after {minutes} min, and not all is ready: {states}",
+        awaited.id, service.state
+    );
+    Failure::new(Exit::TryAgain, "service-slow", text).hint("run `onefed apply` again: it goes on waiting")
 }
 
 /// Says how far a VM is, when that has changed.
-fn tell(gate: &Gate<'_>, vm: &Vm, told: &mut BTreeMap<u32, String>) {
+fn tell(awaited: &Awaited<'_>, Member { role, vm }: &Member, told: &mut BTreeMap<u32, String>) {
     let of = |name: &str| vm.user_template.get(name).map(String::as_str);
-    let role = vm.role_name.as_deref().unwrap_or("?");
     let mut words = match of(attribute::STATE) {
         None => vm.state.to_string().to_lowercase(),
         Some("starting") if of(attribute::REQUEST).is_some() && of(attribute::CERTIFICATE).is_none() => {
@@ -113,33 +134,44 @@ fn tell(gate: &Gate<'_>, vm: &Vm, told: &mut BTreeMap<u32, String>) {
     }
     let line = format!("{role} VM {}: {words}", vm.id.id);
     if told.get(&vm.id.id) != Some(&line) {
-        gate.work.output.say(format!("  {}: {line}", gate.id.zone));
+        awaited.work.output.say(format!("  {}: {line}", awaited.id.zone));
         told.insert(vm.id.id, line);
     }
 }
 
-/// The failure that a VM has published, in its own words.
-fn failed(gate: &Gate<'_>, vm: &Vm) -> Option<Failure> {
+/// The failure that a VM has published, in its own words; or that it is off.
+fn failed(awaited: &Awaited<'_>, Member { role, vm }: &Member) -> Option<Failure> {
     let of = |name: &str| vm.user_template.get(name);
-    if of(attribute::STATE).map(String::as_str) != Some("failed") {
+    let who = format!("{role} VM {} of service {}", vm.id, awaited.name);
+    let message = if of(attribute::STATE).is_some_and(|state| state == "failed") {
+        let code = of(attribute::ERROR).map_or("unknown", String::as_str);
+        let text = of(attribute::ERROR_TEXT).and_then(|text| STANDARD.decode(text).ok());
+        let text = text.map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
+        format!("{who} failed ({code}): {text}")
+    } else if is_off(vm) {
+        format!("{who} is {}", vm.state)
+    } else {
         return None;
-    }
-    let code = of(attribute::ERROR).map_or("unknown", String::as_str);
-    let text = of(attribute::ERROR_TEXT).and_then(|text| STANDARD.decode(text).ok());
-    let text = text.map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let role = vm.role_name.as_deref().unwrap_or("?");
-    let message = format!("{role} VM {} of service {} failed ({code}): {text}", vm.id, gate.name);
+    };
     Some(
         Failure::new(Exit::Failed, "vm-failed", message)
-            .hint("when the cause is gone: `onefed destroy`, then `onefed apply`"),
+            .hint("when the cause is gone: `onefed apply` replaces the service"),
+    )
+}
+
+/// Whether a VM does not run any more and will not by itself.
+pub(crate) fn is_off(vm: &Vm) -> bool {
+    matches!(
+        vm.state,
+        VmState::Poweroff | VmState::Stopped | VmState::Suspended | VmState::Undeployed | VmState::Done
     )
 }
 
 /// A service that OneFlow gave up, with the last error of its log.
-fn service_failed(gate: &Gate<'_>, service: &Service) -> Failure {
+fn service_failed(awaited: &Awaited<'_>, service: &Service) -> Failure {
     let log = service.log.iter().rev().find(|entry| entry.severity == "E");
     let why = log.map_or("its log names no error", |entry| entry.message.as_str());
-    let text = format!("service {} ({}) is {}: {why}", gate.name, gate.id, service.state);
+    let text = format!("service {} ({}) is {}: {why}", awaited.name, awaited.id, service.state);
     Failure::new(Exit::Failed, "service-failed", text)
         .hint("`onefed apply` replaces a failed service once the cause is gone")
 }
