@@ -13,6 +13,8 @@ use crate::{Machine, StepError};
 
 /// Site services start all their VMs together, so the gateway may be a little behind.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// A VM may boot before OneFlow has written down that it belongs to the service; OneGate refuses its question then.
+const SETTLING: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 /// The roles of a site's service, as the plan names them.
 const GATEWAY_ROLE: &str = "gateway";
@@ -24,7 +26,9 @@ pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {
     let mut last = String::new();
     while started.elapsed() < PATIENCE {
         last = match gate.service().await {
-            Err(why) if !why.is_transient() => return Err(StepError::onegate(&why)),
+            Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
+                return Err(StepError::onegate(&why));
+            }
             Err(why) => why.to_string(),
             Ok(service) => {
                 let role = service.roles.into_iter().find(|role| role.name == GATEWAY_ROLE);
@@ -98,7 +102,9 @@ async fn index(machine: &Machine, gate: Option<&Client>, vm_id: u32) -> Result<u
     let mut last = String::new();
     while started.elapsed() < PATIENCE {
         match gate.service().await {
-            Err(why) if !why.is_transient() => return Err(StepError::onegate(&why)),
+            Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
+                return Err(StepError::onegate(&why));
+            }
             Err(why) => last = why.to_string(),
             Ok(service) => {
                 let role = service.roles.iter().find(|role| role.name == SUPERNODE_ROLE);

@@ -3,6 +3,8 @@
 //! OneGate data is a hint, never a trust anchor. Readiness goes out last, in one request with everything that peers
 //! need; no other attribute may read like READY=YES (OneFlow looks for that text anywhere in an update).
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_opennebula::onegate::Client;
@@ -68,9 +70,9 @@ impl Publisher {
     /// Takes back what an earlier boot said, and says that this one has begun.
     pub(crate) async fn begin(&self, role: &str, version: &str, generation: u64) -> Result<(), StepError> {
         let Some(client) = &self.client else { return Ok(()) };
-        let before = client.vm().await.map_err(|why| StepError::onegate(&why))?.user_template;
+        let before = patiently(async || client.vm().await).await?.user_template;
         for name in STALE.into_iter().filter(|name| before.contains_key(*name)) {
-            client.delete(name).await.map_err(|why| StepError::onegate(&why))?;
+            patiently(async || client.delete(name).await).await?;
         }
         let generation = generation.to_string();
         self.say(&[
@@ -86,22 +88,38 @@ impl Publisher {
     pub(crate) async fn say(&self, attributes: &[(&str, &str)]) -> Result<(), StepError> {
         match &self.client {
             None => Ok(()),
-            Some(client) => client.put(attributes).await.map_err(|why| StepError::onegate(&why)),
+            Some(client) => patiently(async || client.put(attributes).await).await,
         }
     }
 
     /// Publishes a failure, best effort: the failure itself is what matters.
     pub(crate) async fn failed(&self, error: &StepError) {
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
-        let said = self
-            .say(&[
-                (attribute::STATE, "failed"),
-                (attribute::ERROR, error.code),
-                (attribute::ERROR_TEXT, &text),
-            ])
-            .await;
-        if let Err(why) = said {
+        let Some(client) = &self.client else { return };
+        let attributes =
+            [(attribute::STATE, "failed"), (attribute::ERROR, error.code), (attribute::ERROR_TEXT, &text)];
+        if let Err(why) = client.put(&attributes).await {
             tracing::warn!(%why, "the failure could not be published");
+        }
+    }
+}
+
+/// A OneGate that restarts is away for some seconds, and must not end a boot.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Asks OneGate again while it cannot answer.
+async fn patiently<T>(
+    mut ask: impl AsyncFnMut() -> Result<T, onefed_opennebula::Error>,
+) -> Result<T, StepError> {
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Err(why) if why.is_transient() && started.elapsed() < PATIENCE => {
+                tracing::warn!(%why, "OneGate cannot answer now, asking again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done.map_err(|why| StepError::onegate(&why)),
         }
     }
 }

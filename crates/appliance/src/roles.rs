@@ -112,10 +112,18 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     let embedded = own.gateway == GatewayPlacement::Embedded;
     let mut tls = Secured::default();
     if let Some(ca) = &own.ca {
-        tls.ca = Some(certificate::install_ca(machine, ca, context.ca_fingerprint.as_ref())?);
+        let install = async || {
+            let path = certificate::install_ca(machine, ca, context.ca_fingerprint.as_ref())?;
+            Ok((path, "the CA of the federation".to_owned()))
+        };
+        tls.ca = Some(steps.run("ca", install).await?);
     }
+    let mut sockets = vec![(SocketAddr::new(machine.loopback(), command::CLIENT_APP_PORT), "SuperNode")];
+    if embedded {
+        sockets.push((loopback, "the spoke"));
+    }
+    steps.run("addresses", async || free(&sockets)).await?;
     let spoke = if embedded {
-        steps.run("addresses", async || free(&[(loopback, "the spoke")])).await?;
         Endpoint::new(Host::Ip(loopback.ip()), SPOKE_PORT)
     } else {
         let find = async || {

@@ -4,12 +4,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
+use crate::version::SERVER_APP_PORT;
 use crate::{Release, Transport};
 
 /// The port of a SuperNode's own API for its ClientApps, on the VM's loopback.
-const CLIENT_APP_PORT: u16 = 29094;
-/// The port of SuperLink's API for ServerApps in the gRPC releases, on the VM's loopback.
-const SERVER_APP_PORT: u16 = 29091;
+pub const CLIENT_APP_PORT: u16 = 29094;
 
 /// A process to start: program, arguments, environment. The environment is complete; nothing is inherited.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ pub enum RunEvent {
     RoundStarted {
         /// The round, from 1.
         round: u64,
-        /// How many there will be.
-        of: u64,
+        /// How many there will be, where the app's strategy says so.
+        of: Option<u64>,
     },
     /// Nodes answered a step of the round.
     Replies {
@@ -56,15 +56,17 @@ impl RunLog {
             return id.trim().parse().ok().map(|run_id| RunEvent::Submitted { run_id });
         }
         if let Some(rounds) = text.strip_prefix("[ROUND ").and_then(|rest| rest.strip_suffix(']')) {
-            let (round, of) = rounds.split_once('/')?;
-            return Some(RunEvent::RoundStarted {
-                round: round.trim().parse().ok()?,
-                of: of.trim().parse().ok()?,
-            });
+            // The older strategies do not say how many there will be.
+            let (round, of) = rounds.split_once('/').map_or((rounds, None), |(round, of)| (round, Some(of)));
+            let of = of.and_then(|of| of.trim().parse().ok());
+            return Some(RunEvent::RoundStarted { round: round.trim().parse().ok()?, of });
         }
-        for (prefix, evaluation) in
-            [("aggregate_train: Received ", false), ("aggregate_evaluate: Received ", true)]
-        {
+        for (prefix, evaluation) in [
+            ("aggregate_train: Received ", false),
+            ("aggregate_evaluate: Received ", true),
+            ("aggregate_fit: received ", false),
+            ("aggregate_evaluate: received ", true),
+        ] {
             if let Some(rest) = text.strip_prefix(prefix) {
                 self.evaluation = evaluation;
                 let mut numbers = rest.split(' ').filter_map(|word| word.parse().ok());
@@ -78,6 +80,15 @@ impl RunLog {
         if let Some((_, record)) = text.split_once("MetricRecord: ") {
             let evaluation = self.evaluation;
             return metric_record(record).map(|values| RunEvent::Metrics { evaluation, values });
+        }
+        // `fit progress: (1, 0.5, {'accuracy': 0.9}, 12.3)`: round, loss, metrics, seconds, of the older strategies.
+        if let Some(rest) = text.strip_prefix("fit progress: (") {
+            let mut values = rest
+                .split_once('{')
+                .and_then(|(_, rest)| metric_record(&format!("{{{}}}", rest.split_once('}')?.0)))?;
+            let loss = rest.split(", ").nth(1).and_then(|loss| loss.parse().ok());
+            values.extend(loss.map(|loss| ("loss".to_owned(), loss)));
+            return Some(RunEvent::Metrics { evaluation: true, values });
         }
         text.starts_with("Strategy execution finished").then_some(RunEvent::Finished)
     }
@@ -165,7 +176,7 @@ mod tests {
             let rounds: Vec<_> = events
                 .iter()
                 .filter_map(|event| match event {
-                    RunEvent::RoundStarted { round, of } => Some((*round, *of)),
+                    RunEvent::RoundStarted { round, of } => Some((*round, of.unwrap_or(0))),
                     _ => None,
                 })
                 .collect();
@@ -184,6 +195,20 @@ mod tests {
             assert_eq!(alone(last, "accuracy").keys().collect::<Vec<_>>(), ["lisbon", "paris"], "{version}");
             assert_eq!(events.last(), Some(&RunEvent::Finished), "{version}");
         }
+    }
+
+    #[test]
+    fn the_older_strategies_are_understood_as_far_as_they_speak() {
+        let log = "INFO :      [ROUND 2]\nINFO :      aggregate_fit: received 3 results and 1 failures\nINFO :      fit progress: (2, 0.25, {'accuracy': 0.9}, 12.5)\n";
+        let values = BTreeMap::from([("accuracy".to_owned(), 0.9), ("loss".to_owned(), 0.25)]);
+        assert_eq!(
+            events(log),
+            [
+                RunEvent::RoundStarted { round: 2, of: None },
+                RunEvent::Replies { evaluation: false, results: 3, failures: 1 },
+                RunEvent::Metrics { evaluation: true, values },
+            ]
+        );
     }
 
     #[test]

@@ -19,6 +19,9 @@ const TABLE: &[(u16, Transport, bool)] = &[
     (41, Transport::Http, true),
 ];
 
+/// The port of SuperLink's API for ServerApps in the gRPC releases, on the VM's loopback.
+pub(crate) const SERVER_APP_PORT: u16 = 29091;
+
 /// A Flower release number, `X.Y.Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
@@ -141,6 +144,14 @@ impl Release {
         match self.transport {
             Transport::Grpc => 29093,
             Transport::Http => 28000,
+        }
+    }
+
+    /// Every port that SuperLink takes on the VM's loopback, each once.
+    pub fn superlink_ports(self) -> Vec<u16> {
+        match self.transport {
+            Transport::Grpc => vec![SERVER_APP_PORT, self.fleet_port(), self.control_port()],
+            Transport::Http => vec![self.fleet_port()],
         }
     }
 

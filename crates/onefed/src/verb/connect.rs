@@ -83,6 +83,14 @@ pub(crate) fn add_connection(home: &Path, name: &str, address: SocketAddr) -> Re
     let connections = connections.as_table_like_mut().ok_or_else(|| wrong("superlink"))?;
     let connection = connections.entry(name).or_insert_with(|| Item::Table(Table::new()));
     let connection = connection.as_table_like_mut().ok_or_else(|| wrong(&format!("superlink.{name}")))?;
+    // A connection of the same name that goes elsewhere is somebody's own.
+    let before = connection.get("address").and_then(|address| address.as_str()).unwrap_or_default();
+    if !before.is_empty() && !before.starts_with("127.0.0.1:") {
+        let text = format!("{}: connection `{name}` goes to {before} and is not onefed's", path.display());
+        return Err(
+            Failure::new(Exit::BadInput, "flwr-config", text).hint("rename it; the file was not touched")
+        );
+    }
     connection.insert("address", value(address.to_string()));
     // Plaintext from `flwr` to this process on loopback; TLS begins here.
     connection.insert("insecure", value(true));

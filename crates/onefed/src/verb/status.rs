@@ -21,6 +21,9 @@ use crate::table::{bytes, render, span};
 use crate::zones::{self, ZoneClients, Zones};
 use crate::{plan_file, verb};
 
+/// A certificate with fewer days left is a reason to act.
+const FEW_DAYS: i64 = 14;
+
 /// The state of a federation.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
@@ -135,7 +138,8 @@ pub(crate) async fn look(federation: &Federation, zones: &Zones, state: &State) 
         && sites.iter().all(|site| {
             site.online >= Some(site.expected) && site.spokes_connected >= Some(site.spokes_expected)
         })
-        && matches!(&hub, Known::Known(hub) if hub.superlink == SuperLinkStatus::Up);
+        && matches!(&hub, Known::Known(hub) if hub.superlink == SuperLinkStatus::Up && hub.certificate_days >= FEW_DAYS)
+        && services.iter().flat_map(|service| &service.vms).all(|vm| vm.says == "ready");
     Status {
         schema_version: 1,
         federation: federation.name.to_string(),

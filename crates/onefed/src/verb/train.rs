@@ -23,8 +23,10 @@ use crate::{flower_env, plan_file};
 
 use super::connect::{add_connection, admin_client, open};
 
-/// Flower sets a run's final status a moment after its log ends.
-const STATUS_PATIENCE: Duration = Duration::from_secs(20);
+/// Flower sets a run's final status a moment after its log ends; after that, the log has broken off and not the run.
+const STATUS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the hub may be away while a run is waited for.
+const HUB_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to train.
 pub(crate) struct App {
@@ -88,7 +90,13 @@ pub(crate) async fn train(
     let scratch = state.scratch()?;
     add_connection(scratch.path(), &name, control.address()?)?;
     let serving = tokio::spawn(control.serve());
-    let outcome = follow(&environment, &name, scratch.path(), app, &admin, before, output).await;
+    let outcome = tokio::select! {
+        outcome = follow(&environment, &name, scratch.path(), app, &admin, before, output) => outcome,
+        () = super::sandbox::stop_signal() => {
+            let hint = format!("a run that was submitted goes on; stop it with `flwr stop RUN {name}` through `onefed connect`");
+            Err(Failure::new(Exit::Failed, "interrupted", "no longer following").hint(hint))
+        }
+    };
     serving.abort();
     outcome
 }
@@ -110,7 +118,8 @@ struct Follower<'a> {
     current: Option<RoundReport>,
     round_started: Instant,
     wan_before: BTreeMap<String, (u64, u64)>,
-    of: u64,
+    of: Option<u64>,
+    seen_rounds: bool,
 }
 
 async fn follow(
@@ -152,7 +161,8 @@ async fn follow(
         current: None,
         round_started: started,
         wan_before,
-        of: 0,
+        of: None,
+        seen_rounds: false,
     };
     let mut log = RunLog::default();
     let (mut out, mut err) = (BufReader::new(out).lines(), BufReader::new(err).lines());
@@ -185,7 +195,7 @@ async fn follow(
     follower.end_round().await;
     let mut report = follower.report;
     report.seconds = started.elapsed().as_secs_f64();
-    let (status, details) = final_status(admin, &run_id).await?;
+    let (status, details) = final_status(admin, &run_id, output).await?;
     report.status = status;
     if report.status != "finished:completed" {
         let text = format!("run {run_id} ended as {}: {details}\n    {}", report.status, words());
@@ -205,10 +215,11 @@ impl Follower<'_> {
             }
             RunEvent::RoundStarted { round, of } => {
                 self.end_round().await;
-                if self.of == 0 {
+                if !self.seen_rounds {
                     self.header();
                 }
                 self.of = of;
+                self.seen_rounds = true;
                 self.current = Some(RoundReport { round, ..RoundReport::default() });
                 self.round_started = Instant::now();
             }
@@ -247,7 +258,7 @@ impl Follower<'_> {
         }
         let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
         let mut cells = vec![
-            format!("{:>7}", format!("{}/{}", round.round, self.of)),
+            format!("{:>7}", self.of.map_or(round.round.to_string(), |of| format!("{}/{of}", round.round))),
             format!("{:>9}", number(round.loss)),
             format!("{:>9}", number(round.accuracy)),
         ];
@@ -289,15 +300,29 @@ fn wan(status: &HubStatus) -> BTreeMap<String, (u64, u64)> {
     sum
 }
 
-/// Flower's own word on how the run ended; `flwr run` exits 0 either way.
-async fn final_status(admin: &AdminClient, run_id: &str) -> Result<(String, String), Failure> {
-    let started = Instant::now();
+/// Flower's own word on how the run ended; `flwr run` exits 0 either way. A run goes on without us: where the log
+/// broke off, the end is waited for.
+async fn final_status(
+    admin: &AdminClient,
+    run_id: &str,
+    output: Output,
+) -> Result<(String, String), Failure> {
+    let (started, mut heard, mut told) = (Instant::now(), Instant::now(), false);
     loop {
-        let status = admin.status().await?;
-        let run = status.runs.into_iter().find(|run| run.run_id.to_string() == run_id);
-        let ended = run.as_ref().is_some_and(|run| run.status.starts_with("finished"));
-        if ended || started.elapsed() > STATUS_PATIENCE {
-            return Ok(run.map_or(("unknown".into(), String::new()), |run| (run.status, run.details)));
+        match admin.status().await {
+            Err(why) if heard.elapsed() > HUB_PATIENCE => return Err(why.into()),
+            Err(_) => {}
+            Ok(status) => {
+                heard = Instant::now();
+                let run = status.runs.into_iter().find(|run| run.run_id.to_string() == run_id);
+                if let Some(run) = run.filter(|run| run.status.starts_with("finished")) {
+                    return Ok((run.status, run.details));
+                }
+            }
+        }
+        if started.elapsed() > STATUS_PATIENCE && !told {
+            output.say("the log of the run broke off; the run goes on, waiting for its end");
+            told = true;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
