@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use onefed_federation::{
-    Action, Change, ObjectKind, Part, Reference, ZoneIds, merge_template, service_template,
-};
-use onefed_opennebula::{ServiceId, ServiceTemplateId, ZoneName, oneflow};
+use onefed_federation::{Action, Change, ObjectKind, Part, merge_template, service_template};
+use onefed_opennebula::{ServiceId, ServiceTemplateId, oneflow};
 
 use super::Work;
 use super::wait::{self, Gate};
@@ -46,8 +44,8 @@ pub(super) async fn deploy(
     let template = match step(ObjectKind::ServiceTemplate) {
         Some(change) if change.action == Action::Keep => change.id,
         Some(change) => {
-            let ids = zone_ids(work, zone, zone_name.as_str()).await?;
-            let body = service_template(&work.federation, part, &ids).map_err(bad)?;
+            let ids = work.ids.get(zone_name.as_str()).ok_or_else(no_zone)?;
+            let body = service_template(&work.federation, part, ids).map_err(bad)?;
             work.state.journal("begin", zone_name.as_str(), "service template", &name)?;
             let id = match change.id {
                 Some(id) => {
@@ -70,6 +68,8 @@ pub(super) async fn deploy(
                 work.output.say(format!("  {zone_name}: replacing service {old} ({})", change.why));
                 work.state.journal("begin", zone_name.as_str(), "service gone", &format!("{name} {old}"))?;
                 leave(&zone.oneflow, &ServiceId::new(zone.oneflow.zone().clone(), old)).await?;
+                // Its one-time key has been used up.
+                work.state.forget_enrol_key(&name);
                 work.state.journal("done", zone_name.as_str(), "service gone", &format!("{name} {old}"))?;
             }
             let template = template
@@ -154,40 +154,4 @@ pub(crate) async fn leave(oneflow: &oneflow::Client, id: &ServiceId) -> Result<(
 
 fn template_id(zone: &ZoneClients, id: u32) -> ServiceTemplateId {
     ServiceTemplateId::new(zone.oneflow.zone().clone(), id)
-}
-
-/// The VM templates and the network of a zone, by name or id, all problems at once.
-async fn zone_ids(work: &Work, zone: &ZoneClients, name: &str) -> Result<ZoneIds, Failure> {
-    let Some(plan) = work.federation.zones.iter().find(|zone| zone.name.as_str() == name) else {
-        return Err(Failure::new(Exit::BadInput, "zone", format!("the plan has no zone {name}")));
-    };
-    let templates: Vec<(u32, String)> =
-        zone.xmlrpc.templates().await?.into_iter().map(|template| (template.id.id, template.name)).collect();
-    let networks: Vec<(u32, String)> =
-        zone.xmlrpc.networks().await?.into_iter().map(|network| (network.id.id, network.name)).collect();
-    let mut missing = Vec::new();
-    let mut find = |what: &str, reference: &Reference, have: &[(u32, String)]| {
-        let found = have.iter().find(|(id, name)| match reference {
-            Reference::Id(wanted) => id == wanted,
-            Reference::Name(wanted) => name == wanted,
-        });
-        found.map(|(id, _)| *id).unwrap_or_else(|| {
-            let names: Vec<&str> = have.iter().map(|(_, name)| name.as_str()).collect();
-            missing.push(format!("no {what} `{reference}` (there are: {})", names.join(", ")));
-            0
-        })
-    };
-    let ids = ZoneIds {
-        superlink_template: find("VM template", &plan.templates.superlink, &templates),
-        gateway_template: find("VM template", &plan.templates.gateway, &templates),
-        supernode_template: find("VM template", &plan.templates.supernode, &templates),
-        network: find("network", &plan.network, &networks),
-    };
-    missing.dedup();
-    if missing.is_empty() {
-        return Ok(ids);
-    }
-    let zone: &ZoneName = zone.xmlrpc.zone();
-    Err(Failure::new(Exit::Configuration, "zone-objects", format!("zone {zone}: {}", missing.join("; ")))
-        .hint("correct [zone.…] in the plan file, or ask the zone's administrator for the right to use them"))
 }

@@ -131,7 +131,7 @@ fn failed(gate: &Gate<'_>, vm: &Vm) -> Option<Failure> {
     let message = format!("{role} VM {} of service {} failed ({code}): {text}", vm.id, gate.name);
     Some(
         Failure::new(Exit::Failed, "vm-failed", message)
-            .hint("when the cause is gone: `onefed destroy`, then `onefed apply`"),
+            .hint("when the cause is gone, run `onefed apply` again: it replaces the service"),
     )
 }
 
