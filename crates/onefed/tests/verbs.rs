@@ -54,8 +54,7 @@ fn verbs_before_apply() {
     for (verb, exit) in VERBS.into_iter().zip([1, 78, 78, 0]) {
         let name = format!("before_apply__{}", verb.split(' ').next().unwrap());
         desk.snapshot(&name, &mut desk.onefed(verb)).expect(exit);
-        desk.snapshot(&format!("{name}_json"), &mut desk.onefed(verb).args(["--format", "json"]))
-            .expect(exit);
+        desk.snapshot(&format!("{name}_json"), desk.onefed(verb).args(["--format", "json"])).expect(exit);
     }
     assert!(!desk.path(".onefed").exists(), "a verb that found nothing made a state directory");
     assert!(!desk.path(".flwr").exists(), "connect without a federation wrote Flower's configuration");
@@ -76,7 +75,7 @@ fn connect_with_a_port_in_use() {
     state_of(&desk, "hospitals", "127.0.0.1");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    desk.snapshot("connect__port_in_use", &mut desk.onefed("connect").args(["--port", &port.to_string()]))
+    desk.snapshot("connect__port_in_use", desk.onefed("connect").args(["--port", &port.to_string()]))
         .expect(78);
     assert!(!desk.path(".flwr").exists(), "a connection that is not there in Flower's configuration");
 }
