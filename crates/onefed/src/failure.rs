@@ -76,7 +76,10 @@ pub(crate) fn join(failures: Vec<Failure>) -> Option<Failure> {
     for other in failures {
         first.message.push_str("\n  and: ");
         first.message.push_str(&other.message);
-        first.hint = first.hint.or(other.hint);
+        first.hint = match (first.hint, other.hint) {
+            (Some(one), Some(other)) if !one.contains(&other) => Some(format!("{one}; {other}")),
+            (one, other) => one.or(other),
+        };
     }
     Some(first)
 }
@@ -90,13 +93,25 @@ impl From<onefed_trust::Error> for Failure {
 impl From<onefed_link::Error> for Failure {
     fn from(why: onefed_link::Error) -> Self {
         use onefed_link::Error as E;
-        let (exit, code) = match &why {
-            E::Listen { .. } => (Exit::Configuration, "address-in-use"),
-            E::Unreachable { .. } | E::Timeout { .. } => (Exit::Unreachable, "unreachable"),
-            E::Tls { .. } => (Exit::Permission, "tls"),
-            E::Answer { .. } | E::Trust(_) => (Exit::Failed, "link"),
+        let (exit, code, hint) = match &why {
+            E::Listen { .. } => (
+                Exit::Configuration,
+                "address-in-use",
+                Some("another program has the port: choose one with --port; 0 takes a free one"),
+            ),
+            E::Unreachable { .. } | E::Timeout { .. } => (
+                Exit::Unreachable,
+                "unreachable",
+                Some("is the SuperLink's VM up, and its admin port open from here? see `onefed status`"),
+            ),
+            E::Tls { .. } => (
+                Exit::Permission,
+                "tls",
+                Some("does --state name the directory from which this federation was applied?"),
+            ),
+            E::Answer { .. } | E::Trust(_) => (Exit::Failed, "link", None),
         };
-        Self::new(exit, code, why)
+        Self { hint: hint.map(str::to_owned), ..Self::new(exit, code, why) }
     }
 }
 
@@ -117,12 +132,15 @@ impl From<onefed_opennebula::Error> for Failure {
             }
             E::Unauthorized { .. } => (Exit::Permission, "zone-rights", None),
             E::TooOld { .. } => (Exit::Configuration, "zone-too-old", None),
+            E::Garbage { .. } | E::Fault { .. } => (
+                Exit::Configuration,
+                "zone-answer",
+                Some(
+                    "check the zone's `endpoint` and `oneflow` in the plan file: something else answers there",
+                ),
+            ),
             _ => (Exit::Failed, "zone-refused", None),
         };
-        let failure = Self::new(exit, code, why);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Self { hint: hint.map(str::to_owned), ..Self::new(exit, code, why) }
     }
 }

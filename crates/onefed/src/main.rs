@@ -48,7 +48,10 @@ fn main() -> ExitCode {
 /// Wrong usage, in the first line of what was printed about it.
 fn usage(why: &clap::Error) -> Failure {
     let text = why.to_string();
-    let first = text.lines().next().unwrap_or_default();
+    let first = match why.kind() {
+        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no verb given",
+        _ => text.lines().next().unwrap_or_default(),
+    };
     let failure = Failure::new(Exit::Usage, "usage", first.strip_prefix("error: ").unwrap_or(first));
     failure.hint("`onefed help` lists the verbs, `onefed help VERB` their options")
 }

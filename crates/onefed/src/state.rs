@@ -66,15 +66,44 @@ struct Entry<'a> {
 }
 
 impl State {
-    /// Opens the directory, made if it is not there.
+    /// Opens the directory. It need not be there: it is made by the first verb that takes the lock, and not by one
+    /// that only looks.
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
-        private_dir(dir).map_err(|why| Failure::file(dir, why))?;
-        sweep(dir);
+        if dir.exists() && !dir.is_dir() {
+            let text = format!("{} is not a directory, so it cannot hold the state", dir.display());
+            return Err(Failure::new(Exit::BadInput, "state", text).hint("name a directory with --state"));
+        }
         Ok(Self { dir: dir.to_owned() })
     }
 
-    /// Takes the lock, or says who has it.
+    /// As [`State::open`], for the verbs that read a plan: refuses the directory of another federation, whose keys and
+    /// hub must not be mixed up with this one's.
+    pub(crate) fn open_for(dir: &Path, federation: &str) -> Result<Self, Failure> {
+        let state = Self::open(dir)?;
+        match state.owner()?.filter(|owner| owner != federation) {
+            None => Ok(state),
+            Some(owner) => {
+                let text = format!(
+                    "{} holds the state of federation {owner}, but the plan file is of {federation}",
+                    dir.display()
+                );
+                Err(Failure::new(Exit::BadInput, "other-federation", text)
+                    .hint("name another plan file with -f, or another state directory with --state"))
+            }
+        }
+    }
+
+    /// The federation that the directory belongs to: that of its CA.
+    fn owner(&self) -> Result<Option<String>, Failure> {
+        match self.read(&self.dir.join("federation"))? {
+            Some(name) => Ok(Some(name.trim().to_owned())),
+            None => Ok(self.inventory()?.map(|known| known.federation)),
+        }
+    }
+
+    /// Takes the lock, or says who has it. Makes the directory if it is not there.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
+        private_dir(&self.dir).map_err(|why| Failure::file(&self.dir, why))?;
         let path = self.dir.join("lock");
         let file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
@@ -87,19 +116,8 @@ impl State {
         // Who holds it, for the one that comes second. The lock itself does not depend on this text.
         let _ = file.set_len(0);
         let _ = writeln!(file, "process {}", std::process::id());
+        sweep(&self.dir);
         Ok(Lock { _file: file })
-    }
-
-    /// Refuses to work for another federation than the one that was deployed from here.
-    pub(crate) fn belongs_to(&self, federation: &str) -> Result<(), Failure> {
-        match self.inventory()?.filter(|known| known.federation != federation) {
-            None => Ok(()),
-            Some(other) => {
-                let text = format!("this state directory belongs to federation {}", other.federation);
-                Err(Failure::new(Exit::BadInput, "other-federation", text)
-                    .hint("use another --state directory"))
-            }
-        }
     }
 
     /// The federation's root CA, made at first use. Never made anew over a certificate that VMs have: a certificate
@@ -118,6 +136,7 @@ impl State {
             (None, _) => {}
         }
         let root = RootCa::generate(federation, SystemTime::now())?;
+        self.write(&self.dir.join("federation"), &format!("{federation}\n"), Readers::Owner)?;
         self.write(&key, root.key_pem().expose(), Readers::Owner)?;
         self.write(&cert, root.cert_pem(), Readers::All)?;
         Ok(root)
@@ -166,6 +185,7 @@ impl State {
                 Failure::file(to, "is there already").hint("name a directory that does not exist yet")
             );
         }
+        private_dir(to).map_err(|why| Failure::file(to, why))?;
         let theirs = Self::open(to)?;
         theirs.write(&to.join("user.key"), identity.key_pem.expose(), Readers::Owner)?;
         theirs.write(&to.join("user.pem"), &identity.cert_pem, Readers::All)?;

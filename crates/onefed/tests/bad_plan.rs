@@ -1,5 +1,7 @@
 //! Plan files that cannot be used: every problem with its line, exit code 65, and nothing done.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use support::{Desk, replaced};

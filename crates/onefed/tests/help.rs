@@ -1,5 +1,7 @@
 //! What the binary says of itself, and to those who hold it wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use support::Desk;

@@ -9,7 +9,7 @@ use crate::output::Output;
 pub(crate) fn by_name(question: &str, name: &str, output: Output) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         let text = "this asks before anything is lost, and there is no terminal to ask on";
-        return Err(Failure::new(Exit::BadInput, "not-confirmed", text).hint("add --yes"));
+        return Err(Failure::new(Exit::Usage, "not-confirmed", text).hint("add --yes"));
     }
     output.say(question);
     let mut line = String::new();

@@ -3,6 +3,7 @@
 
 use onefed_federation::{Federation, Part};
 use onefed_opennebula::{ServiceId, ServiceTemplateId};
+use serde::Serialize;
 
 use crate::cli::Place;
 use crate::failure::{Done, Exit, Failure, join};
@@ -14,14 +15,14 @@ use crate::{plan_file, verb};
 /// Shows what would go, asks, and removes it.
 pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
-    let state = State::open(&place.state)?;
+    let state = State::open_for(&place.state, federation.name.as_str())?;
     let _lock = state.lock()?;
-    state.belongs_to(federation.name.as_str())?;
     let zones = zones::clients(&federation)?;
     let found = find(&federation, &zones).await?;
     if found.is_empty() {
         output.say(format!("nothing of federation {} is deployed", federation.name));
         state.forget_inventory();
+        output.json(&document(&federation, &found));
         return Ok(Exit::Ok);
     }
     for object in &found {
@@ -32,12 +33,19 @@ pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
         output.say("nothing was removed");
         return Ok(Exit::Failed);
     }
+    let removed = document(&federation, &found);
     destroy(&federation, &zones, &state, found, output).await?;
-    output.json(&serde_json::json!({ "schema_version": 1, "removed": federation.name.as_str() }));
+    output.json(&removed);
     Ok(Exit::Ok)
 }
 
+/// What was removed, as a JSON document.
+fn document(federation: &Federation, removed: &[Found]) -> serde_json::Value {
+    serde_json::json!({ "schema_version": 1, "federation": federation.name, "removed": removed })
+}
+
 /// An object of the federation in a zone.
+#[derive(Serialize)]
 pub(crate) struct Found {
     zone: String,
     kind: Kind,
@@ -45,7 +53,8 @@ pub(crate) struct Found {
     id: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 enum Kind {
     Service,
     Template,

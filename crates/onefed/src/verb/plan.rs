@@ -3,6 +3,7 @@
 use onefed_appliance::attribute;
 use onefed_federation::{Condition, Existing, Federation, ObjectKind, Plan, ZoneExisting, diff};
 use onefed_opennebula::ServiceState;
+use onefed_opennebula::oneflow::Service;
 use serde::Serialize;
 
 use crate::cli::Place;
@@ -11,11 +12,15 @@ use crate::output::Output;
 use crate::plan_file;
 use crate::zones::{self, Zones};
 
+use super::apply;
+
 /// Shows the plan. Exit code 0 when there is nothing to do, 2 when there is.
 pub(crate) async fn run(place: &Place, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let zones = zones::clients(&federation)?;
     let plan = make(&federation, &zones).await?;
+    // What an `apply` would stumble on is said now.
+    apply::look_up(&federation, &zones, &plan).await?;
     output.text(plan.render());
     output.json(&Document { schema_version: 1, plan: &plan });
     Ok(if plan.is_empty() { Exit::Ok } else { Exit::ChangesPending })
@@ -67,16 +72,8 @@ async fn existing(
     }
     for service in services {
         if let Some(digest) = digest_of(federation, &service.body) {
-            let (id, kind, mut state) = (Some(service.id.id), ObjectKind::Service, condition(service.state));
-            // OneFlow takes a VM that is off for a success.
-            for vm in service.roles.iter().flat_map(|role| role.nodes.iter().flatten()) {
-                let vm = zone.xmlrpc.vm(vm).await?;
-                let says_failed =
-                    vm.user_template.get(attribute::STATE).is_some_and(|state| state == "failed");
-                if state != Condition::Leaving && (says_failed || super::apply::is_off(&vm)) {
-                    state = Condition::Failed;
-                }
-            }
+            let state = condition(zone, &service).await?;
+            let (id, kind) = (Some(service.id.id), ObjectKind::Service);
             objects.push(Existing { id, kind, name: service.name, digest, state });
         }
     }
@@ -90,11 +87,37 @@ fn digest_of(federation: &Federation, body: &serde_json::Value) -> Option<String
     ours.then(|| label.get("digest").and_then(|digest| digest.as_str()).unwrap_or_default().to_owned())
 }
 
-fn condition(state: ServiceState) -> Condition {
-    match state {
-        ServiceState::Running | ServiceState::Warning => Condition::Good,
+async fn condition(
+    zone: &zones::ZoneClients,
+    service: &Service,
+) -> Result<Condition, onefed_opennebula::Error> {
+    Ok(match service.state {
         ServiceState::Undeploying | ServiceState::UndeployingNets | ServiceState::Done => Condition::Leaving,
         state if state.is_failed() => Condition::Failed,
+        _ if has_failed_vm(zone, service).await? => Condition::Failed,
+        ServiceState::Running | ServiceState::Warning => Condition::Good,
         _ => Condition::Busy,
+    })
+}
+
+/// Whether a VM says that it failed to boot, or is off. OneFlow does not see the one, and takes the other for a
+/// success.
+async fn has_failed_vm(
+    zone: &zones::ZoneClients,
+    service: &Service,
+) -> Result<bool, onefed_opennebula::Error> {
+    for id in service.roles.iter().flat_map(|role| role.nodes.iter().flatten()) {
+        match zone.xmlrpc.vm(id).await {
+            Ok(vm) => {
+                let says_failed =
+                    vm.user_template.get(attribute::STATE).is_some_and(|state| state == "failed");
+                if says_failed || super::apply::is_off(&vm) {
+                    return Ok(true);
+                }
+            }
+            Err(why) if why.is_not_found() => {}
+            Err(why) => return Err(why),
+        }
     }
+    Ok(false)
 }

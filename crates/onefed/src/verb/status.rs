@@ -87,7 +87,7 @@ struct SiteLine {
 /// Shows the state. Exit code 0 only if all is well.
 pub(crate) async fn run(place: &Place, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
-    let state = State::open(&place.state)?;
+    let state = State::open_for(&place.state, federation.name.as_str())?;
     let zones = zones::clients(&federation)?;
     let status = look(&federation, &zones, &state).await;
     output.text(status.render());
@@ -216,9 +216,7 @@ impl Status {
         let dash = || "–".to_owned();
         let mut rows = Vec::new();
         for service in &self.services {
-            let why =
-                service.why.clone().map_or(service.state.clone(), |why| format!("{}: {why}", service.state));
-            rows.push(vec![service.zone.clone(), service.name.clone(), why]);
+            rows.push(vec![service.zone.clone(), service.name.clone(), service.state.clone()]);
             for vm in &service.vms {
                 let node = vm.node_id.as_ref().map_or(String::new(), |id| format!(", node {id}"));
                 let address = vm.address.clone().unwrap_or_else(dash);
@@ -232,6 +230,9 @@ impl Status {
         }
         out.push_str(&render(&["zone", "service", "state", "address"], &rows));
         out.push_str("\n\n");
+        // Not in the table: a long sentence would push its columns apart.
+        let reasons: Vec<&String> = self.services.iter().filter_map(|service| service.why.as_ref()).collect();
+        reasons.iter().for_each(|why| out.push_str(&format!("  unknown    {why}\n")));
         match &self.hub {
             Known::Unknown(why) => out.push_str(&format!("  hub        unknown: {why}\n")),
             Known::Known(hub) => out.push_str(&self.render_hub(hub)),
@@ -245,7 +246,13 @@ impl Status {
                 site.expected
             ));
         }
-        out.push_str(if self.healthy { "\nall is well" } else { "\nNOT all is well: see above" });
+        out.push_str(if self.healthy {
+            "\nall is well"
+        } else if self.services.iter().all(|service| service.state == "absent") {
+            "\nnothing is deployed: `onefed apply` does that"
+        } else {
+            "\nNOT all is well: see above"
+        });
         out
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct RoundReport {
 /// Submits the app and follows it to its end.
 pub(crate) async fn run(place: &Place, app: &App, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
-    let state = State::open(&place.state)?;
+    let state = State::open_for(&place.state, federation.name.as_str())?;
     let report = train(&state, federation.flower, app, output).await?;
     output.json(&report);
     Ok(Exit::Ok)
@@ -82,9 +82,10 @@ pub(crate) async fn train(
         return Err(Failure::new(Exit::BadInput, "app", text)
             .hint("name the directory of an app, for instance apps/digits"));
     }
-    let environment = environment(release, app.flower_dir.as_deref(), output)?;
+    // First the hub: an environment for a federation that is not there would be made for nothing.
     let admin = admin_client(state)?;
     let before = admin.status().await?;
+    let environment = environment(release, app.flower_dir.as_deref(), output)?;
     let name = state.deployed()?.federation;
     let control = open(state, 0).await?;
     let scratch = state.scratch()?;

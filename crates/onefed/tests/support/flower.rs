@@ -7,11 +7,11 @@ use super::Desk;
 
 /// An environment that a sandbox can be started with.
 #[derive(Clone, Debug)]
-pub struct FlowerDir(pub PathBuf);
+pub(crate) struct FlowerDir(pub(crate) PathBuf);
 
 /// An environment that looks like Flower to onefed's eyes, and whose programs only say a word and fail. Enough for
 /// everything up to the SuperLink's health.
-pub fn fake_flower(desk: &Desk, release: &str) -> FlowerDir {
+pub(crate) fn fake_flower(desk: &Desk, release: &str) -> FlowerDir {
     let dir = desk.path("flower");
     let record = dir.join(format!("lib/python3.11/site-packages/flwr-{release}.dist-info"));
     std::fs::create_dir_all(record).unwrap();
@@ -23,7 +23,7 @@ pub fn fake_flower(desk: &Desk, release: &str) -> FlowerDir {
 }
 
 /// A shell script that can be run.
-pub fn script(path: &Path, body: &str) {
+pub(crate) fn script(path: &Path, body: &str) {
     std::fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

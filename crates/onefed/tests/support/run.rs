@@ -13,27 +13,27 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a command came to.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// The command line without the binary's directory.
-    pub line: String,
+    pub(crate) line: String,
     /// The exit code; `None` after a signal.
-    pub exit: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub took: Duration,
+    pub(crate) exit: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) took: Duration,
 }
 
 impl Run {
     /// Fails the test, with everything that was said, unless the exit code is this one.
     #[track_caller]
-    pub fn expect(self, exit: i32) -> Self {
+    pub(crate) fn expect(self, exit: i32) -> Self {
         assert_eq!(self.exit, Some(exit), "{}\n{}{}", self.line, self.stdout, self.stderr);
         self
     }
 
     /// Standard output as the one JSON document that it must be.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|why| panic!("{}: {why}\n{}", self.line, self.stdout))
     }
@@ -41,13 +41,13 @@ impl Run {
 
 /// Runs a command to its end, without a terminal. One that takes more than a minute is killed and fails the test.
 #[track_caller]
-pub fn run(command: &mut Command) -> Run {
+pub(crate) fn run(command: &mut Command) -> Run {
     run_within(command, DEADLINE)
 }
 
 /// As [`run`], with another deadline.
 #[track_caller]
-pub fn run_within(command: &mut Command, deadline: Duration) -> Run {
+pub(crate) fn run_within(command: &mut Command, deadline: Duration) -> Run {
     let words = std::iter::once("onefed".into()).chain(command.get_args().map(|arg| arg.to_string_lossy()));
     let line = words.collect::<Vec<_>>().join(" ");
     let started = Instant::now();

@@ -1,18 +1,22 @@
 //! Zones for one test.
 
 use std::process::Command;
+use std::time::Duration;
 
-use super::{Desk, FlowerDir, SANDBOX_DIR, run};
+use super::{Desk, FlowerDir, SANDBOX_DIR, run, run_within};
+
+/// `down` itself waits up to 75 s for VMs that train.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The three zones of the example plan on a desk's network. Taken down when dropped.
-pub struct Sandbox<'d> {
+pub(crate) struct Sandbox<'d> {
     desk: &'d Desk,
 }
 
 impl<'d> Sandbox<'d> {
     /// Starts it.
     #[track_caller]
-    pub fn up(desk: &'d Desk, flower: &FlowerDir) -> Self {
+    pub(crate) fn up(desk: &'d Desk, flower: &FlowerDir) -> Self {
         // First the guard, so that a start that fails half-way is cleaned up as well.
         let sandbox = Self { desk };
         run(&mut Self::command(desk, flower)).expect(0);
@@ -20,12 +24,12 @@ impl<'d> Sandbox<'d> {
     }
 
     /// Watches over a sandbox that the test starts, stops or kills by itself.
-    pub fn guard(desk: &'d Desk) -> Self {
+    pub(crate) fn guard(desk: &'d Desk) -> Self {
         Self { desk }
     }
 
     /// The command that starts it.
-    pub fn command(desk: &Desk, flower: &FlowerDir) -> Command {
+    pub(crate) fn command(desk: &Desk, flower: &FlowerDir) -> Command {
         let mut command = desk.onefed("sandbox up");
         command.args(["--dir", SANDBOX_DIR, "--net", &desk.net().to_string()]);
         command.arg("--flower-dir").arg(&flower.0);
@@ -33,7 +37,7 @@ impl<'d> Sandbox<'d> {
     }
 
     /// The process id of the sandbox's own process.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         let note = std::fs::read_to_string(self.desk.path(SANDBOX_DIR).join("sandbox.json")).unwrap();
         let note: serde_json::Value = serde_json::from_str(&note).unwrap();
         i32::try_from(note["pid"].as_i64().unwrap()).unwrap()
@@ -42,7 +46,8 @@ impl<'d> Sandbox<'d> {
 
 impl Drop for Sandbox<'_> {
     fn drop(&mut self) {
-        let down = run(&mut self.desk.onefed(&format!("sandbox down --dir {SANDBOX_DIR}")));
+        let mut down = self.desk.onefed(&format!("sandbox down --dir {SANDBOX_DIR}"));
+        let down = run_within(&mut down, PATIENCE);
         // A second panic would hide the first one.
         if !std::thread::panicking() {
             down.expect(0);

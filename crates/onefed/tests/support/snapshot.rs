@@ -7,14 +7,18 @@ const FILTERS: &[(&str, &str)] = &[
     // Times and dates.
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[TIME]"),
     (r"\b\d+\.\d+ s\b", "[N] s"),
+    (r#"\bseconds="\d+\.\d+""#, "seconds=[N]"),
     (r#""(seconds|at)": \d+(\.\d+)?"#, r#""$1": "[N]""#),
     (r"\b\d+ days\b", "[N] days"),
     (r#""(root_days|certificate_days)": \d+"#, r#""$1": "[N]""#),
+    (r#""(start|end)": \d+"#, r#""$1": "[BYTE]""#),
     // Processes, ports that the system chose, Flower's ids.
     (r"\bprocess \d+", "process [PID]"),
     (r#""pid": \d+"#, r#""pid": "[PID]""#),
     (r"\b127\.0\.0\.1:[1-9]\d{4}\b", "127.0.0.1:[PORT]"),
     (r"\b\d{15,20}\b", "[ID]"),
+    // Where a VM is on its way when it happens to be looked at.
+    (r"(?m)^  \S+: \S+ VM \d+: (init|pending|hold|active|starting|asks for its certificate)\n", ""),
     // A digest moves with every new context variable.
     (r#""digest": "[^"]+""#, r#""digest": "[DIGEST]""#),
 ];

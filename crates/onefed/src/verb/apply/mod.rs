@@ -1,5 +1,6 @@
 //! `onefed apply`: makes the zones as the plan file wants them. The coordinator first, then the sites in parallel.
 
+mod objects;
 mod part;
 mod sign;
 mod wait;
@@ -11,7 +12,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_context::{Endpoint, Host, Secret};
-use onefed_federation::{Action, Federation, Inputs, Part, Plan};
+use onefed_federation::{Action, Federation, Inputs, Part, Plan, ZoneIds};
 use onefed_trust::RootCa;
 
 use crate::cli::Place;
@@ -21,6 +22,7 @@ use crate::state::{HubAddress, Inventory, State};
 use crate::zones::{self, Zones};
 use crate::{plan_file, verb};
 
+pub(crate) use self::objects::look_up;
 use self::part::Deployed;
 pub(crate) use self::part::leave;
 pub(crate) use self::wait::is_off;
@@ -32,13 +34,15 @@ pub(crate) struct Work {
     pub(crate) state: State,
     pub(crate) root: RootCa,
     pub(crate) plan: Plan,
+    /// What the plan file calls by name, by zone.
+    pub(crate) ids: BTreeMap<String, ZoneIds>,
     pub(crate) output: Output,
 }
 
 /// Reads the plan file and applies it.
 pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
-    let state = State::open(&place.state)?;
+    let state = State::open_for(&place.state, federation.name.as_str())?;
     apply(federation, state, yes, output).await?;
     Ok(Exit::Ok)
 }
@@ -51,15 +55,15 @@ pub(crate) async fn apply(
     output: Output,
 ) -> Result<(), Failure> {
     let _lock = state.lock()?;
-    state.belongs_to(federation.name.as_str())?;
     let zones = zones::clients(&federation)?;
     let plan = verb::plan::make(&federation, &zones).await?;
+    let ids = objects::look_up(&federation, &zones, &plan).await?;
     let root = state.root(federation.name.as_str())?;
     state.operator(&root)?;
     let started = Instant::now();
     output.say(plan.summary());
     agreed(&plan, yes, output)?;
-    let work = Arc::new(Work { federation, zones, state, root, plan, output });
+    let work = Arc::new(Work { federation, zones, state, root, plan, ids, output });
 
     // Nothing of the sites can come up before the hub has its certificate and its address.
     let coordinator = part::deploy(&work, Part::Coordinator, None, None).await?;

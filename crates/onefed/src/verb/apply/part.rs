@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use onefed_federation::{
-    Action, Change, ObjectKind, Part, Reference, ZoneIds, merge_template, service_template,
-};
-use onefed_opennebula::{ServiceId, ServiceTemplateId, ZoneName, oneflow};
+use onefed_federation::{Action, Change, ObjectKind, Part, merge_template, service_template};
+use onefed_opennebula::{ServiceId, ServiceTemplateId, oneflow};
 
 use super::Work;
 use super::wait::{self, Awaited};
@@ -94,8 +92,12 @@ impl Making<'_> {
     }
 
     async fn template(&self, change: &Change) -> Result<u32, Failure> {
-        let ids = zone_ids(self.work, self.zone, self.zone_name).await?;
-        let body = service_template(&self.work.federation, self.part, &ids).map_err(bad_object)?;
+        let unknown = || {
+            let text = format!("zone {}: its templates and networks were not looked up", self.zone_name);
+            Failure::new(Exit::Failed, "zone-objects", text)
+        };
+        let ids = self.work.ids.get(self.zone_name).ok_or_else(unknown)?;
+        let body = service_template(&self.work.federation, self.part, ids).map_err(bad_object)?;
         let id = self
             .noted("service template", async {
                 let id = match change.id {
@@ -214,40 +216,4 @@ pub(crate) async fn leave(oneflow: &oneflow::Client, id: &ServiceId) -> Result<(
 
 fn template_id(zone: &ZoneClients, id: u32) -> ServiceTemplateId {
     ServiceTemplateId::new(zone.oneflow.zone().clone(), id)
-}
-
-/// The VM templates and the network of a zone, by name or id, all problems at once.
-async fn zone_ids(work: &Work, zone: &ZoneClients, name: &str) -> Result<ZoneIds, Failure> {
-    let Some(plan) = work.federation.zones.iter().find(|zone| zone.name.as_str() == name) else {
-        return Err(Failure::new(Exit::BadInput, "zone", format!("the plan has no zone {name}")));
-    };
-    let templates: Vec<(u32, String)> =
-        zone.xmlrpc.templates().await?.into_iter().map(|template| (template.id.id, template.name)).collect();
-    let networks: Vec<(u32, String)> =
-        zone.xmlrpc.networks().await?.into_iter().map(|network| (network.id.id, network.name)).collect();
-    let mut missing = Vec::new();
-    let mut find = |what: &str, reference: &Reference, have: &[(u32, String)]| {
-        let found = have.iter().find(|(id, name)| match reference {
-            Reference::Id(wanted) => id == wanted,
-            Reference::Name(wanted) => name == wanted,
-        });
-        found.map(|(id, _)| *id).unwrap_or_else(|| {
-            let names: Vec<&str> = have.iter().map(|(_, name)| name.as_str()).collect();
-            missing.push(format!("no {what} `{reference}` (there are: {})", names.join(", ")));
-            0
-        })
-    };
-    let ids = ZoneIds {
-        superlink_template: find("VM template", &plan.templates.superlink, &templates),
-        gateway_template: find("VM template", &plan.templates.gateway, &templates),
-        supernode_template: find("VM template", &plan.templates.supernode, &templates),
-        network: find("network", &plan.network, &networks),
-    };
-    missing.dedup();
-    if missing.is_empty() {
-        return Ok(ids);
-    }
-    let zone: &ZoneName = zone.xmlrpc.zone();
-    Err(Failure::new(Exit::Configuration, "zone-objects", format!("zone {zone}: {}", missing.join("; ")))
-        .hint("correct [zone.…] in the plan file, or ask the zone's administrator for the right to use them"))
 }

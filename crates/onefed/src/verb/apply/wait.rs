@@ -155,7 +155,7 @@ fn failed(awaited: &Awaited<'_>, Member { role, vm }: &Member) -> Option<Failure
     };
     Some(
         Failure::new(Exit::Failed, "vm-failed", message)
-            .hint("when the cause is gone: `onefed apply` replaces the service"),
+            .hint("when the cause is gone, run `onefed apply` again: it replaces the service"),
     )
 }
 

@@ -1,0 +1,83 @@
+//! What the plan calls by name or id in each zone, VM templates and networks: looked up in all zones before anything
+//! is made in one of them.
+
+use std::collections::BTreeMap;
+
+use onefed_context::GatewayPlacement;
+use onefed_federation::{Action, Federation, Plan, Reference, Zone, ZoneIds};
+
+use crate::failure::{Exit, Failure, join};
+use crate::zones::{ZoneClients, Zones};
+
+/// The ids by zone; none where the plan changes nothing at all. All that is missing is named.
+pub(crate) async fn look_up(
+    federation: &Federation,
+    zones: &Zones,
+    plan: &Plan,
+) -> Result<BTreeMap<String, ZoneIds>, Failure> {
+    // Also zones that are to stay as they are: when the hub moves, their services are made anew.
+    let used = plan
+        .zones
+        .iter()
+        .filter(|zone| !plan.is_empty() && zone.changes.iter().any(|change| change.action != Action::Remove));
+    let asked = used.filter_map(|used| {
+        let (zone, clients) = (federation.zone(&used.zone)?, zones.get(used.zone.as_str())?);
+        Some(async move { Ok((zone.name.to_string(), in_zone(federation, zone, clients).await?)) })
+    });
+    let (mut found, mut failures) = (BTreeMap::new(), Vec::new());
+    for answer in futures_util::future::join_all(asked).await {
+        match answer {
+            Ok((zone, ids)) => {
+                found.insert(zone, ids);
+            }
+            Err(why) => failures.push(why),
+        }
+    }
+    join(failures).map_or(Ok(found), Err)
+}
+
+async fn in_zone(federation: &Federation, zone: &Zone, clients: &ZoneClients) -> Result<ZoneIds, Failure> {
+    let templates: Vec<(u32, String)> =
+        clients.xmlrpc.templates().await?.into_iter().map(|it| (it.id.id, it.name)).collect();
+    let networks: Vec<(u32, String)> =
+        clients.xmlrpc.networks().await?.into_iter().map(|it| (it.id.id, it.name)).collect();
+    let mut search = Search { missing: Vec::new() };
+    // A template for a role that no VM of this zone has is not missed.
+    let sites = || federation.sites.iter().filter(|site| site.zone == zone.name);
+    let superlink = federation.coordinator.zone == zone.name;
+    let gateway = sites().any(|site| site.gateway == GatewayPlacement::Dedicated);
+    let supernode = sites().next().is_some();
+    let mut template =
+        |used: bool, wanted| if used { search.find("VM template", wanted, &templates) } else { 0 };
+    let superlink_template = template(superlink, &zone.templates.superlink);
+    let gateway_template = template(gateway, &zone.templates.gateway);
+    let supernode_template = template(supernode, &zone.templates.supernode);
+    let network = search.find("network", &zone.network, &networks);
+    search.missing.dedup();
+    if search.missing.is_empty() {
+        return Ok(ZoneIds { superlink_template, gateway_template, supernode_template, network });
+    }
+    let text = format!("zone {}: {}", zone.name, search.missing.join("; "));
+    Err(Failure::new(Exit::Configuration, "zone-objects", text)
+        .hint("correct [zone.…] in the plan file, or ask the zone's administrator for the right to use them"))
+}
+
+struct Search {
+    missing: Vec<String>,
+}
+
+impl Search {
+    /// The id of an object; 0 where there is none, which has been noted then.
+    fn find(&mut self, what: &str, wanted: &Reference, have: &[(u32, String)]) -> u32 {
+        let found = have.iter().find(|(id, name)| match wanted {
+            Reference::Id(wanted) => id == wanted,
+            Reference::Name(wanted) => name == wanted,
+        });
+        found.map(|(id, _)| *id).unwrap_or_else(|| {
+            let all: Vec<String> = have.iter().map(|(id, name)| format!("{name} #{id}")).collect();
+            let all = if all.is_empty() { "none that this login may use".to_owned() } else { all.join(", ") };
+            self.missing.push(format!("no {what} {wanted} (there are: {all})"));
+            0
+        })
+    }
+}
