@@ -19,6 +19,7 @@ fn help_of_every_visible_verb() {
         "status",
         "train",
         "connect",
+        "user",
         "destroy",
         "sandbox",
         "sandbox up",

@@ -117,7 +117,13 @@ async fn tell(
 
     output.heading("4  onefed apply");
     let started = Instant::now();
-    apply::apply(plan_file::load(&place.file, output)?, State::open(&place.state)?, true, output).await?;
+    apply::apply(
+        plan_file::load(&place.file, output)?,
+        State::open_for(&place.state, federation.name.as_str())?,
+        true,
+        output,
+    )
+    .await?;
     times.add("apply", started);
 
     output.heading(format!("5  onefed train {APP}"));

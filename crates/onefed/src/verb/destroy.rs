@@ -16,15 +16,16 @@ use crate::{plan_file, verb};
 pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
-    let _lock = state.lock()?;
     let zones = zones::clients(&federation)?;
-    let found = find(&federation, &zones).await?;
-    if found.is_empty() {
+    if find(&federation, &zones).await?.is_empty() {
         output.say(format!("nothing of federation {} is deployed", federation.name));
         state.forget_inventory();
-        output.json(&document(&federation, &found));
+        output.json(&document(&federation, &[]));
         return Ok(Exit::Ok);
     }
+    // What goes is what is there while nobody else is at work.
+    let _lock = state.lock()?;
+    let found = find(&federation, &zones).await?;
     for object in &found {
         output.text(format!("  - {}: {} {}", object.zone, object.kind.word(), object.name));
     }

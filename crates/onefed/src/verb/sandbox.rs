@@ -114,13 +114,12 @@ pub(crate) fn wait_until_up(args: &SandboxArgs, child: &mut Child) -> Result<Run
         }
         if let Ok(Some(status)) = child.try_wait() {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
-            let said: Vec<&str> = said.lines().rev().take(2).collect();
-            let said = said.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-            return Err(Failure::new(
-                Exit::Configuration,
-                "sandbox",
-                format!("the sandbox did not start ({status}): {said}"),
-            ));
+            // Its last line is an error as every verb gives it; the code and the mark are ours to write.
+            let why = said.lines().rev().find(|line| line.starts_with("error["));
+            let why = why.and_then(|line| line.split_once("]: ")).map_or(said.trim(), |(_, why)| why);
+            let text = format!("the sandbox did not start ({status}): {why}");
+            return Err(Failure::new(Exit::Configuration, "sandbox", text)
+                .hint("free that address, or take other ones with --net"));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -182,7 +181,7 @@ pub(crate) fn down(dir: &Path, output: Output) -> Done {
         output.say(format!("  ended {left} processes that an earlier sandbox had left"));
     }
     std::fs::remove_dir_all(dir).map_err(|why| Failure::file(dir, why))?;
-    output.say(format!("sandbox {} is gone", dir.display()));
+    output.say(format!("the sandbox in {} is gone", dir.display()));
     Ok(Exit::Ok)
 }
 
