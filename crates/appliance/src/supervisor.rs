@@ -112,15 +112,13 @@ impl Keeper {
                     tokio::pin!(settled);
                     loop {
                         tokio::select! {
-                            status = child.wait() => match status {
-                                status => {
-                                    // What it started must not meet what is started next.
-                                    if let Some(group) = group {
-                                        let _ = kill_process_group(group, Signal::KILL);
-                                    }
-                                    break status.map_or_else(|why| why.to_string(), |status| status.to_string());
+                            status = child.wait() => {
+                                // What it started must not meet what is started next.
+                                if let Some(group) = group {
+                                    let _ = kill_process_group(group, Signal::KILL);
                                 }
-                            },
+                                break status.map_or_else(|why| why.to_string(), |status| status.to_string());
+                            }
                             _ = stopped.recv() => return end(&mut child).await,
                             () = &mut settled, if !settled.is_elapsed() => {
                                 self.state.send_modify(|state| state.short_lives = 0);

@@ -1,5 +1,7 @@
 //! Hub and spoke over real sockets and real TLS, with a SuperLink stand-in behind the hub that counts HTTP/2 frames.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,6 +3,8 @@
 //! The tests here run one after the other: each starts a SuperLink and four SuperNodes. Their Python environments are
 //! made below `.flower/` of the repository when they are not there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};

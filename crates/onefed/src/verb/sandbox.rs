@@ -118,8 +118,7 @@ pub(crate) fn wait_until_up(args: &SandboxArgs, child: &mut Child) -> Result<Run
             let why = said.lines().rev().find(|line| line.starts_with("error["));
             let why = why.and_then(|line| line.split_once("]: ")).map_or(said.trim(), |(_, why)| why);
             let text = format!("the sandbox did not start ({status}): {why}");
-            return Err(Failure::new(Exit::Configuration, "sandbox", text)
-                .hint("free that address, or take other ones with --net"));
+            return Err(Failure::new(Exit::Configuration, "sandbox", text));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
