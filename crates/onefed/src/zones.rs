@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onefed_federation::{Federation, Zone};
-use onefed_opennebula::{Credentials, ZoneName, oneflow, xmlrpc};
+use onefed_opennebula::xmlrpc::Vm;
+use onefed_opennebula::{Credentials, VmState, ZoneName, oneflow, xmlrpc};
 
 use crate::failure::{Exit, Failure, join};
 
@@ -54,4 +55,12 @@ fn credentials(zone: &Zone) -> Result<Credentials, Failure> {
     let path = path.ok_or_else(|| fail("no credentials".to_owned()))?;
     let text = std::fs::read_to_string(&path).map_err(|why| fail(format!("{}: {why}", path.display())))?;
     Credentials::parse(text.trim()).map_err(|why| fail(format!("{}: {why}", path.display())))
+}
+
+/// Whether a VM does not run any more and will not by itself.
+pub(crate) fn is_off(vm: &Vm) -> bool {
+    matches!(
+        vm.state,
+        VmState::Poweroff | VmState::Stopped | VmState::Suspended | VmState::Undeployed | VmState::Done
+    )
 }

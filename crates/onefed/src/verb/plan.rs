@@ -10,9 +10,8 @@ use crate::cli::Place;
 use crate::failure::{Done, Exit, Failure, join};
 use crate::output::Output;
 use crate::plan_file;
+use crate::zone_objects;
 use crate::zones::{self, Zones};
-
-use super::apply;
 
 /// Shows the plan. Exit code 0 when there is nothing to do, 2 when there is.
 pub(crate) async fn run(place: &Place, output: Output) -> Done {
@@ -20,7 +19,7 @@ pub(crate) async fn run(place: &Place, output: Output) -> Done {
     let zones = zones::clients(&federation)?;
     let plan = make(&federation, &zones).await?;
     // What an `apply` would stumble on is said now.
-    apply::look_up(&federation, &zones, &plan).await?;
+    zone_objects::look_up(&federation, &zones, &plan).await?;
     output.text(plan.render());
     output.json(&Document { schema_version: 1, plan: &plan });
     Ok(if plan.is_empty() { Exit::Ok } else { Exit::ChangesPending })
@@ -111,7 +110,7 @@ async fn has_failed_vm(
             Ok(vm) => {
                 let says_failed =
                     vm.user_template.get(attribute::STATE).is_some_and(|state| state == "failed");
-                if says_failed || super::apply::is_off(&vm) {
+                if says_failed || zones::is_off(&vm) {
                     return Ok(true);
                 }
             }

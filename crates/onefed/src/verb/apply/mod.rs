@@ -1,6 +1,5 @@
 //! `onefed apply`: makes the zones as the plan file wants them. The coordinator first, then the sites in parallel.
 
-mod objects;
 mod part;
 mod sign;
 mod wait;
@@ -20,12 +19,10 @@ use crate::failure::{Done, Exit, Failure, join};
 use crate::output::Output;
 use crate::state::{HubAddress, Inventory, State};
 use crate::zones::{self, Zones};
-use crate::{plan_file, verb};
+use crate::{plan_file, verb, zone_objects};
 
-pub(crate) use self::objects::look_up;
 use self::part::Deployed;
 pub(crate) use self::part::leave;
-pub(crate) use self::wait::is_off;
 
 /// What an `apply` works with.
 pub(crate) struct Work {
@@ -57,7 +54,7 @@ pub(crate) async fn apply(
     let _lock = state.lock()?;
     let zones = zones::clients(&federation)?;
     let plan = verb::plan::make(&federation, &zones).await?;
-    let ids = objects::look_up(&federation, &zones, &plan).await?;
+    let ids = zone_objects::look_up(&federation, &zones, &plan).await?;
     let root = state.root(federation.name.as_str())?;
     state.operator(&root)?;
     let started = Instant::now();

@@ -16,7 +16,7 @@ use super::Work;
 use super::sign::Signer;
 use crate::failure::{Exit, Failure};
 use crate::state::HubAddress;
-use crate::zones::ZoneClients;
+use crate::zones::{self, ZoneClients};
 
 /// From the request for a service to all its VMs being ready.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
@@ -148,7 +148,7 @@ fn failed(awaited: &Awaited<'_>, Member { role, vm }: &Member) -> Option<Failure
         let text = of(attribute::ERROR_TEXT).and_then(|text| STANDARD.decode(text).ok());
         let text = text.map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
         format!("{who} failed ({code}): {text}")
-    } else if is_off(vm) {
+    } else if zones::is_off(vm) {
         format!("{who} is {}", vm.state)
     } else {
         return None;
@@ -156,14 +156,6 @@ fn failed(awaited: &Awaited<'_>, Member { role, vm }: &Member) -> Option<Failure
     Some(
         Failure::new(Exit::Failed, "vm-failed", message)
             .hint("when the cause is gone, run `onefed apply` again: it replaces the service"),
-    )
-}
-
-/// Whether a VM does not run any more and will not by itself.
-pub(crate) fn is_off(vm: &Vm) -> bool {
-    matches!(
-        vm.state,
-        VmState::Poweroff | VmState::Stopped | VmState::Suspended | VmState::Undeployed | VmState::Done
     )
 }
 
