@@ -87,8 +87,8 @@ impl World {
         json(&self.verb(&["status", "--format", "json"]).output().unwrap())
     }
 
-    /// The processes of a sandbox below this directory, by the mark in their environment.
-    fn processes(&self, sandbox: &str) -> Vec<String> {
+    /// The processes of a sandbox below this directory, by the mark in their environment: ids and arguments.
+    fn processes(&self, sandbox: &str) -> Vec<(i32, String)> {
         let mark =
             format!("ONEFED_SANDBOX={}", self.dir.path().canonicalize().unwrap().join(sandbox).display());
         let mut found = Vec::new();
@@ -96,7 +96,8 @@ impl World {
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
                 let arguments = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-                found.push(arguments.replace('\0', " "));
+                let pid = entry.file_name().to_str().unwrap().parse().unwrap();
+                found.push((pid, arguments.replace('\0', " ")));
             }
         }
         found
@@ -270,7 +271,8 @@ fn no_secret_travels(world: &World) {
     }
     keys.retain(|key| key.contains("PRIVATE KEY"));
     assert!(keys.len() >= 4, "root, operator, hub and a gateway have keys; found are {}", keys.len());
-    texts.push(("argument lists".into(), world.processes("sandbox").join("\n")));
+    texts
+        .extend(world.processes("sandbox").into_iter().map(|(_, arguments)| ("arguments".into(), arguments)));
     for key in keys {
         let heart = key.lines().nth(1).unwrap();
         for (path, text) in &texts {
@@ -329,14 +331,15 @@ fn an_unmodified_flwr_works_through_connect(world: &World) {
 
 /// The supervisor brings crashed processes back, and the federation is whole again.
 fn a_killed_supernode_and_a_killed_hub_come_back(world: &World) {
-    let dir = world.dir.path().canonicalize().unwrap();
-    let kill = |pattern: String| {
-        let killed =
-            Command::new("pkill").args(["-KILL", "-f", &pattern]).status().expect("pkill is installed");
-        assert!(killed.success(), "no process like {pattern}");
+    let kill = |parts: [&str; 2]| {
+        let of = |arguments: &str| parts.iter().all(|part| arguments.contains(part));
+        let found = world.processes("sandbox").into_iter().find(|(_, arguments)| of(arguments));
+        let (pid, _) = found.unwrap_or_else(|| panic!("no process like {parts:?}"));
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     };
-    kill(format!("bin/flower-supernode .*--superlink 127.{}.2.10:9092", world.net));
-    kill(format!("hub --config {}", dir.display()));
+    kill(["bin/flower-supernode ", &format!("--superlink 127.{}.2.10:9092", world.net)]);
+    kill(["onefed hub ", "--config"]);
     let whole = |status: &Value| {
         let young = status["hub"]["known"]["uptime_seconds"].as_u64().is_some_and(|seconds| seconds < 80);
         status["healthy"] == true && young
