@@ -154,12 +154,12 @@ fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
 
 #[test]
 fn a_federation_of_flower_1_41_trains_and_leaves_nothing() {
-    the_whole_story(&World::new(141, "1.41.0"));
+    the_whole_story(&World::new(161, "1.41.0"));
 }
 
 #[test]
 fn a_federation_of_flower_1_31_trains_and_leaves_nothing() {
-    the_whole_story(&World::new(131, "1.31.0").with_an_embedded_gateway());
+    the_whole_story(&World::new(151, "1.31.0").with_an_embedded_gateway());
 }
 
 fn the_whole_story(world: &World) {
@@ -350,7 +350,7 @@ fn a_killed_supernode_and_a_killed_hub_come_back(world: &World) {
 #[test]
 fn a_demo_that_is_killed_leaves_nothing_and_the_next_one_succeeds() {
     let _alone = alone();
-    let world = World::new(142, "1.41.0");
+    let world = World::new(162, "1.41.0");
     let demo = || {
         let mut command = world.onefed(&["demo", "--dir", &world.path("demo"), "--rounds", "1"]);
         command.args(["--net", &world.net.to_string()]);
