@@ -199,14 +199,16 @@ fn farewell(args: &DemoArgs, place: &Place, sandbox: &SandboxArgs, output: Outpu
     let options = format!("-f {} --state {}", place.file.display(), place.state.display());
     let flwr = crate::flower_env::default_dir_of(&args.flower).join("bin/flwr");
     output.heading("everything is still running; what to try next");
+    // As this program was called, since it need not be in the path.
+    let me = std::env::args().next().unwrap_or_else(|| "onefed".to_owned());
     for line in [
-        format!("onefed status {options}"),
-        format!("onefed train {APP} {options}"),
-        format!("onefed connect {options}      # then, in another terminal:"),
+        format!("{me} status {options}"),
+        format!("{me} train {APP} {options}"),
+        format!("{me} connect {options}      # then, in another terminal:"),
         format!("    {} ls hospitals", flwr.display()),
         format!("    {} run {APP} hospitals --stream", flwr.display()),
-        format!("onefed destroy {options}"),
-        format!("onefed sandbox down --dir {}", sandbox.dir.display()),
+        format!("{me} destroy {options}"),
+        format!("{me} sandbox down --dir {}", sandbox.dir.display()),
     ] {
         output.text(format!("  {line}"));
     }
