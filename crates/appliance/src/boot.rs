@@ -223,7 +223,7 @@ async fn watch(publisher: &Publisher, processes: &[Supervised]) {
             }
             (None, true) => {
                 tracing::info!("all processes are well again");
-                publisher.say(&[(attribute::STATE, "ready")]).await
+                publisher.recovered().await
             }
             _ => continue,
         };

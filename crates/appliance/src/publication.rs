@@ -92,10 +92,21 @@ impl Publisher {
         }
     }
 
+    /// Says that all is well again after trouble.
+    pub(crate) async fn recovered(&self) -> Result<(), StepError> {
+        self.say(&[(attribute::STATE, "ready")]).await?;
+        match &self.client {
+            None => Ok(()),
+            Some(client) => patiently(async || client.delete(attribute::ERROR).await).await,
+        }
+    }
+
     /// Publishes a failure, best effort: the failure itself is what matters.
     pub(crate) async fn failed(&self, error: &StepError) {
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let Some(client) = &self.client else { return };
+        // The READY of an earlier boot is not true any more. It may not be there.
+        let _ = client.delete(attribute::READY).await;
         let attributes =
             [(attribute::STATE, "failed"), (attribute::ERROR, error.code), (attribute::ERROR_TEXT, &text)];
         if let Err(why) = client.put(&attributes).await {

@@ -31,8 +31,7 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     let admin = listen(machine, &own.admin_api, address, "FL_ADMIN_API_ADDRESS")?;
     let inside = |port| SocketAddr::new(machine.loopback(), port);
     let mut sockets = vec![(fleet, "FL_FLEET_API_ADDRESS"), (admin, "FL_ADMIN_API_ADDRESS")];
-    sockets
-        .extend([(inside(release.fleet_port()), "SuperLink"), (inside(release.control_port()), "SuperLink")]);
+    sockets.extend(release.superlink_ports().into_iter().map(|port| (inside(port), "SuperLink")));
     steps.run("addresses", async || free(&sockets)).await?;
     let names = certificate::names(&context.addresses, &own.extra_san);
     let tls = secured(steps, own.ca.as_ref(), own.enrol_key.as_ref(), names).await?;

@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::Draft;
 use super::settings::Settings;
 use crate::diagnostic::Sink;
-use crate::model::ZoneName;
+use crate::model::{NetworkMode, ZoneName};
 
 /// Checks everything; what is absent from the draft has been reported already.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
@@ -132,7 +132,17 @@ fn tls(draft: &Draft, sink: &mut Sink<'_>) {
     let ours = of(&coordinator.settings, &coordinator.at);
     if !yes(&ours) {
         let message = "FL_TLS_ENABLED is NO: models and credentials travel unencrypted";
-        sink.warning("plan::plaintext", ours.at.clone(), message);
+        match draft.network.mode {
+            NetworkMode::Public => {
+                let message = format!("{message}, and the network is the open internet");
+                sink.error("plan::plaintext", ours.at.clone(), message)
+                    .hint("leave FL_TLS_ENABLED at YES, or use mode = \"routed\" with a network of your own");
+            }
+            NetworkMode::Routed => {
+                sink.warning("plan::plaintext", ours.at.clone(), message)
+                    .hint("without TLS there is no admin endpoint: status, train and connect will not work");
+            }
+        }
     }
     for site in &draft.sites {
         let own = of(&site.settings, &site.at);

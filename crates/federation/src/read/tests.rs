@@ -280,7 +280,8 @@ fn tls_is_the_same_everywhere() {
     let differs = with("supernodes = 2", "supernodes = 2\nvariables.FL_TLS_ENABLED = false");
     let plain = told(&format!("{SMALL}\n[variables]\nFL_TLS_ENABLED = 'no'"));
     assert!(!parse(&format!("{SMALL}\n[variables]\nFL_TLS_ENABLED = 'no'")).unwrap().tls);
-    insta::assert_snapshot!(format!("{differs}\nall\n{plain}"));
+    let public = told(&format!("{SMALL}\n[network]\nmode = 'public'\n[variables]\nFL_TLS_ENABLED = 'no'"));
+    insta::assert_snapshot!(format!("{differs}\nall\n{plain}\npublic\n{public}"));
 }
 
 #[test]
