@@ -22,6 +22,7 @@ mod san;
 mod secret;
 mod suggest;
 mod table;
+mod together;
 mod validate;
 mod variable;
 mod vm;
@@ -36,13 +37,14 @@ pub use problem::{Problem, Severity};
 pub use raw::RawContext;
 pub use render::render_context_sh;
 pub use role::{GatewayPlacement, LogLevel, Role, UnknownWord};
-pub use rule::Rule;
+pub use rule::{Rule, Span};
 pub use san::{San, SanError, parse_san_list};
 pub use secret::Secret;
 pub use suggest::nearest;
 pub use table::{TABLE, variable};
+pub use together::{idle, together};
 pub use validate::{Validated, read_context_sh, validate};
-pub use variable::{InputFlag, InputType, Placement, Variable};
+pub use variable::{Effect, InputFlag, InputType, Placement, Variable, When};
 pub use vm::{
     FlowerVersion, FlowerVersionError, GatewayContext, PartitionShare, RoleContext, SuperLinkContext,
     SuperNodeContext, VmContext,

@@ -7,6 +7,9 @@ const CA: &str = include_str!("../../tests/data/ca.pem");
 const KEY: &str = "q1w2e3r4t5y6u7i8o9p0-_q1w2e3r4t5";
 const PRINT: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
+/// The shape of a private key, with nothing in it.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+
 /// One row of the table: accepted values, and refused ones with the exact message.
 struct Case {
     name: &'static str,
@@ -279,6 +282,289 @@ const CASES: &[Case] = &[
             ("0.0.0.0", "Invalid ETH0_IP: '0.0.0.0'. Must be an IP address."),
         ],
     },
+    Case {
+        name: "FL_NUM_ROUNDS",
+        good: &["1", "2", "999999999"],
+        bad: &[
+            ("0", "Invalid FL_NUM_ROUNDS: '0'. Must be a positive integer."),
+            ("-1", "Invalid FL_NUM_ROUNDS: '-1'. Must be a positive integer."),
+            ("1.5", "Invalid FL_NUM_ROUNDS: '1.5'. Must be a positive integer."),
+            ("02", "Invalid FL_NUM_ROUNDS: '02'. Must be a positive integer."),
+            ("x", "Invalid FL_NUM_ROUNDS: 'x'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_MIN_FIT_CLIENTS",
+        good: &["1", "2", "999999999"],
+        bad: &[
+            ("0", "Invalid FL_MIN_FIT_CLIENTS: '0'. Must be a positive integer."),
+            ("-1", "Invalid FL_MIN_FIT_CLIENTS: '-1'. Must be a positive integer."),
+            ("1.5", "Invalid FL_MIN_FIT_CLIENTS: '1.5'. Must be a positive integer."),
+            ("02", "Invalid FL_MIN_FIT_CLIENTS: '02'. Must be a positive integer."),
+            ("x", "Invalid FL_MIN_FIT_CLIENTS: 'x'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_MIN_EVALUATE_CLIENTS",
+        good: &["1", "2", "999999999"],
+        bad: &[
+            ("0", "Invalid FL_MIN_EVALUATE_CLIENTS: '0'. Must be a positive integer."),
+            ("-1", "Invalid FL_MIN_EVALUATE_CLIENTS: '-1'. Must be a positive integer."),
+            ("1.5", "Invalid FL_MIN_EVALUATE_CLIENTS: '1.5'. Must be a positive integer."),
+            ("02", "Invalid FL_MIN_EVALUATE_CLIENTS: '02'. Must be a positive integer."),
+            ("x", "Invalid FL_MIN_EVALUATE_CLIENTS: 'x'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_MIN_AVAILABLE_CLIENTS",
+        good: &["1", "2", "999999999"],
+        bad: &[
+            ("0", "Invalid FL_MIN_AVAILABLE_CLIENTS: '0'. Must be a positive integer."),
+            ("-1", "Invalid FL_MIN_AVAILABLE_CLIENTS: '-1'. Must be a positive integer."),
+            ("1.5", "Invalid FL_MIN_AVAILABLE_CLIENTS: '1.5'. Must be a positive integer."),
+            ("02", "Invalid FL_MIN_AVAILABLE_CLIENTS: '02'. Must be a positive integer."),
+            ("x", "Invalid FL_MIN_AVAILABLE_CLIENTS: 'x'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_CHECKPOINT_INTERVAL",
+        good: &["1", "300"],
+        bad: &[
+            ("0", "Invalid FL_CHECKPOINT_INTERVAL: '0'. Must be a positive integer."),
+            ("-1", "Invalid FL_CHECKPOINT_INTERVAL: '-1'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_EDGE_MAX_BACKOFF",
+        good: &["1", "300"],
+        bad: &[
+            ("0", "Invalid FL_EDGE_MAX_BACKOFF: '0'. Must be a positive integer."),
+            ("-1", "Invalid FL_EDGE_MAX_BACKOFF: '-1'. Must be a positive integer."),
+        ],
+    },
+    Case {
+        name: "FL_STRATEGY",
+        good: &["FedAvg", "FedProx", "FedAdam", "Krum", "Bulyan", "FedTrimmedAvg"],
+        bad: &[
+            (
+                "fedavg",
+                "Unknown FL_STRATEGY: 'fedavg'. Valid options: FedAvg, FedProx, FedAdam, Krum, Bulyan, FedTrimmedAvg.",
+            ),
+            (
+                "FedAvg ",
+                "Unknown FL_STRATEGY: 'FedAvg '. Valid options: FedAvg, FedProx, FedAdam, Krum, Bulyan, FedTrimmedAvg.",
+            ),
+        ],
+    },
+    Case {
+        name: "ML_FRAMEWORK",
+        good: &["pytorch", "tensorflow", "sklearn"],
+        bad: &[
+            ("torch", "Unknown ML_FRAMEWORK: 'torch'. Valid options: pytorch, tensorflow, sklearn."),
+            ("PyTorch", "Unknown ML_FRAMEWORK: 'PyTorch'. Valid options: pytorch, tensorflow, sklearn."),
+        ],
+    },
+    Case {
+        name: "FL_USE_CASE",
+        good: &["none", "image-classification", "anomaly-detection", "llm-fine-tuning"],
+        bad: &[(
+            "llm",
+            "Unknown FL_USE_CASE: 'llm'. Valid options: none, image-classification, anomaly-detection, llm-fine-tuning.",
+        )],
+    },
+    Case {
+        name: "FL_EDGE_BACKOFF",
+        good: &["exponential", "fixed"],
+        bad: &[("linear", "Unknown FL_EDGE_BACKOFF: 'linear'. Valid options: exponential, fixed.")],
+    },
+    Case {
+        name: "FL_LOG_FORMAT",
+        good: &["text", "json"],
+        bad: &[("JSON", "Invalid FL_LOG_FORMAT: 'JSON'. Must be 'text' or 'json'.")],
+    },
+    Case {
+        name: "FL_CHECKPOINT_ENABLED",
+        good: &["YES", "NO", "yes"],
+        bad: &[
+            ("true", "Invalid FL_CHECKPOINT_ENABLED: 'true'. Must be YES or NO."),
+            ("1", "Invalid FL_CHECKPOINT_ENABLED: '1'. Must be YES or NO."),
+        ],
+    },
+    Case {
+        name: "FL_GPU_ENABLED",
+        good: &["YES", "NO", "yes"],
+        bad: &[
+            ("true", "Invalid FL_GPU_ENABLED: 'true'. Must be YES or NO."),
+            ("1", "Invalid FL_GPU_ENABLED: '1'. Must be YES or NO."),
+        ],
+    },
+    Case {
+        name: "FL_METRICS_ENABLED",
+        good: &["YES", "NO", "yes"],
+        bad: &[
+            ("true", "Invalid FL_METRICS_ENABLED: 'true'. Must be YES or NO."),
+            ("1", "Invalid FL_METRICS_ENABLED: '1'. Must be YES or NO."),
+        ],
+    },
+    Case {
+        name: "FL_DCGM_ENABLED",
+        good: &["YES", "NO", "yes"],
+        bad: &[
+            ("true", "Invalid FL_DCGM_ENABLED: 'true'. Must be YES or NO."),
+            ("1", "Invalid FL_DCGM_ENABLED: '1'. Must be YES or NO."),
+        ],
+    },
+    Case {
+        name: "FL_CONTROL_API_ADDRESS",
+        good: &["127.0.0.1:9093", "[::1]:9093"],
+        bad: &[
+            ("9093", "Invalid FL_CONTROL_API_ADDRESS: '9093'. Expected format: host:port."),
+            ("0.0.0.0:0", "Invalid FL_CONTROL_API_ADDRESS: '0.0.0.0:0'. Expected format: host:port."),
+        ],
+    },
+    Case {
+        name: "FL_PROXIMAL_MU",
+        good: &["0", "0.0", "1.0", "1e-3", "2.5E+1"],
+        bad: &[
+            ("-0.1", "Invalid FL_PROXIMAL_MU: '-0.1'. Must be a non-negative float."),
+            (".5", "Invalid FL_PROXIMAL_MU: '.5'. Must be a non-negative float."),
+            ("1.", "Invalid FL_PROXIMAL_MU: '1.'. Must be a non-negative float."),
+            ("1e", "Invalid FL_PROXIMAL_MU: '1e'. Must be a non-negative float."),
+            ("nan", "Invalid FL_PROXIMAL_MU: 'nan'. Must be a non-negative float."),
+            ("inf", "Invalid FL_PROXIMAL_MU: 'inf'. Must be a non-negative float."),
+            ("1e9999", "Invalid FL_PROXIMAL_MU: '1e9999'. Must be a non-negative float."),
+        ],
+    },
+    Case {
+        name: "FL_SERVER_LR",
+        good: &["0.1", "1e-3"],
+        bad: &[
+            ("0", "Invalid FL_SERVER_LR: '0'. Must be a positive float."),
+            ("0.0", "Invalid FL_SERVER_LR: '0.0'. Must be a positive float."),
+            ("1e-999", "Invalid FL_SERVER_LR: '1e-999'. Must be a positive float."),
+            ("-1", "Invalid FL_SERVER_LR: '-1'. Must be a positive float."),
+            ("0,1", "Invalid FL_SERVER_LR: '0,1'. Must be a positive float."),
+        ],
+    },
+    Case {
+        name: "FL_CLIENT_LR",
+        good: &["0.1", "1e-3"],
+        bad: &[
+            ("0", "Invalid FL_CLIENT_LR: '0'. Must be a positive float."),
+            ("0.0", "Invalid FL_CLIENT_LR: '0.0'. Must be a positive float."),
+            ("1e-999", "Invalid FL_CLIENT_LR: '1e-999'. Must be a positive float."),
+            ("-1", "Invalid FL_CLIENT_LR: '-1'. Must be a positive float."),
+            ("0,1", "Invalid FL_CLIENT_LR: '0,1'. Must be a positive float."),
+        ],
+    },
+    Case {
+        name: "FL_TRIM_BETA",
+        good: &["0.2", "0.49", "1e-2"],
+        bad: &[
+            ("0", "Invalid FL_TRIM_BETA: '0'. Must be a float between 0.0 and 0.5 (exclusive)."),
+            ("0.5", "Invalid FL_TRIM_BETA: '0.5'. Must be a float between 0.0 and 0.5 (exclusive)."),
+            ("1", "Invalid FL_TRIM_BETA: '1'. Must be a float between 0.0 and 0.5 (exclusive)."),
+            ("x", "Invalid FL_TRIM_BETA: 'x'. Must be a float between 0.0 and 0.5 (exclusive)."),
+        ],
+    },
+    Case {
+        name: "FL_GPU_MEMORY_FRACTION",
+        good: &["0", "0.8", "1.0"],
+        bad: &[
+            ("1.1", "Invalid FL_GPU_MEMORY_FRACTION: '1.1'. Must be a float between 0.0 and 1.0."),
+            ("-0.1", "Invalid FL_GPU_MEMORY_FRACTION: '-0.1'. Must be a float between 0.0 and 1.0."),
+            ("80%", "Invalid FL_GPU_MEMORY_FRACTION: '80%'. Must be a float between 0.0 and 1.0."),
+        ],
+    },
+    Case {
+        name: "FL_NUM_MALICIOUS",
+        good: &["0", "3"],
+        bad: &[
+            ("-1", "Invalid FL_NUM_MALICIOUS: '-1'. Must be a non-negative integer."),
+            ("1.0", "Invalid FL_NUM_MALICIOUS: '1.0'. Must be a non-negative integer."),
+        ],
+    },
+    Case {
+        name: "FL_CHECKPOINT_PATH",
+        good: &["/app/checkpoints", "/x"],
+        bad: &[
+            ("  ", "FL_CHECKPOINT_PATH cannot be empty."),
+            (
+                "relative",
+                "Invalid FL_CHECKPOINT_PATH: 'relative'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
+            ),
+            (
+                "/a/../b",
+                "Invalid FL_CHECKPOINT_PATH: '/a/../b'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
+            ),
+            (
+                "/",
+                "Invalid FL_CHECKPOINT_PATH: '/'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
+            ),
+            (
+                "/a b",
+                "Invalid FL_CHECKPOINT_PATH: '/a b'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_CUDA_VISIBLE_DEVICES",
+        good: &["all", "0", "0,1,12"],
+        bad: &[
+            (
+                "ALL",
+                "Invalid FL_CUDA_VISIBLE_DEVICES: 'ALL'. Must be 'all' or comma-separated GPU IDs (e.g., 0,1).",
+            ),
+            (
+                "0,",
+                "Invalid FL_CUDA_VISIBLE_DEVICES: '0,'. Must be 'all' or comma-separated GPU IDs (e.g., 0,1).",
+            ),
+            (
+                "0 1",
+                "Invalid FL_CUDA_VISIBLE_DEVICES: '0 1'. Must be 'all' or comma-separated GPU IDs (e.g., 0,1).",
+            ),
+            (
+                "GPU-1",
+                "Invalid FL_CUDA_VISIBLE_DEVICES: 'GPU-1'. Must be 'all' or comma-separated GPU IDs (e.g., 0,1).",
+            ),
+            (
+                "1000",
+                "Invalid FL_CUDA_VISIBLE_DEVICES: '1000'. Must be 'all' or comma-separated GPU IDs (e.g., 0,1).",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_METRICS_PORT",
+        good: &["1024", "9090", "9094", "9101", "65535"],
+        bad: &[
+            ("1023", "Invalid FL_METRICS_PORT: '1023'. Must be integer 1024-65535, not 9091-9093."),
+            ("9091", "Invalid FL_METRICS_PORT: '9091'. Must be integer 1024-65535, not 9091-9093."),
+            ("9092", "Invalid FL_METRICS_PORT: '9092'. Must be integer 1024-65535, not 9091-9093."),
+            ("9093", "Invalid FL_METRICS_PORT: '9093'. Must be integer 1024-65535, not 9091-9093."),
+            ("65536", "Invalid FL_METRICS_PORT: '65536'. Must be integer 1024-65535, not 9091-9093."),
+            (
+                "99999999999999999999",
+                "Invalid FL_METRICS_PORT: '99999999999999999999'. Must be integer 1024-65535, not 9091-9093.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_SSL_CERTFILE",
+        good: &[],
+        bad: &[
+            ("x", "FL_SSL_CERTFILE does not contain a valid base64-encoded PEM certificate."),
+            (CA, "FL_SSL_CERTFILE is not supported yet."),
+        ],
+    },
+    Case {
+        name: "FL_SSL_KEYFILE",
+        good: &[],
+        bad: &[
+            ("x", "FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key."),
+            (CA, "FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key."),
+            (PRIVATE, "FL_SSL_KEYFILE is not supported yet."),
+        ],
+    },
     Case { name: "NETWORK", good: &["YES"], bad: &[] },
     Case {
         name: "REPORT_READY",
@@ -345,8 +631,10 @@ fn every_row_accepts_and_refuses_as_its_reference_says() {
             let problem = row.check(bad).expect_err(case.name);
             assert_eq!(&problem.message, message);
             assert_eq!(problem.variable.as_deref(), Some(case.name));
-            // The same message comes out of a whole context.
-            let all = told("superlink", &[(case.name, bad)]);
+            // The same message comes out of a whole context, with the switch on that makes the value matter.
+            let mut changes = vec![(case.name, *bad)];
+            changes.extend(row.only_when.map(|when| (when.variable, when.words[0])));
+            let all = told("superlink", &changes);
             assert!(all.contains(message), "{all}");
         }
     }
@@ -371,10 +659,7 @@ fn rows_are_well_formed() {
 #[test]
 fn inputs_are_opennebulas_five_fields() {
     let input = |name: &str| variable(name).unwrap().user_input();
-    assert_eq!(
-        input("FL_GRPC_KEEPALIVE_TIME").unwrap(),
-        "O|number|Seconds between HTTP/2 liveness pings on the Fleet link||60"
-    );
+    assert_eq!(input("FL_GRPC_KEEPALIVE_TIME").unwrap(), "O|number|gRPC keepalive interval in seconds||60");
     assert_eq!(
         input("FL_LOG_LEVEL").unwrap(),
         "O|list|Log verbosity of the Flower process|DEBUG,INFO,WARNING,ERROR|INFO"
@@ -513,10 +798,10 @@ fn what_a_role_does_not_use_is_a_remark() {
             ("FL_ENROL_KEY", KEY),
         ]),
         @"
-    info context::unused: FL_CERT_EXTRA_SAN is set, but this supernode does not use it.
-    info context::unused: FL_SUPERLINK_ADDRESS is set, but this supernode does not use it.
-    info context::unused: FL_ENROL_KEY is set, but this supernode does not use it.
-    ");
+info context::unused: FL_SUPERLINK_ADDRESS is set, but this supernode does not use it: it acts on the site's gateway.
+info context::unused: FL_CERT_EXTRA_SAN is set, but this supernode does not use it.
+info context::unused: FL_ENROL_KEY is set, but this supernode does not use it.
+");
 }
 
 #[test]
@@ -543,7 +828,147 @@ fn a_whole_file_is_read_and_its_secret_stays_hidden() {
     assert!(read_context_sh(&format!("{text}\nOPEN='")).context.is_none());
 }
 
+#[test]
+fn the_variables_of_phase_7_are_word_for_word() {
+    for (name, input) in [
+        ("FL_GRPC_KEEPALIVE_TIME", "O|number|gRPC keepalive interval in seconds||60"),
+        ("FL_GRPC_KEEPALIVE_TIMEOUT", "O|number|gRPC keepalive ACK timeout in seconds||20"),
+        (
+            "FL_CERT_EXTRA_SAN",
+            "O|text|Additional SAN entries for auto-generated TLS cert (comma-separated IP:/DNS:)||",
+        ),
+    ] {
+        assert_eq!(variable(name).unwrap().user_input().unwrap(), input);
+    }
+}
+
+#[test]
+fn nothing_is_silently_inert() {
+    for case in CASES {
+        let row = variable(case.name).unwrap();
+        if matches!(row.effect, Effect::Used | Effect::Refused(_)) {
+            continue;
+        }
+        let role = row.roles[0].as_str();
+        for good in case.good.iter().filter(|good| !row.is_default(good)) {
+            let mut changes = vec![(case.name, *good)];
+            changes.extend(row.only_when.map(|when| (when.variable, when.words[0])));
+            let lines = with(role, &changes).problems;
+            let own: Vec<_> = lines
+                .iter()
+                .filter(|p| {
+                    p.variable.as_deref() == Some(case.name) && p.code.starts_with("context::not-used")
+                })
+                .collect();
+            assert_eq!(own.len(), 1, "{}={good}: {lines:?}", case.name);
+        }
+        let default = row.default.unwrap_or_default();
+        assert!(told(role, &[(case.name, default)]).is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn a_value_behind_a_switch_that_is_off_is_one_remark() {
+    insta::assert_snapshot!(told("superlink", &[("FL_PROXIMAL_MU", "0.5"), ("FL_CHECKPOINT_PATH", "relative"), ("FL_METRICS_PORT", "9200")]), @"
+info context::no-effect: FL_PROXIMAL_MU has no effect unless FL_STRATEGY is FedProx.
+info context::no-effect: FL_CHECKPOINT_PATH has no effect unless FL_CHECKPOINT_ENABLED is YES.
+info context::no-effect: FL_METRICS_PORT has no effect unless FL_METRICS_ENABLED is YES.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_CUDA_VISIBLE_DEVICES", "x"), ("FL_NUM_ROUNDS", "7")]), @"
+info context::unused: FL_NUM_ROUNDS is set, but this supernode does not use it.
+info context::no-effect: FL_CUDA_VISIBLE_DEVICES has no effect unless FL_GPU_ENABLED is YES.
+");
+}
+
+#[test]
+fn the_bounds_of_the_strategies_are_as_they_really_are() {
+    let bound = |strategy: &str, n: &str, f: &str, beta: &str| {
+        let changes = [
+            ("FL_STRATEGY", strategy),
+            ("FL_MIN_AVAILABLE_CLIENTS", n),
+            ("FL_NUM_MALICIOUS", f),
+            ("FL_TRIM_BETA", beta),
+        ];
+        let problems = with("superlink", &changes).problems;
+        let own = problems.into_iter().filter(|p| !p.code.starts_with("context::no"));
+        own.map(|p| format!("{}: {}", p.severity, p.message)).collect::<Vec<_>>().join("; ")
+    };
+    for (strategy, n, f) in [
+        ("Krum", "5", "1"),
+        ("Krum", "7", "2"),
+        ("Bulyan", "7", "1"),
+        ("Bulyan", "3", "0"),
+        ("Bulyan", "11", "2"),
+        ("FedAvg", "2", "9"),
+    ] {
+        assert_eq!(bound(strategy, n, f, ""), "", "{strategy} {n} {f}");
+    }
+    assert_eq!(bound("FedTrimmedAvg", "5", "", "0.2"), "");
+    insta::assert_snapshot!(bound("Krum", "4", "1", ""), @"error: Krum requires n >= 2*f+3. FL_MIN_AVAILABLE_CLIENTS=4, FL_NUM_MALICIOUS=1 requires n >= 5.");
+    insta::assert_snapshot!(bound("Krum", "2", "0", ""), @"warning: Krum compares nothing with fewer than 3 clients; FL_MIN_AVAILABLE_CLIENTS is 2.");
+    insta::assert_snapshot!(bound("Bulyan", "2", "", ""), @"error: Bulyan requires n >= 4*f+3. FL_MIN_AVAILABLE_CLIENTS=2, FL_NUM_MALICIOUS=0 requires n >= 3.");
+    insta::assert_snapshot!(bound("Bulyan", "10", "2", ""), @"error: Bulyan requires n >= 4*f+3. FL_MIN_AVAILABLE_CLIENTS=10, FL_NUM_MALICIOUS=2 requires n >= 11.");
+    insta::assert_snapshot!(bound("FedTrimmedAvg", "4", "", ""), @"error: FedTrimmedAvg trims floor(beta*n) clients at each end. FL_TRIM_BETA=0.2, FL_MIN_AVAILABLE_CLIENTS=4 trims none and requires n >= 5.");
+    insta::assert_snapshot!(bound("Bulyan", "999999999", "999999999", ""), @"error: Bulyan requires n >= 4*f+3. FL_MIN_AVAILABLE_CLIENTS=999999999, FL_NUM_MALICIOUS=999999999 requires n >= 3999999999.");
+}
+
+#[test]
+fn what_must_hold_between_training_gpu_and_metrics() {
+    insta::assert_snapshot!(told("superlink", &[("FL_MIN_FIT_CLIENTS", "3"), ("FL_MIN_EVALUATE_CLIENTS", "4")]), @"
+warning context::minimums: FL_MIN_FIT_CLIENTS (3) is greater than FL_MIN_AVAILABLE_CLIENTS (2): training waits until 3 clients are connected.
+warning context::minimums: FL_MIN_EVALUATE_CLIENTS (4) is greater than FL_MIN_AVAILABLE_CLIENTS (2): evaluation waits until 4 clients are connected.
+warning context::not-used-yet: FL_MIN_FIT_CLIENTS is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+warning context::not-used-yet: FL_MIN_EVALUATE_CLIENTS is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+");
+    insta::assert_snapshot!(told("superlink", &[("FL_STRATEGY", "FedProx"), ("FL_PROXIMAL_MU", "0.0")]), @"
+warning context::fedprox-zero: FL_STRATEGY is FedProx and FL_PROXIMAL_MU is 0: this is the same as FedAvg.
+warning context::not-used-yet: FL_STRATEGY is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+warning context::not-used-yet: FL_PROXIMAL_MU is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+");
+    insta::assert_snapshot!(told("superlink", &[("FL_METRICS_ENABLED", "YES"), ("FL_METRICS_PORT", "9443")]), @"
+error context::port-twice: FL_METRICS_PORT (9443) is the port of FL_ADMIN_API_ADDRESS already.
+warning context::not-used-yet: FL_METRICS_ENABLED is not used by onefed yet; training metrics are not exposed.
+warning context::not-used-yet: FL_METRICS_PORT is not used by onefed yet; training metrics are not exposed.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_DCGM_ENABLED", "YES")]), @"
+warning context::dcgm-without-gpu: FL_DCGM_ENABLED=YES but FL_GPU_ENABLED is not YES: there is no GPU to watch.
+warning context::not-used-yet: FL_DCGM_ENABLED is not used by onefed yet; no GPU metrics are exposed.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_USE_CASE", "anomaly-detection")]), @"
+error context::use-case: FL_USE_CASE 'anomaly-detection' requires ML_FRAMEWORK 'sklearn', but ML_FRAMEWORK is set to 'pytorch'
+warning context::not-used-yet: FL_USE_CASE is not used by onefed yet; an app is submitted with `onefed train`.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_USE_CASE", "image-classification"), ("ML_FRAMEWORK", "sklearn")]), @"
+error context::use-case: FL_USE_CASE 'image-classification' requires ML_FRAMEWORK 'pytorch or tensorflow', but ML_FRAMEWORK is set to 'sklearn'
+warning context::not-used-yet: ML_FRAMEWORK is not used by onefed yet; the image of the VM decides which libraries there are.
+warning context::not-used-yet: FL_USE_CASE is not used by onefed yet; an app is submitted with `onefed train`.
+");
+}
+
 proptest! {
+    #[test]
+    fn accepted_values_survive_inputs_and_context(picks in proptest::collection::vec(0usize..8, CASES.len())) {
+        // As OneFlow does it: the answer to an input lands in CONTEXT, where OpenNebula quotes it.
+        let given: BTreeMap<String, String> = CASES
+            .iter()
+            .zip(picks)
+            .filter_map(|(case, pick)| Some((case.name.to_owned(), (*case.good.get(pick)?).to_owned())))
+            .collect();
+        let (raw, problems) = RawContext::parse(&render_context_sh(&given));
+        prop_assert!(problems.is_empty());
+        for (name, value) in &given {
+            let row = variable(name).unwrap();
+            prop_assert_eq!(raw.get(name), Some(value.as_str()));
+            prop_assert_eq!(row.check(value), Ok(()));
+            if let Some(input) = row.user_input_as(InputFlag::Optional, value)
+                && !value.contains(['|', '\n'])
+            {
+                let default = input.splitn(5, '|').nth(4).map(str::to_owned);
+                prop_assert_eq!(default.as_deref(), Some(value.as_str()));
+            }
+        }
+    }
+
     #[test]
     fn no_context_panics(text in "(?s).*", values in proptest::collection::vec("(?s).{0,40}", TABLE.len())) {
         let _ = read_context_sh(&text);
