@@ -112,7 +112,7 @@ impl When {
         let same = |word: &&str| {
             value.is_some_and(|value| *word == value || (*word == "YES" && value.eq_ignore_ascii_case(word)))
         };
-        self.words.iter().any(|word| same(&word))
+        self.words.iter().any(same)
     }
 }
 

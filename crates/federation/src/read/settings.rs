@@ -57,7 +57,6 @@ fn managed(row: &Variable) -> Option<&'static str> {
         "FLOWER_VERSION" => Some("write `flower = \"…\"` at the top of the plan"),
         "FL_SUPERLINK_ADDRESS" => Some("write `address = \"…\"` in [coordinator]"),
         "FL_FLEET_API_ADDRESS" => Some("write `fleet_port = …` in [coordinator]"),
-        "FL_CONTROL_API_ADDRESS" => Some("the hub passes the Control API on; `onefed connect` reaches it"),
         "FL_ADMIN_API_ADDRESS" => Some("write `admin_port = …` in [coordinator]"),
         "FL_SSL_CA_CERTFILE" => {
             Some("the federation has a CA of its own, whose certificate onefed hands out")
