@@ -1,6 +1,8 @@
 //! From a [`RawContext`] to a [`VmContext`], with every problem on the way.
 
 mod build;
+#[cfg(test)]
+mod cases;
 mod checks;
 #[cfg(test)]
 mod tests;
