@@ -146,7 +146,10 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
     })?;
     let validated = read_context_sh(&text);
     for problem in validated.problems.iter().filter(|problem| problem.severity != Severity::Error) {
-        tracing::warn!("{problem}");
+        match problem.severity {
+            Severity::Info => tracing::info!("{problem}"),
+            _ => tracing::warn!("{problem}"),
+        }
     }
     match validated.context {
         Some(context) => {

@@ -15,6 +15,7 @@ mod node_config;
 mod pem;
 mod problem;
 mod raw;
+mod reference;
 mod render;
 mod role;
 mod rule;
@@ -22,6 +23,7 @@ mod san;
 mod secret;
 mod suggest;
 mod table;
+mod together;
 mod validate;
 mod variable;
 mod vm;
@@ -34,15 +36,17 @@ pub use node_config::{NodeConfig, NodeConfigError, NodeValue};
 pub use pem::{CaBundle, CaBundleError};
 pub use problem::{Problem, Severity};
 pub use raw::RawContext;
+pub use reference::reference_markdown;
 pub use render::render_context_sh;
 pub use role::{GatewayPlacement, LogLevel, Role, UnknownWord};
-pub use rule::Rule;
+pub use rule::{Rule, Span};
 pub use san::{San, SanError, parse_san_list};
 pub use secret::Secret;
 pub use suggest::nearest;
 pub use table::{TABLE, variable};
+pub use together::{idle, together};
 pub use validate::{Validated, read_context_sh, validate};
-pub use variable::{InputFlag, InputType, Placement, Variable};
+pub use variable::{Effect, InputFlag, InputType, Placement, Variable, When};
 pub use vm::{
     FlowerVersion, FlowerVersionError, GatewayContext, PartitionShare, RoleContext, SuperLinkContext,
     SuperNodeContext, VmContext,

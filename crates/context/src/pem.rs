@@ -77,6 +77,27 @@ impl FromStr for CaBundle {
     }
 }
 
+/// Whether a text is one private key in PEM, in any of the accepted encodings. What kind of key is for the crate that
+/// uses it.
+pub(crate) fn is_private_key(text: &str) -> bool {
+    let mut text = text.to_owned();
+    for _ in 0..2 {
+        if text.contains("-----BEGIN") {
+            break;
+        }
+        match decode(&text).and_then(|bytes| String::from_utf8(bytes).ok()) {
+            Some(inner) => text = inner,
+            None => return false,
+        }
+    }
+    let Some((_, after)) = text.split_once("-----BEGIN ") else { return false };
+    let Some((label, body)) = after.split_once("-----") else { return false };
+    label.ends_with("PRIVATE KEY")
+        && body.split_once(&format!("-----END {label}-----")).is_some_and(|(body, rest)| {
+            decode(body).is_some_and(|der| !der.is_empty()) && rest.trim().is_empty()
+        })
+}
+
 /// Reads the blocks of a PEM text. They are found by their markers, not by lines, so that a text whose line breaks
 /// became blanks on its way is read as well.
 fn from_pem(text: &str) -> Result<CaBundle, CaBundleError> {

@@ -6,14 +6,27 @@ use crate::endpoint::Endpoint;
 use crate::fingerprint::CaFingerprint;
 use crate::name::is_plain_name;
 use crate::node_config::NodeConfig;
-use crate::pem::{CaBundle, CaBundleError};
+use crate::pem::{CaBundle, CaBundleError, is_private_key};
 use crate::problem::{Problem, Severity};
 use crate::san::parse_san_list;
-use crate::variable::Variable;
+use crate::variable::{Effect, Variable};
 use crate::vm::FlowerVersion;
 
 /// The largest count that is accepted anywhere: nine digits.
 const MOST: u32 = 999_999_999;
+
+/// The range of a decimal number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// 0 or more.
+    NotNegative,
+    /// More than 0.
+    Positive,
+    /// More than 0 and less than 0.5.
+    BelowHalf,
+    /// 0 to 1, both included.
+    Share,
+}
 
 /// The rule of a variable's value. Every rule is exact about case but [`Rule::YesNo`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +45,16 @@ pub enum Rule {
     Version,
     /// A decimal number without leading zeros, from the given one to 999999999.
     Count(u32),
+    /// A decimal number in a range: digits, then optionally a point and digits, then optionally an exponent.
+    Decimal(Span),
+    /// A port from 1024 on that is none of Flower's own (9091 to 9093).
+    MetricsPort,
+    /// `all`, or device numbers of up to three digits, separated by commas.
+    Devices,
+    /// An absolute path without `..`, of letters, digits, `.`, `_`, `-` and `/`.
+    AbsolutePath,
+    /// A private key in PEM, possibly in base64. Only its wrapping is looked at.
+    PrivateKey,
     /// An OpenNebula id: 0 to 2^31 - 1.
     Id,
     /// `host:port` to listen on.
@@ -67,6 +90,42 @@ impl Rule {
         }
     }
 
+    /// The rule in words, for references.
+    pub fn words(self) -> String {
+        match self {
+            Self::Text => "anything".to_owned(),
+            Self::YesNo => "YES or NO, in any case".to_owned(),
+            Self::BetterNo(_) => "anything; YES draws a warning".to_owned(),
+            Self::OneOf(words) => format!("one of {}", words.join(", ")),
+            Self::OnlyFirstOf(words) => {
+                let first = words.first().copied().unwrap_or_default();
+                format!("one of {}; only {first} is supported yet", words.join(", "))
+            }
+            Self::Version => "X.Y.Z, decimal numbers".to_owned(),
+            Self::Count(least) => format!("integer from {least} to {MOST}"),
+            Self::Decimal(Span::NotNegative) => "decimal number, 0 or more".to_owned(),
+            Self::Decimal(Span::Positive) => "decimal number above 0".to_owned(),
+            Self::Decimal(Span::BelowHalf) => "decimal number above 0 and below 0.5".to_owned(),
+            Self::Decimal(Span::Share) => "decimal number from 0 to 1".to_owned(),
+            Self::MetricsPort => "integer from 1024 to 65535, not 9091 to 9093".to_owned(),
+            Self::Devices => "`all`, or device numbers separated by commas".to_owned(),
+            Self::AbsolutePath => "absolute path without `..`".to_owned(),
+            Self::PrivateKey => "one private key in PEM, also in base64".to_owned(),
+            Self::Id => "integer from 0 to 2147483647".to_owned(),
+            Self::Listen => "host:port with a port from 1 to 65535".to_owned(),
+            Self::Dial => "host:port with a port from 1 to 65535; no address of all interfaces".to_owned(),
+            Self::RelativePath => "relative path without `..`".to_owned(),
+            Self::NodeConfig => "blank-separated key=value, values as in TOML".to_owned(),
+            Self::Certificates => "certificates in PEM, also in base64, no private key".to_owned(),
+            Self::SanList => "comma-separated IP:addr or DNS:name, wildcards allowed".to_owned(),
+            Self::Name => "lower-case letter, then up to 30 letters, digits or hyphens".to_owned(),
+            Self::OneTimeKey => "32 to 128 characters of base64url".to_owned(),
+            Self::Fingerprint => "sha256: and 64 hexadecimal digits".to_owned(),
+            Self::HttpUrl => "http or https URL".to_owned(),
+            Self::Address => "IP address".to_owned(),
+        }
+    }
+
     /// Whether the value is allowed; if not, why, in addition to the variable's message.
     fn refusal(self, value: &str) -> Result<(), Option<String>> {
         let holds = |ok: bool| if ok { Ok(()) } else { Err(None) };
@@ -82,6 +141,21 @@ impl Rule {
             }
             Self::Version => holds(value.parse::<FlowerVersion>().is_ok()),
             Self::Count(least) => holds(count(value).is_some_and(|number| number >= least)),
+            Self::Decimal(span) => holds(decimal(value).is_some_and(|number| span.contains(number))),
+            Self::MetricsPort => holds(
+                count(value)
+                    .is_some_and(|port| (1024..=65535).contains(&port) && !(9091..=9093).contains(&port)),
+            ),
+            Self::Devices => holds(
+                value == "all"
+                    || value.split(',').all(|number| {
+                        (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit())
+                    }),
+            ),
+            Self::AbsolutePath => {
+                holds(value.strip_prefix('/').is_some_and(|rest| value.len() <= 200 && is_path(rest)))
+            }
+            Self::PrivateKey => holds(is_private_key(value)),
             Self::Id => holds(id(value).is_some()),
             Self::Listen => because(value.parse::<Endpoint>()).map(drop),
             Self::Dial => {
@@ -125,6 +199,10 @@ impl Variable {
             let problem = Problem::error(own.0, self.name, own.1);
             return Err(Problem { hint, ..problem });
         }
+        if let Effect::Refused(instead) = self.effect {
+            let message = format!("{} is not supported yet.", self.name);
+            return Err(Problem::error("context::unsupported", self.name, message).with_hint(instead));
+        }
         match self.rule {
             Rule::BetterNo(warning) if yes_no(value) == Some(true) => {
                 let problem = Problem::error("context::better-no", self.name, warning);
@@ -142,7 +220,7 @@ impl Variable {
     /// Code and message where a rule has more than one.
     fn own_refusal(&self, value: &str) -> Option<(&'static str, String)> {
         match self.rule {
-            Rule::RelativePath if value.trim().is_empty() => {
+            Rule::RelativePath | Rule::AbsolutePath if value.trim().is_empty() => {
                 Some(("context::empty", format!("{} cannot be empty.", self.name)))
             }
             Rule::Certificates if value.parse::<CaBundle>() == Err(CaBundleError::PrivateKey) => {
@@ -181,9 +259,41 @@ fn digits(value: &str) -> Option<u32> {
     (plain && value.bytes().all(|b| b.is_ascii_digit())).then(|| value.parse().ok()).flatten()
 }
 
+/// A decimal number as Flower's run configuration and OpenNebula's forms both read it: `0.1`, `2`, `1e-3`.
+pub(crate) fn decimal(value: &str) -> Option<f64> {
+    let (mantissa, exponent) = match value.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (value, None),
+    };
+    let (whole, part) = match mantissa.split_once('.') {
+        Some((whole, part)) => (whole, Some(part)),
+        None => (mantissa, None),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let exponent_ok =
+        exponent.is_none_or(|e| digits(e.strip_prefix(['+', '-']).unwrap_or(e)) && e.len() <= 4);
+    let ok = digits(whole) && part.is_none_or(digits) && exponent_ok && value.len() <= 64;
+    ok.then(|| value.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
+}
+
+impl Span {
+    fn contains(self, number: f64) -> bool {
+        match self {
+            Self::NotNegative => number >= 0.0,
+            Self::Positive => number > 0.0,
+            Self::BelowHalf => number > 0.0 && number < 0.5,
+            Self::Share => (0.0..=1.0).contains(&number),
+        }
+    }
+}
+
 fn is_relative_path(value: &str) -> bool {
-    value.len() <= 200
-        && value.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+    value.len() <= 200 && value.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') && is_path(value)
+}
+
+/// Letters, digits, `.`, `_`, `-` and `/`, at least one, and no `..`.
+fn is_path(value: &str) -> bool {
+    !value.is_empty()
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b))
         && !value.split('/').any(|part| part == "..")
 }

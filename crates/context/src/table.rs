@@ -4,10 +4,11 @@
 //! the messages are interface strings and stay as they are. Adding a variable means adding a row.
 
 use crate::role::{GatewayPlacement, LogLevel, Role};
-use crate::rule::Rule;
-use crate::variable::{InputType, Placement, Variable};
+use crate::rule::{Rule, Span};
+use crate::variable::{Effect, InputType, Placement, Variable, When};
 
-/// Every variable that is known, in the order in which references list them.
+/// Every variable that is known, in the order in which the reference lists them: a role's rows of phases 1, 5, 6 and 7
+/// come in the order of its table there.
 pub static TABLE: &[Variable] = &[
     Variable {
         name: "FLOWER_VERSION",
@@ -16,45 +17,72 @@ pub static TABLE: &[Variable] = &[
         description: "Flower release to run; every zone must use the same one",
         rule: Rule::Version,
         error: "Invalid FLOWER_VERSION: '{value}'. Expected format: X.Y.Z (e.g., 1.25.0)",
+        phase: Some(1),
+        interactions: "The same release in every zone: with another one, peers fail with UNIMPLEMENTED or INTERNAL. (10a)",
         ..Variable::ROW
     },
     Variable {
-        name: "FL_TLS_ENABLED",
-        placement: Placement::Service,
-        input: InputType::Boolean,
-        default: Some("YES"),
-        description: "Encrypt the Fleet link with TLS",
-        rule: Rule::YesNo,
-        error: "Invalid FL_TLS_ENABLED: '{value}'. Must be YES or NO.",
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_LOG_LEVEL",
-        placement: Placement::Service,
-        input: InputType::List,
-        default: Some("INFO"),
-        description: "Log verbosity of the Flower process",
-        rule: Rule::OneOf(LogLevel::WORDS),
-        error: "Unknown FL_LOG_LEVEL: '{value}'. Valid options: DEBUG, INFO, WARNING, ERROR.",
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_ISOLATION",
-        roles: &[Role::SuperLink, Role::SuperNode],
-        input: InputType::List,
-        default: Some("subprocess"),
-        description: "Run app code as a child process or in its own container",
-        rule: Rule::OnlyFirstOf(&["subprocess", "process"]),
-        error: "Unknown FL_ISOLATION: '{value}'. Valid options: subprocess, process.",
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_DATABASE",
+        name: "FL_NUM_ROUNDS",
         roles: &[Role::SuperLink],
-        default: Some("state/state.db"),
-        description: "SQLite file for run state, relative to the SuperLink's data directory",
-        rule: Rule::RelativePath,
-        error: "Invalid FL_DATABASE: '{value}'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
+        input: InputType::Number,
+        default: Some("3"),
+        description: "How many training rounds one run performs",
+        rule: Rule::Count(1),
+        error: "Invalid FL_NUM_ROUNDS: '{value}'. Must be a positive integer.",
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(1),
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_STRATEGY",
+        roles: &[Role::SuperLink],
+        input: InputType::List,
+        default: Some("FedAvg"),
+        description: "Server-side rule that merges client updates",
+        rule: Rule::OneOf(&["FedAvg", "FedProx", "FedAdam", "Krum", "Bulyan", "FedTrimmedAvg"]),
+        error: "Unknown FL_STRATEGY: '{value}'. Valid options: FedAvg, FedProx, FedAdam, Krum, Bulyan, FedTrimmedAvg.",
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(1),
+        interactions: "Selects which of the strategy parameters matter. (10g)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_MIN_FIT_CLIENTS",
+        roles: &[Role::SuperLink],
+        input: InputType::Number,
+        default: Some("2"),
+        description: "Fewest clients that must take part in a training step",
+        rule: Rule::Count(1),
+        error: "Invalid FL_MIN_FIT_CLIENTS: '{value}'. Must be a positive integer.",
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(1),
+        interactions: "Above FL_MIN_AVAILABLE_CLIENTS it draws a warning: that minimum no longer gates the round. (10b)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_MIN_EVALUATE_CLIENTS",
+        roles: &[Role::SuperLink],
+        input: InputType::Number,
+        default: Some("2"),
+        description: "Fewest clients that must take part in an evaluation step",
+        rule: Rule::Count(1),
+        error: "Invalid FL_MIN_EVALUATE_CLIENTS: '{value}'. Must be a positive integer.",
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(1),
+        interactions: "Above FL_MIN_AVAILABLE_CLIENTS it draws a warning: an evaluation waits for so many clients. (10b)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_MIN_AVAILABLE_CLIENTS",
+        roles: &[Role::SuperLink],
+        input: InputType::Number,
+        default: Some("2"),
+        description: "Fewest connected clients before any round may begin",
+        rule: Rule::Count(1),
+        error: "Invalid FL_MIN_AVAILABLE_CLIENTS: '{value}'. Must be a positive integer.",
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(1),
+        interactions: "The n of the bounds of Krum, Bulyan and FedTrimmedAvg. (10b, 10g)",
         ..Variable::ROW
     },
     Variable {
@@ -64,23 +92,22 @@ pub static TABLE: &[Variable] = &[
         description: "Socket on which the hub listens for the sites",
         rule: Rule::Listen,
         error: "Invalid FL_FLEET_API_ADDRESS: '{value}'. Expected format: host:port.",
+        phase: Some(1),
+        interactions: "The hub listens here, not Flower; must differ from FL_METRICS_PORT.",
         ..Variable::ROW
     },
     Variable {
-        name: "FL_ADMIN_API_ADDRESS",
+        name: "FL_CONTROL_API_ADDRESS",
         roles: &[Role::SuperLink],
-        default: Some("0.0.0.0:9443"),
-        description: "Socket on which the hub listens for the operator",
+        default: Some("127.0.0.1:9093"),
+        description: "Socket of Flower's Control API",
         rule: Rule::Listen,
-        error: "Invalid FL_ADMIN_API_ADDRESS: '{value}'. Expected format: host:port.",
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_CERT_EXTRA_SAN",
-        roles: &[Role::SuperLink],
-        description: "More names for the hub's certificate, e.g. IP:203.0.113.10,DNS:fl.example.org",
-        rule: Rule::SanList,
-        error: "Invalid FL_CERT_EXTRA_SAN: '{value}'. Expected comma-separated IP:addr or DNS:name entries.",
+        error: "Invalid FL_CONTROL_API_ADDRESS: '{value}'. Expected format: host:port.",
+        effect: Effect::Elsewhere(
+            "the Control API listens on the VM's loopback, and `onefed connect` reaches it through the hub",
+        ),
+        phase: Some(1),
+        interactions: "Submitted code runs through this API, so it is never opened to a network.",
         ..Variable::ROW
     },
     Variable {
@@ -91,34 +118,8 @@ pub static TABLE: &[Variable] = &[
         error: "Invalid FL_SUPERLINK_ADDRESS: '{value}'. Expected format: host:port or leave empty for OneGate discovery.",
         required: true,
         spoke_only: true,
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_SSL_CA_CERTFILE",
-        input: InputType::Text64,
-        description: "CA certificate that the federation trusts, PEM",
-        rule: Rule::Certificates,
-        error: "FL_SSL_CA_CERTFILE does not contain a valid base64-encoded PEM certificate.",
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_GRPC_KEEPALIVE_TIME",
-        input: InputType::Number,
-        default: Some("60"),
-        description: "Seconds between HTTP/2 liveness pings on the Fleet link",
-        rule: Rule::Count(1),
-        error: "Invalid FL_GRPC_KEEPALIVE_TIME: '{value}'. Must be a positive integer.",
-        spoke_only: true,
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_GRPC_KEEPALIVE_TIMEOUT",
-        input: InputType::Number,
-        default: Some("20"),
-        description: "Seconds to wait for a ping reply before dropping the link",
-        rule: Rule::Count(1),
-        error: "Invalid FL_GRPC_KEEPALIVE_TIMEOUT: '{value}'. Must be a positive integer.",
-        spoke_only: true,
+        phase: Some(1),
+        interactions: "Names the hub. A SuperNode uses it only with an embedded gateway; blank is refused by whoever needs it. (10c)",
         ..Variable::ROW
     },
     Variable {
@@ -127,24 +128,8 @@ pub static TABLE: &[Variable] = &[
         description: "Extra key=value settings handed to the ClientApp",
         rule: Rule::NodeConfig,
         error: "Invalid FL_NODE_CONFIG: '{value}'. Expected format: 'key1=val1 key2=val2'.",
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_PARTITION_BASE",
-        roles: &[Role::SuperNode],
-        input: InputType::Number,
-        description: "Partition id of the site's first SuperNode, unique over all sites",
-        rule: Rule::Count(0),
-        error: "Invalid FL_PARTITION_BASE: '{value}'. Must be a non-negative integer.",
-        ..Variable::ROW
-    },
-    Variable {
-        name: "FL_NUM_PARTITIONS",
-        roles: &[Role::SuperNode],
-        input: InputType::Number,
-        description: "Number of partitions over all sites",
-        rule: Rule::Count(1),
-        error: "Invalid FL_NUM_PARTITIONS: '{value}'. Must be a positive integer.",
+        phase: Some(1),
+        interactions: "Values as Flower reads them: a text needs quotes. Must not repeat what FL_PARTITION_BASE sets. (10f)",
         ..Variable::ROW
     },
     Variable {
@@ -155,6 +140,8 @@ pub static TABLE: &[Variable] = &[
         description: "Reconnect attempts before giving up; 0 means never give up",
         rule: Rule::Count(0),
         error: "Invalid FL_MAX_RETRIES: '{value}'. Must be a non-negative integer.",
+        phase: Some(1),
+        interactions: "0 means no limit, for which Flower's flag is left out: given as 0, Flower stops after one try.",
         ..Variable::ROW
     },
     Variable {
@@ -165,6 +152,414 @@ pub static TABLE: &[Variable] = &[
         description: "Seconds to keep trying to connect; 0 means no limit",
         rule: Rule::Count(0),
         error: "Invalid FL_MAX_WAIT_TIME: '{value}'. Must be a non-negative integer.",
+        phase: Some(1),
+        interactions: "0 means no limit, for which Flower's flag is left out.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_ISOLATION",
+        roles: &[Role::SuperLink, Role::SuperNode],
+        input: InputType::List,
+        default: Some("subprocess"),
+        description: "Run app code as a child process or in its own container",
+        rule: Rule::OnlyFirstOf(&["subprocess", "process"]),
+        error: "Unknown FL_ISOLATION: '{value}'. Valid options: subprocess, process.",
+        phase: Some(1),
+        interactions: "Both sides should agree; `process` is not supported yet. (10d)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_DATABASE",
+        roles: &[Role::SuperLink],
+        default: Some("state/state.db"),
+        description: "SQLite file for run state, relative to the SuperLink's data directory",
+        rule: Rule::RelativePath,
+        error: "Invalid FL_DATABASE: '{value}'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
+        phase: Some(1),
+        interactions: "Relative to the data directory of the VM; it survives a reboot. (10e)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_LOG_LEVEL",
+        placement: Placement::Service,
+        input: InputType::List,
+        default: Some("INFO"),
+        description: "Log verbosity of the Flower process",
+        rule: Rule::OneOf(LogLevel::WORDS),
+        error: "Unknown FL_LOG_LEVEL: '{value}'. Valid options: DEBUG, INFO, WARNING, ERROR.",
+        phase: Some(1),
+        interactions: "Filters the same way whatever FL_LOG_FORMAT is. (10n)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_PROXIMAL_MU",
+        roles: &[Role::SuperLink],
+        input: InputType::Float,
+        default: Some("1.0"),
+        description: "FedProx pull towards the global model",
+        rule: Rule::Decimal(Span::NotNegative),
+        error: "Invalid FL_PROXIMAL_MU: '{value}'. Must be a non-negative float.",
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedProx"], checked: true }),
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(5),
+        interactions: "0.0 with FedProx draws a warning: it is FedAvg then. (10g)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_SERVER_LR",
+        roles: &[Role::SuperLink],
+        input: InputType::Float,
+        default: Some("0.1"),
+        description: "FedAdam step size on the server",
+        rule: Rule::Decimal(Span::Positive),
+        error: "Invalid FL_SERVER_LR: '{value}'. Must be a positive float.",
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedAdam"], checked: true }),
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(5),
+        interactions: "(10g)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CLIENT_LR",
+        roles: &[Role::SuperLink],
+        input: InputType::Float,
+        default: Some("0.1"),
+        description: "FedAdam step size hint for clients",
+        rule: Rule::Decimal(Span::Positive),
+        error: "Invalid FL_CLIENT_LR: '{value}'. Must be a positive float.",
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedAdam"], checked: true }),
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(5),
+        interactions: "Flower's FedAdam stores it and uses it nowhere; only an app that sends it to its clients does. (10g)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_NUM_MALICIOUS",
+        roles: &[Role::SuperLink],
+        input: InputType::Number,
+        default: Some("0"),
+        description: "Number of faulty or hostile clients to tolerate",
+        rule: Rule::Count(0),
+        error: "Invalid FL_NUM_MALICIOUS: '{value}'. Must be a non-negative integer.",
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["Krum", "Bulyan"], checked: true }),
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(5),
+        interactions: "f. Krum needs n >= 2f+3 and Bulyan n >= 4f+3, Bulyan for f = 0 too. (10g)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_TRIM_BETA",
+        roles: &[Role::SuperLink],
+        input: InputType::Float,
+        default: Some("0.2"),
+        description: "Share of updates dropped at each end by FedTrimmedAvg",
+        rule: Rule::Decimal(Span::BelowHalf),
+        error: "Invalid FL_TRIM_BETA: '{value}'. Must be a float between 0.0 and 0.5 (exclusive).",
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedTrimmedAvg"], checked: true }),
+        effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
+        phase: Some(5),
+        interactions: "Trims floor(beta * n) clients at each end; where that is none it is refused. (10g)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CHECKPOINT_ENABLED",
+        roles: &[Role::SuperLink],
+        input: InputType::Boolean,
+        default: Some("NO"),
+        description: "Save the global model to disk during training",
+        rule: Rule::YesNo,
+        error: "Invalid FL_CHECKPOINT_ENABLED: '{value}'. Must be YES or NO.",
+        effect: Effect::Later("the app saves its own models, if any"),
+        phase: Some(5),
+        interactions: "NO: the other two have no effect and are not checked. (10h)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CHECKPOINT_INTERVAL",
+        roles: &[Role::SuperLink],
+        input: InputType::Number,
+        default: Some("5"),
+        description: "Rounds between two saved models",
+        rule: Rule::Count(1),
+        error: "Invalid FL_CHECKPOINT_INTERVAL: '{value}'. Must be a positive integer.",
+        only_when: Some(When { variable: "FL_CHECKPOINT_ENABLED", words: &["YES"], checked: false }),
+        effect: Effect::Later("the app saves its own models, if any"),
+        phase: Some(5),
+        interactions: "(10h)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CHECKPOINT_PATH",
+        roles: &[Role::SuperLink],
+        default: Some("/app/checkpoints"),
+        description: "Directory inside the container for saved models",
+        rule: Rule::AbsolutePath,
+        error: "Invalid FL_CHECKPOINT_PATH: '{value}'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
+        only_when: Some(When { variable: "FL_CHECKPOINT_ENABLED", words: &["YES"], checked: false }),
+        effect: Effect::Later("the app saves its own models, if any"),
+        phase: Some(5),
+        interactions: "(10h)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_GPU_ENABLED",
+        roles: &[Role::SuperNode],
+        input: InputType::Boolean,
+        default: Some("NO"),
+        description: "Give the container access to the VM's GPUs",
+        rule: Rule::YesNo,
+        error: "Invalid FL_GPU_ENABLED: '{value}'. Must be YES or NO.",
+        effect: Effect::Later("no GPU is handed to the app"),
+        phase: Some(6),
+        interactions: "NO: device list and memory share have no effect and are not checked. (10i)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CUDA_VISIBLE_DEVICES",
+        roles: &[Role::SuperNode],
+        default: Some("all"),
+        description: "Which GPUs the container may use",
+        rule: Rule::Devices,
+        error: "Invalid FL_CUDA_VISIBLE_DEVICES: '{value}'. Must be 'all' or comma-separated GPU IDs (e.g., 0,1).",
+        only_when: Some(When { variable: "FL_GPU_ENABLED", words: &["YES"], checked: false }),
+        effect: Effect::Later("no GPU is handed to the app"),
+        phase: Some(6),
+        interactions: "(10i)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_GPU_MEMORY_FRACTION",
+        roles: &[Role::SuperNode],
+        input: InputType::Float,
+        default: Some("0.8"),
+        description: "Share of GPU memory PyTorch may claim",
+        rule: Rule::Decimal(Span::Share),
+        error: "Invalid FL_GPU_MEMORY_FRACTION: '{value}'. Must be a float between 0.0 and 1.0.",
+        only_when: Some(When { variable: "FL_GPU_ENABLED", words: &["YES"], checked: false }),
+        effect: Effect::Later("no GPU is handed to the app"),
+        phase: Some(6),
+        interactions: "For ML_FRAMEWORK=pytorch only. (10i)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CERT_EXTRA_SAN",
+        roles: &[Role::SuperLink],
+        description: "Additional SAN entries for auto-generated TLS cert (comma-separated IP:/DNS:)",
+        rule: Rule::SanList,
+        error: "Invalid FL_CERT_EXTRA_SAN: '{value}'. Expected comma-separated IP:addr or DNS:name entries.",
+        phase: Some(7),
+        interactions: "Effective only with FL_TLS_ENABLED=YES and a certificate that is made for this VM. (10k)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_GRPC_KEEPALIVE_TIME",
+        input: InputType::Number,
+        default: Some("60"),
+        description: "gRPC keepalive interval in seconds",
+        rule: Rule::Count(1),
+        error: "Invalid FL_GRPC_KEEPALIVE_TIME: '{value}'. Must be a positive integer.",
+        spoke_only: true,
+        phase: Some(7),
+        interactions: "On both ends of the WAN link; a spoke's interval must be at least half of the hub's. Below 10 draws a warning. (10j)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_GRPC_KEEPALIVE_TIMEOUT",
+        input: InputType::Number,
+        default: Some("20"),
+        description: "gRPC keepalive ACK timeout in seconds",
+        rule: Rule::Count(1),
+        error: "Invalid FL_GRPC_KEEPALIVE_TIMEOUT: '{value}'. Must be a positive integer.",
+        spoke_only: true,
+        phase: Some(7),
+        interactions: "Must be less than FL_GRPC_KEEPALIVE_TIME, defaults applied. (10j)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_METRICS_ENABLED",
+        roles: &[Role::SuperLink],
+        input: InputType::Boolean,
+        default: Some("NO"),
+        description: "Expose training metrics to Prometheus",
+        rule: Rule::YesNo,
+        error: "Invalid FL_METRICS_ENABLED: '{value}'. Must be YES or NO.",
+        effect: Effect::Later("training metrics are not exposed"),
+        phase: Some(8),
+        interactions: "(10l)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_METRICS_PORT",
+        roles: &[Role::SuperLink],
+        input: InputType::Number,
+        default: Some("9101"),
+        description: "TCP port of the metrics endpoint",
+        rule: Rule::MetricsPort,
+        error: "Invalid FL_METRICS_PORT: '{value}'. Must be integer 1024-65535, not 9091-9093.",
+        only_when: Some(When { variable: "FL_METRICS_ENABLED", words: &["YES"], checked: true }),
+        effect: Effect::Later("training metrics are not exposed"),
+        phase: Some(8),
+        interactions: "Must not be a port of the Fleet, Control or admin address. (10l)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_DCGM_ENABLED",
+        roles: &[Role::SuperNode],
+        input: InputType::Boolean,
+        default: Some("NO"),
+        description: "Run the NVIDIA DCGM metrics sidecar",
+        rule: Rule::YesNo,
+        error: "Invalid FL_DCGM_ENABLED: '{value}'. Must be YES or NO.",
+        effect: Effect::Later("no GPU metrics are exposed"),
+        phase: Some(8),
+        interactions: "Without FL_GPU_ENABLED=YES it draws a warning. (10m)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_LOG_FORMAT",
+        placement: Placement::Service,
+        input: InputType::List,
+        default: Some("text"),
+        description: "Plain or JSON log lines",
+        rule: Rule::OneOf(&["text", "json"]),
+        error: "Invalid FL_LOG_FORMAT: '{value}'. Must be 'text' or 'json'.",
+        effect: Effect::Later("log lines are plain text"),
+        phase: Some(8),
+        interactions: "Independent of FL_LOG_LEVEL. (10n)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_EDGE_BACKOFF",
+        roles: &[Role::SuperNode],
+        input: InputType::List,
+        default: Some("exponential"),
+        description: "Pacing of OneGate look-ups at edge sites",
+        rule: Rule::OneOf(&["exponential", "fixed"]),
+        error: "Unknown FL_EDGE_BACKOFF: '{value}'. Valid options: exponential, fixed.",
+        effect: Effect::Elsewhere("onefed paces its look-ups and reconnections itself"),
+        phase: Some(9),
+        interactions: "(10o)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_EDGE_MAX_BACKOFF",
+        roles: &[Role::SuperNode],
+        input: InputType::Number,
+        default: Some("300"),
+        description: "Longest pause between OneGate look-ups, seconds",
+        rule: Rule::Count(1),
+        error: "Invalid FL_EDGE_MAX_BACKOFF: '{value}'. Must be a positive integer.",
+        only_when: Some(When { variable: "FL_EDGE_BACKOFF", words: &["exponential"], checked: false }),
+        effect: Effect::Elsewhere("onefed paces its look-ups and reconnections itself"),
+        phase: Some(9),
+        interactions: "(10o)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_TLS_ENABLED",
+        placement: Placement::Service,
+        input: InputType::Boolean,
+        default: Some("YES"),
+        description: "Encrypt the Fleet link with TLS",
+        rule: Rule::YesNo,
+        error: "Invalid FL_TLS_ENABLED: '{value}'. Must be YES or NO.",
+        phase: Some(2),
+        interactions: "YES fails closed: a site without a CA refuses to boot. NO next to a CA is refused.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_SSL_CA_CERTFILE",
+        input: InputType::Text64,
+        description: "CA certificate that the federation trusts, PEM",
+        rule: Rule::Certificates,
+        error: "FL_SSL_CA_CERTFILE does not contain a valid base64-encoded PEM certificate.",
+        phase: Some(2),
+        interactions: "Names the CA of the hub. Needed at a site with TLS, and by whoever has FL_ENROL_KEY.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_SSL_CERTFILE",
+        roles: &[Role::SuperLink],
+        input: InputType::Text64,
+        description: "Server certificate for the Fleet API, PEM",
+        rule: Rule::Certificates,
+        error: "FL_SSL_CERTFILE does not contain a valid base64-encoded PEM certificate.",
+        effect: Effect::Refused(
+            "leave it out: the hub makes its own key and gets its certificate from the federation's CA",
+        ),
+        phase: Some(2),
+        interactions: "Refused, not ignored: who sets it relies on a PKI of the operator's own.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_SSL_KEYFILE",
+        roles: &[Role::SuperLink],
+        input: InputType::Text64,
+        description: "Private key of the server certificate, PEM",
+        rule: Rule::PrivateKey,
+        error: "FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key.",
+        secret: true,
+        effect: Effect::Refused(
+            "leave it out: the hub makes its own key and gets its certificate from the federation's CA",
+        ),
+        phase: Some(2),
+        interactions: "Refused, not ignored. A private key in CONTEXT can be read by everybody who can see the VM.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "ML_FRAMEWORK",
+        roles: &[Role::SuperNode],
+        input: InputType::List,
+        default: Some("pytorch"),
+        description: "ML library image the SuperNode runs",
+        rule: Rule::OneOf(&["pytorch", "tensorflow", "sklearn"]),
+        error: "Unknown ML_FRAMEWORK: '{value}'. Valid options: pytorch, tensorflow, sklearn.",
+        effect: Effect::Later("the image of the VM decides which libraries there are"),
+        phase: Some(3),
+        interactions: "Must fit FL_USE_CASE.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_USE_CASE",
+        roles: &[Role::SuperNode],
+        input: InputType::List,
+        default: Some("none"),
+        description: "Ready-made training app to activate",
+        rule: Rule::OneOf(&["none", "image-classification", "anomaly-detection", "llm-fine-tuning"]),
+        error: "Unknown FL_USE_CASE: '{value}'. Valid options: none, image-classification, anomaly-detection, llm-fine-tuning.",
+        effect: Effect::Later("an app is submitted with `onefed train`"),
+        phase: Some(3),
+        interactions: "image-classification: pytorch or tensorflow; anomaly-detection: sklearn; llm-fine-tuning: pytorch.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_ADMIN_API_ADDRESS",
+        roles: &[Role::SuperLink],
+        default: Some("0.0.0.0:9443"),
+        description: "Socket on which the hub listens for the operator",
+        rule: Rule::Listen,
+        error: "Invalid FL_ADMIN_API_ADDRESS: '{value}'. Expected format: host:port.",
+        interactions: "Must differ from FL_METRICS_PORT.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_PARTITION_BASE",
+        roles: &[Role::SuperNode],
+        input: InputType::Number,
+        description: "Partition id of the site's first SuperNode, unique over all sites",
+        rule: Rule::Count(0),
+        error: "Invalid FL_PARTITION_BASE: '{value}'. Must be a non-negative integer.",
+        interactions: "Only together with FL_NUM_PARTITIONS, and below it. (10f)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_NUM_PARTITIONS",
+        roles: &[Role::SuperNode],
+        input: InputType::Number,
+        description: "Number of partitions over all sites",
+        rule: Rule::Count(1),
+        error: "Invalid FL_NUM_PARTITIONS: '{value}'. Must be a positive integer.",
+        interactions: "Only together with FL_PARTITION_BASE. (10f)",
         ..Variable::ROW
     },
     Variable {
@@ -203,6 +598,7 @@ pub static TABLE: &[Variable] = &[
         description: "Where the spoke of the site runs: on a VM of its own, or inside every SuperNode's",
         rule: Rule::OneOf(GatewayPlacement::WORDS),
         error: "Unknown FL_GATEWAY: '{value}'. Valid options: dedicated, embedded.",
+        interactions: "embedded: FL_SUPERLINK_ADDRESS and the keepalive pair act in the SuperNode's VM.",
         ..Variable::ROW
     },
     Variable {
@@ -222,6 +618,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::OneTimeKey,
         error: "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url.",
         secret: true,
+        interactions: "Only together with FL_SSL_CA_CERTFILE.",
         ..Variable::ROW
     },
     Variable {
@@ -232,6 +629,8 @@ pub static TABLE: &[Variable] = &[
         description: "Ask OpenNebula for a OneGate token for this VM",
         rule: Rule::YesNo,
         error: "Invalid TOKEN: '{value}'. Must be YES or NO.",
+        phase: Some(1),
+        interactions: "YES needs ONEGATE_ENDPOINT.",
         ..Variable::ROW
     },
     Variable {
@@ -264,6 +663,7 @@ pub static TABLE: &[Variable] = &[
         name: "NETWORK",
         placement: Placement::Infrastructure,
         description: "Let the guest agent configure the network",
+        phase: Some(1),
         ..Variable::ROW
     },
     Variable {
@@ -273,24 +673,29 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::BetterNo(
             "REPORT_READY is YES: the guest agent would report READY even where the appliance has failed. Leave it out; the appliance reports READY itself.",
         ),
+        phase: Some(1),
+        interactions: "YES draws a warning.",
         ..Variable::ROW
     },
     Variable {
         name: "READY_SCRIPT_PATH",
         placement: Placement::Infrastructure,
         description: "Program that the guest agent runs before it reports READY",
+        phase: Some(1),
         ..Variable::ROW
     },
     Variable {
         name: "SSH_PUBLIC_KEY",
         placement: Placement::Infrastructure,
         description: "Key of the deploying user, for operator login",
+        phase: Some(1),
         ..Variable::ROW
     },
     Variable {
         name: "START_SCRIPT_BASE64",
         placement: Placement::Infrastructure,
         description: "Program that the guest agent runs at boot, in base64",
+        phase: Some(1),
         ..Variable::ROW
     },
 ];

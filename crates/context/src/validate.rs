@@ -1,6 +1,8 @@
 //! From a [`RawContext`] to a [`VmContext`], with every problem on the way.
 
 mod build;
+#[cfg(test)]
+mod cases;
 mod checks;
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,7 @@ use crate::raw::RawContext;
 use crate::role::{GatewayPlacement, Role};
 use crate::rule::{count, yes_no};
 use crate::table::{TABLE, variable};
+use crate::variable::Variable;
 use crate::vm::VmContext;
 
 /// The outcome of [`validate`].
@@ -38,7 +41,7 @@ pub fn read_context_sh(text: &str) -> Validated {
 pub fn validate(raw: &RawContext) -> Validated {
     let values = Values { raw };
     let mut problems = checks::names(raw);
-    for row in TABLE {
+    for row in TABLE.iter().filter(|row| values.is_checked(row)) {
         if let Some(Err(problem)) = raw.get(row.name).map(|value| row.check(value)) {
             problems.push(problem);
         }
@@ -82,6 +85,11 @@ impl Values<'_> {
 
     fn yes(&self, name: &str) -> Option<bool> {
         yes_no(self.text(name)?)
+    }
+
+    /// Whether a value matters at all: some are looked at only where a switch is on.
+    fn is_checked(&self, row: &Variable) -> bool {
+        row.only_when.is_none_or(|when| when.checked || when.holds(self.text(when.variable)))
     }
 
     fn role(&self) -> Option<Role> {

@@ -1,5 +1,6 @@
 //! One row of the variable table, and what a service template says about it.
 
+use crate::problem::Problem;
 use crate::role::Role;
 use crate::rule::Rule;
 
@@ -23,12 +24,40 @@ pub enum InputType {
     Text64,
     /// A whole number.
     Number,
+    /// A decimal number.
+    Float,
     /// `YES` or `NO`.
     Boolean,
     /// One word of a closed list.
     List,
     /// One line that is not shown.
     Password,
+}
+
+impl Placement {
+    /// Its word in the reference.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Role => "role",
+            Self::Infrastructure => "infrastructure",
+        }
+    }
+}
+
+impl InputType {
+    /// OpenNebula's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Text64 => "text64",
+            Self::Number => "number",
+            Self::Float => "number-float",
+            Self::Boolean => "boolean",
+            Self::List => "list",
+            Self::Password => "password",
+        }
+    }
 }
 
 /// Whether a form insists on an answer. The OneFlow server wants a value for either.
@@ -38,6 +67,53 @@ pub enum InputFlag {
     Optional,
     /// `M`.
     Mandatory,
+}
+
+/// What onefed does with a variable that a role of it has. Nothing is silently inert: everything but [`Effect::Used`]
+/// is said when the variable is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It acts.
+    Used,
+    /// Not used yet, and somebody who sets it expects something: a warning, with what counts instead.
+    Later(&'static str),
+    /// Not used, and nothing is lost: a remark, with what counts instead.
+    Elsewhere(&'static str),
+    /// Not supported yet, and to ignore it would be unsafe: an error, with what to do instead.
+    Refused(&'static str),
+}
+
+impl Effect {
+    /// Its word in the reference.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Used => "used",
+            Self::Later(_) => "not yet",
+            Self::Elsewhere(_) => "not used",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// The value that another variable must have for a variable to matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct When {
+    /// The other variable.
+    pub variable: &'static str,
+    /// One of these.
+    pub words: &'static [&'static str],
+    /// Whether a VM checks the value all the same where the other variable makes it meaningless.
+    pub checked: bool,
+}
+
+impl When {
+    /// Whether the other variable, with its default applied, is one of the words. `YES` counts in any case.
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        let same = |word: &&str| {
+            value.is_some_and(|value| *word == value || (*word == "YES" && value.eq_ignore_ascii_case(word)))
+        };
+        self.words.iter().any(same)
+    }
 }
 
 /// One variable: everything that is decided about it.
@@ -65,6 +141,14 @@ pub struct Variable {
     pub spoke_only: bool,
     /// Whether its value must never be shown.
     pub secret: bool,
+    /// The phase of the older reference that brought it; none for onefed's own and for the platform's.
+    pub phase: Option<u8>,
+    /// What it acts on together with others, for the reference; empty where it stands alone.
+    pub interactions: &'static str,
+    /// What another variable must be for it to matter.
+    pub only_when: Option<When>,
+    /// What onefed does with it.
+    pub effect: Effect,
 }
 
 impl Variable {
@@ -81,11 +165,49 @@ impl Variable {
         required: false,
         spoke_only: false,
         secret: false,
+        phase: None,
+        interactions: "",
+        only_when: None,
+        effect: Effect::Used,
     };
 
     /// Whether a VM of this role uses it. `has_spoke` tells a SuperNode with an embedded gateway from the others.
     pub fn used_by(&self, role: Role, has_spoke: bool) -> bool {
         self.roles.contains(&role) && (has_spoke || role != Role::SuperNode || !self.spoke_only)
+    }
+
+    /// Its roles for a reader: `all`, or their words.
+    pub fn role_words(&self) -> String {
+        if self.roles.len() == Role::ALL.len() {
+            return "all".to_owned();
+        }
+        self.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a value counts as the default: forms send every default.
+    pub fn is_default(&self, value: &str) -> bool {
+        let default = self.default.unwrap_or_default();
+        value.is_empty()
+            || value == default
+            || (self.rule == Rule::YesNo && value.eq_ignore_ascii_case(default))
+    }
+
+    /// What is to be said about an allowed value that onefed does not act on; none for the default.
+    pub fn note(&self, value: &str) -> Option<Problem> {
+        if self.is_default(value) {
+            return None;
+        }
+        match self.effect {
+            Effect::Later(instead) => {
+                let message = format!("{} is not used by onefed yet; {instead}.", self.name);
+                Some(Problem::warning("context::not-used-yet", self.name, message))
+            }
+            Effect::Elsewhere(instead) => {
+                let message = format!("{} is not used by onefed; {instead}.", self.name);
+                Some(Problem::info("context::not-used", self.name, message))
+            }
+            Effect::Used | Effect::Refused(_) => None,
+        }
     }
 
     /// OpenNebula's five fields for this input with the table's default, `O|number|…||60`; none for
@@ -103,14 +225,7 @@ impl Variable {
             InputFlag::Optional => "O",
             InputFlag::Mandatory => "M",
         };
-        let kind = match self.input {
-            InputType::Text => "text",
-            InputType::Text64 => "text64",
-            InputType::Number => "number",
-            InputType::Boolean => "boolean",
-            InputType::List => "list",
-            InputType::Password => "password",
-        };
+        let kind = self.input.as_str();
         let options = self.rule.options().map(|words| words.join(",")).unwrap_or_default();
         let default = if default.contains(['|', '\n']) { "" } else { default };
         Some(format!("{flag}|{kind}|{}|{options}|{default}", self.description))

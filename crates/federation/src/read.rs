@@ -7,6 +7,7 @@ mod relations;
 mod settings;
 mod site;
 mod syntax;
+mod together;
 mod zone;
 
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub fn check(text: &str) -> Checked {
         if syntax::note(&problems, &mut sink) { Some(Draft::read(root.get_ref(), &mut sink)) } else { None };
     if let Some(draft) = &draft {
         relations::check(draft, &mut sink);
+        together::check(draft, &mut sink);
     }
     let (mut errors, warnings) = sink.finish();
     let federation =

@@ -103,6 +103,17 @@ pub(crate) enum Verb {
     },
     /// The whole story in one command: three zones on this machine train a real Flower app.
     Demo(DemoArgs),
+    /// List every context variable that a VM understands: who uses it, its default, what it does.
+    Vars {
+        /// Write the reference as Markdown; the default is columns.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Look at the context of a VM.
+    Context {
+        #[command(subcommand)]
+        verb: ContextVerb,
+    },
     /// Boot this VM from its context (run inside a VM).
     Boot(BootArgs),
     /// Run the hub (run inside the SuperLink's VM, by `boot`).
@@ -169,6 +180,20 @@ pub(crate) enum SandboxVerb {
         /// End when standard input ends.
         #[arg(long)]
         lease_stdin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextVerb {
+    /// Validate a context and show every problem: exit code 0, or 78 if a VM would refuse it.
+    ///
+    /// What OpenNebula sets for each VM (VMID, ETH0_IP, ONEGATE_ENDPOINT) may be missing in the file.
+    Check {
+        /// A `context.sh`, or lines of KEY=value.
+        file: PathBuf,
+        /// Check it for this role: superlink, supernode or gateway. Without it, FL_ROLE of the file counts.
+        #[arg(long)]
+        role: Option<onefed_context::Role>,
     },
 }
 

@@ -25,6 +25,9 @@ fn help_of_every_visible_verb() {
         "sandbox up",
         "sandbox down",
         "demo",
+        "vars",
+        "context",
+        "context check",
         "boot",
     ] {
         let name =

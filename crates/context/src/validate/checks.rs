@@ -9,6 +9,7 @@ use crate::role::Role;
 use crate::rule::count;
 use crate::suggest::nearest;
 use crate::table::{TABLE, variable};
+use crate::together::{idle, together};
 use crate::variable::Placement;
 
 /// Names that nobody knows, and names given twice with and without the prefix.
@@ -44,6 +45,7 @@ pub(super) fn relations(values: &Values<'_>, problems: &mut Vec<Problem>) {
     keepalive(values, problems);
     trust(values, role, problems);
     partitions(values, problems);
+    problems.extend(together(role, &|name| values.text(name)));
     unused(values, role, problems);
 }
 
@@ -167,14 +169,26 @@ fn partitions(values: &Values<'_>, problems: &mut Vec<Problem>) {
     problems.push(Problem::error("context::partition-pair", name, message));
 }
 
-/// Forms send every default, so only a value that differs from it is worth a remark.
+/// What a role does not use, and what this onefed does not: one line for each. Forms send every default, so only a
+/// value that differs from it is worth a remark.
 fn unused(values: &Values<'_>, role: Option<Role>, problems: &mut Vec<Problem>) {
     let Some(role) = role else { return };
     for row in TABLE.iter().filter(|row| row.placement != Placement::Infrastructure || row.secret) {
-        let given = values.given(row.name).filter(|value| Some(*value) != row.default);
-        if given.is_some() && !row.used_by(role, values.has_spoke()) {
-            let message = format!("{} is set, but this {role} does not use it.", row.name);
+        let Some(value) = values.given(row.name).filter(|value| !row.is_default(value)) else { continue };
+        // What is refused has been said, and no second line helps.
+        if values.is_checked(row) && row.check(value).is_err() {
+            continue;
+        }
+        if !row.used_by(role, values.has_spoke()) {
+            let where_else = if row.spoke_only && role == Role::SuperNode {
+                ": it acts on the site's gateway"
+            } else {
+                ""
+            };
+            let message = format!("{} is set, but this {role} does not use it{where_else}.", row.name);
             problems.push(Problem::info("context::unused", row.name, message));
+        } else if let Some(problem) = idle(row, value, &|name| values.text(name)) {
+            problems.push(problem);
         }
     }
 }

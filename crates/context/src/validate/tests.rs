@@ -1,297 +1,8 @@
+use super::cases::{CA, CASES, KEY};
 use super::*;
 use crate::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-
-const CA: &str = include_str!("../../tests/data/ca.pem");
-const KEY: &str = "q1w2e3r4t5y6u7i8o9p0-_q1w2e3r4t5";
-const PRINT: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-
-/// One row of the table: accepted values, and refused ones with the exact message.
-struct Case {
-    name: &'static str,
-    good: &'static [&'static str],
-    bad: &'static [(&'static str, &'static str)],
-}
-
-const CASES: &[Case] = &[
-    Case {
-        name: "FLOWER_VERSION",
-        good: &["1.41.0", "0.0.1", "1.25.10"],
-        bad: &[
-            ("1.41", "Invalid FLOWER_VERSION: '1.41'. Expected format: X.Y.Z (e.g., 1.25.0)"),
-            ("v1.41.0", "Invalid FLOWER_VERSION: 'v1.41.0'. Expected format: X.Y.Z (e.g., 1.25.0)"),
-            (
-                "1.41.0-py3.13",
-                "Invalid FLOWER_VERSION: '1.41.0-py3.13'. Expected format: X.Y.Z (e.g., 1.25.0)",
-            ),
-            ("1.041.0", "Invalid FLOWER_VERSION: '1.041.0'. Expected format: X.Y.Z (e.g., 1.25.0)"),
-        ],
-    },
-    Case {
-        name: "FL_TLS_ENABLED",
-        good: &["YES", "NO", "yes", "No"],
-        bad: &[
-            ("true", "Invalid FL_TLS_ENABLED: 'true'. Must be YES or NO."),
-            ("YES ", "Invalid FL_TLS_ENABLED: 'YES '. Must be YES or NO."),
-        ],
-    },
-    Case {
-        name: "FL_LOG_LEVEL",
-        good: &["DEBUG", "INFO", "WARNING", "ERROR"],
-        bad: &[
-            ("info", "Unknown FL_LOG_LEVEL: 'info'. Valid options: DEBUG, INFO, WARNING, ERROR."),
-            ("TRACE", "Unknown FL_LOG_LEVEL: 'TRACE'. Valid options: DEBUG, INFO, WARNING, ERROR."),
-        ],
-    },
-    Case {
-        name: "FL_ISOLATION",
-        good: &["subprocess"],
-        bad: &[
-            ("process", "FL_ISOLATION=process is not supported yet."),
-            ("docker", "Unknown FL_ISOLATION: 'docker'. Valid options: subprocess, process."),
-        ],
-    },
-    Case {
-        name: "FL_DATABASE",
-        good: &["state/state.db", "a", "x/y-z_1.db"],
-        bad: &[
-            (
-                "/etc/passwd",
-                "Invalid FL_DATABASE: '/etc/passwd'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
-            ),
-            (
-                "a/../b",
-                "Invalid FL_DATABASE: 'a/../b'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
-            ),
-            (
-                ":flwr-in-memory:",
-                "Invalid FL_DATABASE: ':flwr-in-memory:'. Must be a relative path of letters, digits, '.', '_', '-' and '/'.",
-            ),
-            ("  ", "FL_DATABASE cannot be empty."),
-        ],
-    },
-    Case {
-        name: "FL_FLEET_API_ADDRESS",
-        good: &["0.0.0.0:9092", "[::]:9092", "hub:1", "127.0.0.1:65535"],
-        bad: &[
-            ("0.0.0.0:0", "Invalid FL_FLEET_API_ADDRESS: '0.0.0.0:0'. Expected format: host:port."),
-            ("0.0.0.0:99999", "Invalid FL_FLEET_API_ADDRESS: '0.0.0.0:99999'. Expected format: host:port."),
-            (":::9092", "Invalid FL_FLEET_API_ADDRESS: ':::9092'. Expected format: host:port."),
-            ("9092", "Invalid FL_FLEET_API_ADDRESS: '9092'. Expected format: host:port."),
-        ],
-    },
-    Case {
-        name: "FL_ADMIN_API_ADDRESS",
-        good: &["0.0.0.0:9443", "[::1]:9443"],
-        bad: &[(" :1", "Invalid FL_ADMIN_API_ADDRESS: ' :1'. Expected format: host:port.")],
-    },
-    Case {
-        name: "FL_CERT_EXTRA_SAN",
-        good: &["IP:10.10.9.0", "IP:fd00::1, DNS:*.example.org", "DNS:localhost"],
-        bad: &[
-            (
-                "10.0.0.1",
-                "Invalid FL_CERT_EXTRA_SAN: '10.0.0.1'. Expected comma-separated IP:addr or DNS:name entries.",
-            ),
-            (
-                "IP:10.0.0.1;x",
-                "Invalid FL_CERT_EXTRA_SAN: 'IP:10.0.0.1;x'. Expected comma-separated IP:addr or DNS:name entries.",
-            ),
-            (
-                "IP:1.2.3.4,DNS:..",
-                "Invalid FL_CERT_EXTRA_SAN: 'IP:1.2.3.4,DNS:..'. Expected comma-separated IP:addr or DNS:name entries.",
-            ),
-        ],
-    },
-    Case {
-        name: "FL_SUPERLINK_ADDRESS",
-        good: &["10.0.0.1:9092", "hub.example.com:443", "[2001:db8::1]:9092"],
-        bad: &[
-            (
-                "10.0.0.1",
-                "Invalid FL_SUPERLINK_ADDRESS: '10.0.0.1'. Expected format: host:port or leave empty for OneGate discovery.",
-            ),
-            (
-                "0.0.0.0:9092",
-                "Invalid FL_SUPERLINK_ADDRESS: '0.0.0.0:9092'. Expected format: host:port or leave empty for OneGate discovery.",
-            ),
-            (
-                "http://hub:9092",
-                "Invalid FL_SUPERLINK_ADDRESS: 'http://hub:9092'. Expected format: host:port or leave empty for OneGate discovery.",
-            ),
-        ],
-    },
-    Case {
-        name: "FL_SSL_CA_CERTFILE",
-        good: &[CA],
-        bad: &[
-            ("x", "FL_SSL_CA_CERTFILE does not contain a valid base64-encoded PEM certificate."),
-            (
-                "-----BEGIN PRIVATE KEY-----",
-                "FL_SSL_CA_CERTFILE contains a private key. It must hold certificates only.",
-            ),
-        ],
-    },
-    Case {
-        name: "FL_GRPC_KEEPALIVE_TIME",
-        good: &["21", "60", "999999999"],
-        bad: &[
-            ("0", "Invalid FL_GRPC_KEEPALIVE_TIME: '0'. Must be a positive integer."),
-            ("-1", "Invalid FL_GRPC_KEEPALIVE_TIME: '-1'. Must be a positive integer."),
-            ("060", "Invalid FL_GRPC_KEEPALIVE_TIME: '060'. Must be a positive integer."),
-            ("1e3", "Invalid FL_GRPC_KEEPALIVE_TIME: '1e3'. Must be a positive integer."),
-            ("9999999999", "Invalid FL_GRPC_KEEPALIVE_TIME: '9999999999'. Must be a positive integer."),
-        ],
-    },
-    Case {
-        name: "FL_GRPC_KEEPALIVE_TIMEOUT",
-        good: &["1", "59"],
-        bad: &[
-            ("0", "Invalid FL_GRPC_KEEPALIVE_TIMEOUT: '0'. Must be a positive integer."),
-            ("ten", "Invalid FL_GRPC_KEEPALIVE_TIMEOUT: 'ten'. Must be a positive integer."),
-        ],
-    },
-    Case {
-        name: "FL_NODE_CONFIG",
-        good: &["a=1", "site=\"madrid\" lr=0.1 on=true", "x.y='z z'"],
-        bad: &[
-            ("site=madrid", "Invalid FL_NODE_CONFIG: 'site=madrid'. Expected format: 'key1=val1 key2=val2'."),
-            ("a=1,b=2", "Invalid FL_NODE_CONFIG: 'a=1,b=2'. Expected format: 'key1=val1 key2=val2'."),
-            (
-                "a=\"x\u{1b}\"",
-                "Invalid FL_NODE_CONFIG: 'a=\"x\\u{1b}\"'. Expected format: 'key1=val1 key2=val2'.",
-            ),
-        ],
-    },
-    Case {
-        name: "FL_PARTITION_BASE",
-        good: &["0", "41"],
-        bad: &[("-1", "Invalid FL_PARTITION_BASE: '-1'. Must be a non-negative integer.")],
-    },
-    Case {
-        name: "FL_NUM_PARTITIONS",
-        good: &["1", "999999999"],
-        bad: &[("0", "Invalid FL_NUM_PARTITIONS: '0'. Must be a positive integer.")],
-    },
-    Case {
-        name: "FL_MAX_RETRIES",
-        good: &["0", "7"],
-        bad: &[
-            ("-1", "Invalid FL_MAX_RETRIES: '-1'. Must be a non-negative integer."),
-            ("null", "FL_MAX_RETRIES is 'null': a form sent this word in place of an empty value."),
-        ],
-    },
-    Case {
-        name: "FL_MAX_WAIT_TIME",
-        good: &["0", "3600"],
-        bad: &[
-            ("1.5", "Invalid FL_MAX_WAIT_TIME: '1.5'. Must be a non-negative integer."),
-            (
-                "undefined",
-                "FL_MAX_WAIT_TIME is 'undefined': a form sent this word in place of an empty value.",
-            ),
-        ],
-    },
-    Case {
-        name: "FL_ROLE",
-        good: &["superlink", "supernode", "gateway"],
-        bad: &[("SuperLink", "Unknown FL_ROLE: 'SuperLink'. Valid options: superlink, supernode, gateway.")],
-    },
-    Case {
-        name: "FL_FEDERATION",
-        good: &["a", "hospitals-2"],
-        bad: &[(
-            "Hospitals",
-            "Invalid FL_FEDERATION: 'Hospitals'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
-        )],
-    },
-    Case {
-        name: "FL_SITE",
-        good: &["paris"],
-        bad: &[
-            (
-                "-x",
-                "Invalid FL_SITE: '-x'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
-            ),
-            (
-                "a23456789012345678901234567890123",
-                "Invalid FL_SITE: 'a23456789012345678901234567890123'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
-            ),
-        ],
-    },
-    Case {
-        name: "FL_GATEWAY",
-        good: &["dedicated", "embedded"],
-        bad: &[("none", "Unknown FL_GATEWAY: 'none'. Valid options: dedicated, embedded.")],
-    },
-    Case {
-        name: "FL_CA_FINGERPRINT",
-        good: &[PRINT],
-        bad: &[
-            (
-                "sha256:00",
-                "Invalid FL_CA_FINGERPRINT: 'sha256:00'. Expected format: sha256:<64 hexadecimal digits>.",
-            ),
-            (
-                "md5:00",
-                "Invalid FL_CA_FINGERPRINT: 'md5:00'. Expected format: sha256:<64 hexadecimal digits>.",
-            ),
-        ],
-    },
-    Case {
-        name: "FL_ENROL_KEY",
-        good: &[KEY],
-        bad: &[
-            ("short", "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url."),
-            (
-                "q1w2e3r4t5y6u7i8o9p0+/q1w2e3r4t5",
-                "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url.",
-            ),
-        ],
-    },
-    Case {
-        name: "TOKEN",
-        good: &["YES", "NO"],
-        bad: &[("maybe", "Invalid TOKEN: 'maybe'. Must be YES or NO.")],
-    },
-    Case {
-        name: "ONEGATE_ENDPOINT",
-        good: &["http://127.0.0.1:5030", "https://one.example.org/gate"],
-        bad: &[
-            ("onegate:5030", "Invalid ONEGATE_ENDPOINT: 'onegate:5030'. Must be an http or https URL."),
-            ("ftp://x", "Invalid ONEGATE_ENDPOINT: 'ftp://x'. Must be an http or https URL."),
-        ],
-    },
-    Case {
-        name: "VMID",
-        good: &["0", "2147483647"],
-        bad: &[
-            ("-1", "Invalid VMID: '-1'. Must be a non-negative integer."),
-            ("2147483648", "Invalid VMID: '2147483648'. Must be a non-negative integer."),
-        ],
-    },
-    Case {
-        name: "ETH0_IP",
-        good: &["10.0.0.2", "fd00::2"],
-        bad: &[
-            ("10.0.0", "Invalid ETH0_IP: '10.0.0'. Must be an IP address."),
-            ("0.0.0.0", "Invalid ETH0_IP: '0.0.0.0'. Must be an IP address."),
-        ],
-    },
-    Case { name: "NETWORK", good: &["YES"], bad: &[] },
-    Case {
-        name: "REPORT_READY",
-        good: &["NO"],
-        bad: &[(
-            "YES",
-            "REPORT_READY is YES: the guest agent would report READY even where the appliance has failed. Leave it out; the appliance reports READY itself.",
-        )],
-    },
-    Case { name: "READY_SCRIPT_PATH", good: &["/opt/x"], bad: &[] },
-    Case { name: "SSH_PUBLIC_KEY", good: &["ssh-ed25519 AAAA me"], bad: &[] },
-    Case { name: "START_SCRIPT_BASE64", good: &["AAAA"], bad: &[] },
-];
 
 fn base(role: &str) -> BTreeMap<&'static str, String> {
     let mut map = BTreeMap::from([
@@ -345,8 +56,10 @@ fn every_row_accepts_and_refuses_as_its_reference_says() {
             let problem = row.check(bad).expect_err(case.name);
             assert_eq!(&problem.message, message);
             assert_eq!(problem.variable.as_deref(), Some(case.name));
-            // The same message comes out of a whole context.
-            let all = told("superlink", &[(case.name, bad)]);
+            // The same message comes out of a whole context, with the switch on that makes the value matter.
+            let mut changes = vec![(case.name, *bad)];
+            changes.extend(row.only_when.map(|when| (when.variable, when.words[0])));
+            let all = told("superlink", &changes);
             assert!(all.contains(message), "{all}");
         }
     }
@@ -371,10 +84,7 @@ fn rows_are_well_formed() {
 #[test]
 fn inputs_are_opennebulas_five_fields() {
     let input = |name: &str| variable(name).unwrap().user_input();
-    assert_eq!(
-        input("FL_GRPC_KEEPALIVE_TIME").unwrap(),
-        "O|number|Seconds between HTTP/2 liveness pings on the Fleet link||60"
-    );
+    assert_eq!(input("FL_GRPC_KEEPALIVE_TIME").unwrap(), "O|number|gRPC keepalive interval in seconds||60");
     assert_eq!(
         input("FL_LOG_LEVEL").unwrap(),
         "O|list|Log verbosity of the Flower process|DEBUG,INFO,WARNING,ERROR|INFO"
@@ -513,10 +223,10 @@ fn what_a_role_does_not_use_is_a_remark() {
             ("FL_ENROL_KEY", KEY),
         ]),
         @"
-    info context::unused: FL_CERT_EXTRA_SAN is set, but this supernode does not use it.
-    info context::unused: FL_SUPERLINK_ADDRESS is set, but this supernode does not use it.
-    info context::unused: FL_ENROL_KEY is set, but this supernode does not use it.
-    ");
+info context::unused: FL_SUPERLINK_ADDRESS is set, but this supernode does not use it: it acts on the site's gateway.
+info context::unused: FL_CERT_EXTRA_SAN is set, but this supernode does not use it.
+info context::unused: FL_ENROL_KEY is set, but this supernode does not use it.
+");
 }
 
 #[test]
@@ -543,7 +253,147 @@ fn a_whole_file_is_read_and_its_secret_stays_hidden() {
     assert!(read_context_sh(&format!("{text}\nOPEN='")).context.is_none());
 }
 
+#[test]
+fn the_variables_of_phase_7_are_word_for_word() {
+    for (name, input) in [
+        ("FL_GRPC_KEEPALIVE_TIME", "O|number|gRPC keepalive interval in seconds||60"),
+        ("FL_GRPC_KEEPALIVE_TIMEOUT", "O|number|gRPC keepalive ACK timeout in seconds||20"),
+        (
+            "FL_CERT_EXTRA_SAN",
+            "O|text|Additional SAN entries for auto-generated TLS cert (comma-separated IP:/DNS:)||",
+        ),
+    ] {
+        assert_eq!(variable(name).unwrap().user_input().unwrap(), input);
+    }
+}
+
+#[test]
+fn nothing_is_silently_inert() {
+    for case in CASES {
+        let row = variable(case.name).unwrap();
+        if matches!(row.effect, Effect::Used | Effect::Refused(_)) {
+            continue;
+        }
+        let role = row.roles[0].as_str();
+        for good in case.good.iter().filter(|good| !row.is_default(good)) {
+            let mut changes = vec![(case.name, *good)];
+            changes.extend(row.only_when.map(|when| (when.variable, when.words[0])));
+            let lines = with(role, &changes).problems;
+            let own: Vec<_> = lines
+                .iter()
+                .filter(|p| {
+                    p.variable.as_deref() == Some(case.name) && p.code.starts_with("context::not-used")
+                })
+                .collect();
+            assert_eq!(own.len(), 1, "{}={good}: {lines:?}", case.name);
+        }
+        let default = row.default.unwrap_or_default();
+        assert!(told(role, &[(case.name, default)]).is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn a_value_behind_a_switch_that_is_off_is_one_remark() {
+    insta::assert_snapshot!(told("superlink", &[("FL_PROXIMAL_MU", "0.5"), ("FL_CHECKPOINT_PATH", "relative"), ("FL_METRICS_PORT", "9200")]), @"
+info context::no-effect: FL_PROXIMAL_MU has no effect unless FL_STRATEGY is FedProx.
+info context::no-effect: FL_CHECKPOINT_PATH has no effect unless FL_CHECKPOINT_ENABLED is YES.
+info context::no-effect: FL_METRICS_PORT has no effect unless FL_METRICS_ENABLED is YES.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_CUDA_VISIBLE_DEVICES", "x"), ("FL_NUM_ROUNDS", "7")]), @"
+info context::unused: FL_NUM_ROUNDS is set, but this supernode does not use it.
+info context::no-effect: FL_CUDA_VISIBLE_DEVICES has no effect unless FL_GPU_ENABLED is YES.
+");
+}
+
+#[test]
+fn the_bounds_of_the_strategies_are_as_they_really_are() {
+    let bound = |strategy: &str, n: &str, f: &str, beta: &str| {
+        let changes = [
+            ("FL_STRATEGY", strategy),
+            ("FL_MIN_AVAILABLE_CLIENTS", n),
+            ("FL_NUM_MALICIOUS", f),
+            ("FL_TRIM_BETA", beta),
+        ];
+        let problems = with("superlink", &changes).problems;
+        let own = problems.into_iter().filter(|p| !p.code.starts_with("context::no"));
+        own.map(|p| format!("{}: {}", p.severity, p.message)).collect::<Vec<_>>().join("; ")
+    };
+    for (strategy, n, f) in [
+        ("Krum", "5", "1"),
+        ("Krum", "7", "2"),
+        ("Bulyan", "7", "1"),
+        ("Bulyan", "3", "0"),
+        ("Bulyan", "11", "2"),
+        ("FedAvg", "2", "9"),
+    ] {
+        assert_eq!(bound(strategy, n, f, ""), "", "{strategy} {n} {f}");
+    }
+    assert_eq!(bound("FedTrimmedAvg", "5", "", "0.2"), "");
+    insta::assert_snapshot!(bound("Krum", "4", "1", ""), @"error: Krum requires n >= 2*f+3. FL_MIN_AVAILABLE_CLIENTS=4, FL_NUM_MALICIOUS=1 requires n >= 5.");
+    insta::assert_snapshot!(bound("Krum", "2", "0", ""), @"warning: Krum compares nothing with fewer than 3 clients; FL_MIN_AVAILABLE_CLIENTS is 2.");
+    insta::assert_snapshot!(bound("Bulyan", "2", "", ""), @"error: Bulyan requires n >= 4*f+3. FL_MIN_AVAILABLE_CLIENTS=2, FL_NUM_MALICIOUS=0 requires n >= 3.");
+    insta::assert_snapshot!(bound("Bulyan", "10", "2", ""), @"error: Bulyan requires n >= 4*f+3. FL_MIN_AVAILABLE_CLIENTS=10, FL_NUM_MALICIOUS=2 requires n >= 11.");
+    insta::assert_snapshot!(bound("FedTrimmedAvg", "4", "", ""), @"error: FedTrimmedAvg trims floor(beta*n) clients at each end. FL_TRIM_BETA=0.2, FL_MIN_AVAILABLE_CLIENTS=4 trims none and requires n >= 5.");
+    insta::assert_snapshot!(bound("Bulyan", "999999999", "999999999", ""), @"error: Bulyan requires n >= 4*f+3. FL_MIN_AVAILABLE_CLIENTS=999999999, FL_NUM_MALICIOUS=999999999 requires n >= 3999999999.");
+}
+
+#[test]
+fn what_must_hold_between_training_gpu_and_metrics() {
+    insta::assert_snapshot!(told("superlink", &[("FL_MIN_FIT_CLIENTS", "3"), ("FL_MIN_EVALUATE_CLIENTS", "4")]), @"
+warning context::minimums: FL_MIN_FIT_CLIENTS (3) is greater than FL_MIN_AVAILABLE_CLIENTS (2): training waits until 3 clients are connected.
+warning context::minimums: FL_MIN_EVALUATE_CLIENTS (4) is greater than FL_MIN_AVAILABLE_CLIENTS (2): evaluation waits until 4 clients are connected.
+warning context::not-used-yet: FL_MIN_FIT_CLIENTS is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+warning context::not-used-yet: FL_MIN_EVALUATE_CLIENTS is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+");
+    insta::assert_snapshot!(told("superlink", &[("FL_STRATEGY", "FedProx"), ("FL_PROXIMAL_MU", "0.0")]), @"
+warning context::fedprox-zero: FL_STRATEGY is FedProx and FL_PROXIMAL_MU is 0: this is the same as FedAvg.
+warning context::not-used-yet: FL_STRATEGY is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+warning context::not-used-yet: FL_PROXIMAL_MU is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+");
+    insta::assert_snapshot!(told("superlink", &[("FL_METRICS_ENABLED", "YES"), ("FL_METRICS_PORT", "9443")]), @"
+error context::port-twice: FL_METRICS_PORT (9443) is the port of FL_ADMIN_API_ADDRESS already.
+warning context::not-used-yet: FL_METRICS_ENABLED is not used by onefed yet; training metrics are not exposed.
+warning context::not-used-yet: FL_METRICS_PORT is not used by onefed yet; training metrics are not exposed.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_DCGM_ENABLED", "YES")]), @"
+warning context::dcgm-without-gpu: FL_DCGM_ENABLED=YES but FL_GPU_ENABLED is not YES: there is no GPU to watch.
+warning context::not-used-yet: FL_DCGM_ENABLED is not used by onefed yet; no GPU metrics are exposed.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_USE_CASE", "anomaly-detection")]), @"
+error context::use-case: FL_USE_CASE 'anomaly-detection' requires ML_FRAMEWORK 'sklearn', but ML_FRAMEWORK is set to 'pytorch'
+warning context::not-used-yet: FL_USE_CASE is not used by onefed yet; an app is submitted with `onefed train`.
+");
+    insta::assert_snapshot!(told("supernode", &[("FL_USE_CASE", "image-classification"), ("ML_FRAMEWORK", "sklearn")]), @"
+error context::use-case: FL_USE_CASE 'image-classification' requires ML_FRAMEWORK 'pytorch or tensorflow', but ML_FRAMEWORK is set to 'sklearn'
+warning context::not-used-yet: ML_FRAMEWORK is not used by onefed yet; the image of the VM decides which libraries there are.
+warning context::not-used-yet: FL_USE_CASE is not used by onefed yet; an app is submitted with `onefed train`.
+");
+}
+
 proptest! {
+    #[test]
+    fn accepted_values_survive_inputs_and_context(picks in proptest::collection::vec(0usize..8, CASES.len())) {
+        // As OneFlow does it: the answer to an input lands in CONTEXT, where OpenNebula quotes it.
+        let given: BTreeMap<String, String> = CASES
+            .iter()
+            .zip(picks)
+            .filter_map(|(case, pick)| Some((case.name.to_owned(), (*case.good.get(pick)?).to_owned())))
+            .collect();
+        let (raw, problems) = RawContext::parse(&render_context_sh(&given));
+        prop_assert!(problems.is_empty());
+        for (name, value) in &given {
+            let row = variable(name).unwrap();
+            prop_assert_eq!(raw.get(name), Some(value.as_str()));
+            prop_assert_eq!(row.check(value), Ok(()));
+            if let Some(input) = row.user_input_as(InputFlag::Optional, value)
+                && !value.contains(['|', '\n'])
+            {
+                let default = input.splitn(5, '|').nth(4).map(str::to_owned);
+                prop_assert_eq!(default.as_deref(), Some(value.as_str()));
+            }
+        }
+    }
+
     #[test]
     fn no_context_panics(text in "(?s).*", values in proptest::collection::vec("(?s).{0,40}", TABLE.len())) {
         let _ = read_context_sh(&text);

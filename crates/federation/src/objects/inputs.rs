@@ -4,7 +4,8 @@
 //! values are therefore made from this one list.
 
 use onefed_context::{
-    Endpoint, GatewayPlacement, Host, InputFlag, Placement, Role, San, TABLE, Variable, parse_san_list,
+    Effect, Endpoint, GatewayPlacement, Host, InputFlag, Placement, Role, San, TABLE, Variable,
+    parse_san_list,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -99,7 +100,9 @@ impl<'a> Seat<'a> {
     }
 
     fn inputs(&self, placement: Placement, used: impl Fn(&Variable) -> bool) -> Vec<Input> {
-        let rows = TABLE.iter().filter(|row| row.placement == placement && used(row));
+        // A form does not ask for what every VM refuses.
+        let refused = |row: &Variable| matches!(row.effect, Effect::Refused(_));
+        let rows = TABLE.iter().filter(|row| row.placement == placement && used(row) && !refused(row));
         rows.map(|row| Input { row, value: self.value(row) }).collect()
     }
 

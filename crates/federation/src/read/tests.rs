@@ -361,3 +361,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn variables_are_checked_together_and_idle_ones_are_said() {
+    let plan = |coordinator: &str, site: &str, all: &str| {
+        let text = SMALL
+            .replace("zone = \"north\"", &format!("zone = \"north\"\nvariables = {{ {coordinator} }}"))
+            .replace("supernodes = 2", &format!("supernodes = 2\nvariables = {{ {site} }}"));
+        told(&format!("{text}\n[variables]\n{all}"))
+    };
+    // Defaults are no wish of anybody, and draw nothing.
+    assert_eq!(plan("FL_STRATEGY = \"FedAvg\"", "FL_GPU_ENABLED = false", "FL_LOG_FORMAT = \"text\""), "");
+    let mut out = String::new();
+    for (coordinator, site, all) in [
+        ("FL_STRATEGY = \"Bulyan\"", "", "FL_MIN_AVAILABLE_CLIENTS = 2"),
+        ("", "", "FL_MIN_AVAILABLE_CLIENTS = 3"),
+        ("FL_PROXIMAL_MU = 0.5", "FL_USE_CASE = \"anomaly-detection\"", "FL_LOG_FORMAT = \"json\""),
+        ("FL_METRICS_ENABLED = true, FL_METRICS_PORT = 9443", "", ""),
+        ("FL_SSL_KEYFILE = \"x\"", "", "FL_CONTROL_API_ADDRESS = \"0.0.0.0:9093\""),
+    ] {
+        out += &format!("{coordinator} | {site} | {all}\n{}", plan(coordinator, site, all));
+    }
+    insta::assert_snapshot!(out, @r#"
+FL_STRATEGY = "Bulyan" |  | FL_MIN_AVAILABLE_CLIENTS = 2
+24:28: error[context::byzantine-bound]: Bulyan requires n >= 4*f+3. FL_MIN_AVAILABLE_CLIENTS=2, FL_NUM_MALICIOUS=0 requires n >= 3.
+  hint: set FL_MIN_AVAILABLE_CLIENTS to at least 3
+5:29: warning[context::not-used-yet]: FL_STRATEGY is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+ |  | FL_MIN_AVAILABLE_CLIENTS = 3
+24:28: error[plan::too-few-supernodes]: FL_MIN_AVAILABLE_CLIENTS is 3, but all sites together have at most 2 SuperNodes
+  hint: a run would wait for ever: lower it, or add SuperNodes
+24:28: warning[context::not-used-yet]: FL_MIN_AVAILABLE_CLIENTS is not used by onefed yet; the app decides, and `onefed train --run-config` overrides what it declares.
+FL_PROXIMAL_MU = 0.5 | FL_USE_CASE = "anomaly-detection" | FL_LOG_FORMAT = "json"
+11:29: error[context::use-case]: FL_USE_CASE 'anomaly-detection' requires ML_FRAMEWORK 'sklearn', but ML_FRAMEWORK is set to 'pytorch'
+5:32: warning[context::no-effect]: FL_PROXIMAL_MU has no effect unless FL_STRATEGY is FedProx.
+11:29: warning[context::not-used-yet]: FL_USE_CASE is not used by onefed yet; an app is submitted with `onefed train`.
+24:17: warning[context::not-used-yet]: FL_LOG_FORMAT is not used by onefed yet; log lines are plain text.
+FL_METRICS_ENABLED = true, FL_METRICS_PORT = 9443 |  | 
+5:60: error[context::port-twice]: FL_METRICS_PORT (9443) is the port of FL_ADMIN_API_ADDRESS already.
+5:36: warning[context::not-used-yet]: FL_METRICS_ENABLED is not used by onefed yet; training metrics are not exposed.
+5:60: warning[context::not-used-yet]: FL_METRICS_PORT is not used by onefed yet; training metrics are not exposed.
+FL_SSL_KEYFILE = "x" |  | FL_CONTROL_API_ADDRESS = "0.0.0.0:9093"
+5:32: error[context::invalid]: FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key.
+24:26: warning[context::not-used]: FL_CONTROL_API_ADDRESS is not used by onefed; the Control API listens on the VM's loopback, and `onefed connect` reaches it through the hub.
+"#);
+}

@@ -3,6 +3,7 @@
 mod apply;
 mod confirm;
 mod connect;
+mod context;
 mod demo;
 mod destroy;
 mod plan;
@@ -10,11 +11,12 @@ mod sandbox;
 mod status;
 mod train;
 mod user;
+mod vars;
 mod vm;
 
 use std::future::Future;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, ContextVerb, Verb};
 use crate::failure::{Done, Exit, Failure};
 use crate::output::Output;
 
@@ -33,6 +35,8 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Destroy { place, yes } => block_on(destroy::run(&place, yes, output)),
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),
+        Verb::Vars { markdown } => vars::run(markdown, output),
+        Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Boot(args) => vm::boot(&args),
         Verb::Hub { config } => vm::hub(&config),
         Verb::Spoke { config } => vm::spoke(&config),

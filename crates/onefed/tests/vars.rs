@@ -1,0 +1,46 @@
+//! `vars` and `context check`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use support::Desk;
+
+/// Nothing here needs zones.
+const NET: u8 = 120;
+
+#[test]
+fn the_table_in_three_forms() {
+    let desk = Desk::new("vars-table", NET);
+    desk.snapshot("vars__text", &mut desk.onefed("vars")).expect(0);
+    let json = support::run(&mut desk.onefed("vars --format json")).expect(0).json();
+    assert_eq!(json["schema_version"], 1);
+    let time =
+        json["variables"].as_array().unwrap().iter().find(|row| row["name"] == "FL_GRPC_KEEPALIVE_TIME");
+    assert_eq!(time.unwrap()["user_input"], "O|number|gRPC keepalive interval in seconds||60");
+    let markdown = support::run(&mut desk.onefed("vars --markdown")).expect(0);
+    assert_eq!(markdown.stdout, include_str!("../../../spec/03-contextualization-reference.md"));
+    assert_eq!(desk.files(), Vec::<String>::new());
+}
+
+#[test]
+fn a_good_context_and_one_with_every_kind_of_problem() {
+    let desk = Desk::new("vars-check", NET);
+    desk.write(
+        "good.env",
+        "FL_FEDERATION=hospitals\nFL_STRATEGY=Krum\nFL_MIN_AVAILABLE_CLIENTS=5\nFL_NUM_MALICIOUS=1\n",
+    );
+    desk.snapshot("vars__check_good", &mut desk.onefed("context check good.env --role superlink")).expect(0);
+    desk.write(
+        "context.sh",
+        "FL_ROLE='gateway'\nFL_GRPC_KEEPALIV_TIME='60'\nFL_STRATEGY='Bulyan'\nFL_GPU_ENABLED='maybe'\nFL_SSL_KEYFILE='x'\nnonsense\nTOKEN='YES'\n",
+    );
+    desk.snapshot("vars__check_bad", &mut desk.onefed("context check context.sh --role superlink"))
+        .expect(78);
+    let json =
+        desk.snapshot("vars__check_bad_json", &mut desk.onefed("context check context.sh --format json"));
+    assert_eq!(json.expect(78).json()["ok"], false);
+    desk.snapshot("vars__check_no_file", &mut desk.onefed("context check nowhere.sh")).expect(65);
+    desk.snapshot("vars__check_no_such_role", &mut desk.onefed("context check good.env --role hub"))
+        .expect(64);
+}
