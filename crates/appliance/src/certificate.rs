@@ -1,6 +1,6 @@
 //! The server certificate of a VM: kept over reboots, asked for when it is missing or does not fit any more.
 //!
-//! Key and request are made here; the request goes out with a proof by the one-time key, the operator's `apply`
+//! Key and request are made here; the request goes out with a proof by the enrolment key, the operator's `apply`
 //! signs it, and only a certificate for this very key, by the pinned CA, is taken.
 
 use std::net::IpAddr;

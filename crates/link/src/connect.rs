@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::line::{connect, reason};
+use crate::line::{authority, connect, reason};
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, Listener, STREAM_WINDOW, text};
 use crate::status::HubStatus;
 use crate::superlink::{empty, strip_hop_headers};
@@ -89,11 +89,7 @@ impl AdminClient {
     }
 
     fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        authority(&self.host, self.port)
     }
 
     async fn sender(&self) -> Result<SendRequest<Body>> {

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::line::{connect, reason};
+use crate::line::{authority, connect, reason};
 use crate::status::SpokeStatus;
 use crate::wire::SPOKE_PATH;
 use crate::{Error, Result};
@@ -88,11 +88,6 @@ where
     tokio::spawn(connection);
     let (parts, body) = sender.send_request(request).await?.into_parts();
     Ok((parts, body.collect().await?.to_bytes()))
-}
-
-/// `host:port` with IPv6 in brackets.
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 async fn ask(

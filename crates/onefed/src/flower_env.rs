@@ -98,8 +98,3 @@ fn run(command: &mut Command, output: Output) -> Result<(), String> {
         errors.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default()
     ))
 }
-
-/// The same by the release's number as text.
-pub(crate) fn default_dir_of(release: &str) -> PathBuf {
-    Path::new(".flower").join(release)
-}

@@ -1,4 +1,4 @@
-//! The operator's state directory: the root CA, the operator's certificate, one-time keys, inventory, journal, lock.
+//! The operator's state directory: the root CA, the operator's certificate, enrolment keys, inventory, journal, lock.
 //!
 //! Private from the first byte (0700, files 0600). What is here and not in the zones: keys. The rest is a cache of
 //! what the zones say, and a record of what was done.
@@ -193,7 +193,7 @@ impl State {
         theirs.save_inventory(&inventory)
     }
 
-    /// The one-time key of a service, made at first use, so that an interrupted `apply` can go on.
+    /// The enrolment key of a service, made at first use, so that an interrupted `apply` can go on.
     pub(crate) fn enrol_key(&self, service: &str) -> Result<EnrolKey, Failure> {
         let dir = self.dir.join("enrol");
         private_dir(&dir).map_err(|why| Failure::file(&dir, why))?;
@@ -206,7 +206,7 @@ impl State {
         Ok(key)
     }
 
-    /// Forgets the one-time key of a service that is gone.
+    /// Forgets the enrolment key of a service that is gone.
     pub(crate) fn forget_enrol_key(&self, service: &str) {
         let _ = std::fs::remove_file(self.dir.join("enrol").join(format!("{service}.key")));
     }

@@ -1,7 +1,7 @@
-//! One-time keys: how a VM's signing request proves which VM it is from.
+//! Enrolment keys: how a VM's signing request proves which VM it is from.
 //!
 //! The request travels through OneGate, which any VM of the same service may write to. So `apply` gives the VM a
-//! one-time key in its context, and the VM sends HMAC-SHA-256(key, VM id, boot generation, request) beside it.
+//! key in its context, which lives as long as its service, and the VM sends HMAC-SHA-256(key, VM id, boot generation, request) beside it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,7 @@ use ring::rand::SecureRandom;
 
 use crate::{Error, Result};
 
-/// A one-time key, written as 43 characters of base64url. `Debug` hides it.
+/// An enrolment key, written as 43 characters of base64url. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnrolKey(String);
 

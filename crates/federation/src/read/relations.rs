@@ -164,7 +164,7 @@ fn keepalive(draft: &Draft, sink: &mut Sink<'_>) {
     for site in &draft.sites {
         let spoke = side(draft, &site.label(), &site.settings, &site.at, sink);
         let (Some(hub), Some((spoke, at))) = (&hub, spoke) else { continue };
-        // Half of the hub's interval is what its HTTP/2 server takes as the least between two PINGs.
+        // The rule of the specification: a site's interval is at least half of the hub's. Only the plan keeps it.
         if u64::from(spoke) * 2 < u64::from(hub.0) {
             let message = format!(
                 "{} pings every {spoke} s, but the coordinator's {} s allow one in {} s",

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use onefed_federation::Federation;
+use onefed_flower::Release;
 
 use crate::cli::{DemoArgs, Place, SandboxArgs};
 use crate::failure::{Done, Exit, Failure};
@@ -47,6 +48,7 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
     sandbox::prepare(&sandbox, output)?;
     clear(args, &sandbox, output)?;
     let federation = write_plan(args, &place, output)?;
+    let release = federation.flower;
     times.add("set-up", started);
 
     output.heading("2  Three sandbox zones");
@@ -64,7 +66,7 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
         () = interrupted() => Err(Failure::new(Exit::Failed, "interrupted", "interrupted: taking everything down")),
     };
     if args.keep && story.is_ok() {
-        farewell(args, &place, &sandbox, output);
+        farewell(release, &place, &sandbox, output);
         return Ok(Exit::Ok);
     }
     if story.is_err() && story_is_worth_a_look(&story) {
@@ -195,9 +197,9 @@ fn app_dir() -> Result<PathBuf, Failure> {
         .hint("run the demo from a clone of the repository: `make demo`"))
 }
 
-fn farewell(args: &DemoArgs, place: &Place, sandbox: &SandboxArgs, output: Output) {
+fn farewell(release: Release, place: &Place, sandbox: &SandboxArgs, output: Output) {
     let options = format!("-f {} --state {}", place.file.display(), place.state.display());
-    let flwr = crate::flower_env::default_dir_of(&args.flower).join("bin/flwr");
+    let flwr = crate::flower_env::default_dir(release).join("bin/flwr");
     output.heading("everything is still running; what to try next");
     // As this program was called, since it need not be in the path.
     let me = std::env::args().next().unwrap_or_else(|| "onefed".to_owned());

@@ -159,7 +159,7 @@ async fn watch(dirs: [PathBuf; 3]) -> [Instant; 3] {
 /// Not a test of its own: a sandbox in a process of its own, for the next ones. Its directory and net come by
 /// environment.
 #[tokio::test]
-#[ignore = "run by the tests below"]
+#[ignore = "not a test: the tests below start it as a process of its own"]
 async fn a_sandbox_on_a_lease() {
     let Some(home) = std::env::var_os("ONEFED_TEST_HOME") else { return };
     let net = std::env::var("ONEFED_TEST_NET").unwrap().parse().unwrap();

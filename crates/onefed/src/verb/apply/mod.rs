@@ -128,7 +128,7 @@ fn hub_address(work: &Work, coordinator: &Deployed) -> Result<HubAddress, Failur
 }
 
 impl Work {
-    /// What a part's VMs are told beside the plan: the CA, its pin, the one-time keys and where the hub is.
+    /// What a part's VMs are told beside the plan: the CA, its pin, the enrolment keys and where the hub is.
     fn inputs(&self, part: Part<'_>, hub: Option<&HubAddress>) -> Result<Inputs, Failure> {
         let name = self.federation.object_name(part);
         let key = self.state.enrol_key(&name)?;

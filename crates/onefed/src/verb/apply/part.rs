@@ -84,7 +84,7 @@ impl Making<'_> {
         self.work.output.say(format!("  {}: replacing service {} ({why})", self.zone_name, self.name));
         self.noted("service gone", async {
             leave(&self.zone.oneflow, &ServiceId::new(self.zone.oneflow.zone().clone(), old)).await?;
-            // A one-time key belongs to one service.
+            // An enrolment key belongs to one service.
             self.work.state.forget_enrol_key(self.name);
             Ok(((), old.to_string()))
         })

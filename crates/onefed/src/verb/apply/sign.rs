@@ -26,7 +26,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// Signs the request of a VM, if it has a new one. A request that its VM's one-time key does not vouch for is
+    /// Signs the request of a VM, if it has a new one. A request that its VM's enrolment key does not vouch for is
     /// somebody else's doing: it is named, not signed, and the VM's own is waited for.
     pub(super) async fn if_asked(&mut self, awaited: &Awaited<'_>, member: &Member) -> Result<(), Failure> {
         let vm = &member.vm;
