@@ -4,12 +4,13 @@
 FLOWER ?= 1.41.0
 KEEP ?=
 
-.PHONY: help demo test check fmt
+.PHONY: help demo test check bench fmt
 
 help:
 	@echo "make demo    three zones on this machine train a real Flower app (FLOWER=1.31.0, KEEP=1)"
 	@echo "make test    every test that can run here, real Flower included"
 	@echo "make check   format, lints, documentation, drift of checked-in outputs"
+	@echo "make bench   measurements, with medians and spread"
 	@echo "make fmt     format the code"
 
 demo:
@@ -33,6 +34,10 @@ check:
 	cargo metadata --locked --format-version 1 --no-deps > /dev/null
 	@test -z "$$(find crates -name '*.snap.new' -o -name '*.pending-snap')"
 	@echo "== make check: all is well"
+
+bench:
+	@echo "== benchmarks (release build)"
+	cargo bench --locked -p onefed --bench boot
 
 fmt:
 	cargo fmt --all

@@ -1,15 +1,22 @@
-//! The boot as a list of named steps, each logged with its outcome, and what follows: supervise until told to stop.
+//! The boot as a list of named steps, each logged with its outcome, and what follows: watch until told to stop, or to
+//! look again at the context.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use onefed_context::{RawContext, RoleContext, Severity, VmContext, read_context_sh};
 use onefed_opennebula::Secret;
 use onefed_opennebula::onegate::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use url::Url;
 
 use crate::files::{Readers, private_dir, read_if_there, write};
-use crate::publication::{Publisher, attribute};
-use crate::supervisor::{Supervised, stop_signal};
+use crate::manager::Manager;
+use crate::publication::{Publisher, attribute, encode};
+use crate::record::{HealthCheck, Record, State};
+use crate::service::{Service, in_words};
+use crate::supervisor::stop_signal;
 use crate::{Machine, StepError, roles};
 
 /// How often the state of the processes is looked at after the boot.
@@ -37,9 +44,13 @@ pub(crate) struct Steps<'a> {
     pub(crate) context: &'a VmContext,
     pub(crate) publisher: Publisher,
     pub(crate) generation: u64,
-    pub(crate) processes: &'a mut Vec<Supervised>,
+    pub(crate) manager: &'a mut Manager,
     pub(crate) log: StepLog,
+    pub(crate) reload: &'a Reload,
 }
+
+/// Tells a boot that the context has changed: contextualization sends SIGHUP.
+pub(crate) struct Reload(Notify);
 
 impl StepLog {
     /// Runs one step. It returns its result and a few words about it.
@@ -80,43 +91,128 @@ impl Steps<'_> {
         self.log.run(name, step).await
     }
 
+    /// A step that may wait long for others. A new context ends the wait: what it waits for may not be right any more.
+    pub(crate) async fn wait<T>(
+        &self,
+        name: &str,
+        step: impl AsyncFnOnce() -> Result<(T, String), StepError>,
+    ) -> Result<T, StepError> {
+        let or_reload = async || {
+            tokio::select! {
+                done = step() => done,
+                () = self.reload.0.notified() => {
+                    // It is for the loop around the steps.
+                    self.reload.0.notify_one();
+                    Err(StepError::superseded())
+                }
+            }
+        };
+        self.log.run(name, or_reload).await
+    }
+
+    /// Makes the services run, applying only differences.
+    pub(crate) async fn processes(&mut self, services: Vec<Service>) -> Result<(), StepError> {
+        let manager = &mut *self.manager;
+        let apply = async || manager.apply(services).await.map(|done| ((), in_words(&done)));
+        self.log.run("processes", apply).await
+    }
+
+    /// Writes down how the VM's health is asked for, then asks until it is well.
+    pub(crate) async fn healthy(&mut self, check: HealthCheck) -> Result<String, StepError> {
+        self.record(State::Starting, Some(&check))?;
+        let asked = async || {
+            let words = crate::health::until_well(&check, self.manager).await?;
+            Ok((words.clone(), words))
+        };
+        self.wait("health", asked).await
+    }
+
+    fn record(&self, state: State, health: Option<&HealthCheck>) -> Result<(), StepError> {
+        let record =
+            Record { generation: self.generation, pid: std::process::id(), state, health: health.cloned() };
+        record.write(&self.machine.disk)
+    }
+
     /// The last step: everything that peers need, and readiness, in one publication.
     pub(crate) async fn ready(&self, attributes: &[(&str, &str)]) -> Result<(), StepError> {
         let mut all = attributes.to_vec();
         all.extend([(attribute::STATE, "ready"), (attribute::READY, "YES")]);
-        self.log
-            .run("publish", async || self.publisher.say(&all).await.map(|()| ((), "READY".to_owned())))
-            .await
+        self.wait("publish", async || self.publisher.say(&all).await.map(|()| ((), "READY".to_owned()))).await
     }
 }
 
-/// Boots this VM and runs it until it is told to stop (SIGTERM, SIGINT, or in a sandbox the end of its host).
+impl Reload {
+    /// Listens for SIGHUP from now on.
+    fn listen() -> Arc<Self> {
+        let reload = Arc::new(Self(Notify::new()));
+        if let Ok(mut signal) = signal(SignalKind::hangup()) {
+            let told = reload.clone();
+            tokio::spawn(async move {
+                while signal.recv().await.is_some() {
+                    told.0.notify_one();
+                }
+            });
+        }
+        reload
+    }
+}
+
+/// Boots this VM and looks after it until it is told to stop (SIGTERM, SIGINT, or in a sandbox the end of its host).
+/// SIGHUP makes it read its context again and apply the differences.
 pub async fn boot(machine: &Machine) -> Outcome {
     let mut publisher = Publisher::new(None);
-    let mut processes = Vec::new();
-    let life = async {
-        boot_steps(machine, &mut publisher, &mut processes).await?;
-        watch(&publisher, &processes).await;
-        Ok(())
-    };
+    let mut manager = Manager::of(machine);
+    let reload = Reload::listen();
     let failure = tokio::select! {
-        lived = life => lived.err(),
+        why = live(machine, &mut publisher, &mut manager, &reload) => Some(why),
         () = told_to_stop(machine) => None,
     };
     if let Some(why) = &failure {
         publisher.failed(why).await;
+        note(machine, State::Failed { code: why.code.to_owned(), text: why.text.clone() });
     }
     tracing::info!("stopping");
-    for process in processes.into_iter().rev() {
-        process.stop().await;
-    }
+    manager.leave().await;
     failure.map_or(Outcome::Stopped, Outcome::Failed)
+}
+
+/// Boots, watches, and boots again when the context has changed. Returns only when the first boot fails: a later one
+/// that fails leaves running what runs.
+async fn live(
+    machine: &Machine,
+    publisher: &mut Publisher,
+    manager: &mut Manager,
+    reload: &Reload,
+) -> StepError {
+    let mut been_ready = false;
+    loop {
+        let done = boot_steps(machine, publisher, manager, reload).await;
+        let trouble = match done {
+            Ok(()) => {
+                been_ready = true;
+                note(machine, State::Ready);
+                None
+            }
+            Err(why) if why.is_superseded() => None,
+            Err(why) if been_ready => Some(why),
+            Err(why) => return why,
+        };
+        if let Some(why) = &trouble {
+            degraded(machine, publisher, why).await;
+        }
+        tokio::select! {
+            // The fault of a context stays until there is another one.
+            () = watch(machine, publisher, manager, trouble.is_some()) => {}
+            () = reload.0.notified() => tracing::info!("the context may have changed: booting again"),
+        }
+    }
 }
 
 async fn boot_steps(
     machine: &Machine,
     publisher: &mut Publisher,
-    processes: &mut Vec<Supervised>,
+    manager: &mut Manager,
+    reload: &Reload,
 ) -> Result<(), StepError> {
     // Before the context is checked, so that a fault in it can be told.
     *publisher = Publisher::new(unchecked_onegate(machine));
@@ -128,9 +224,11 @@ async fn boot_steps(
         context: &context,
         publisher: publisher.clone(),
         generation,
-        processes,
+        manager,
         log: StepLog,
+        reload,
     };
+    steps.record(State::Starting, None)?;
     match &context.role {
         RoleContext::SuperLink(own) => roles::superlink(&mut steps, own).await,
         RoleContext::Gateway(own) => roles::gateway(&mut steps, own).await,
@@ -209,32 +307,56 @@ async fn connect(
     let token = std::fs::read_to_string(&path).map_err(|why| StepError::file(&path, &why))?;
     let client = Client::new(url, Secret::new(token.trim()), context.vm_id);
     let publisher = Publisher::new(Some(client.map_err(|why| StepError::onegate(&why))?));
-    publisher.begin(&context.role().to_string(), context.flower.as_str(), generation).await?;
+    publisher.begin(&context.role().to_string(), context.flower.as_str(), generation).await;
     Ok((publisher, endpoint.clone()))
 }
 
 /// Says so when a process keeps ending after the boot, and when all are well again. Never returns.
-async fn watch(publisher: &Publisher, processes: &[Supervised]) {
-    let mut degraded = false;
+async fn watch(machine: &Machine, publisher: &Publisher, manager: &Manager, mut stays: bool) {
+    let mut said = false;
     loop {
         tokio::time::sleep(WATCH).await;
-        let trouble = processes.iter().find_map(|process| process.check().err());
-        let said = match (&trouble, degraded) {
+        match (manager.check().await.err(), said) {
             (Some(why), false) => {
                 tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
-                publisher.say(&[(attribute::STATE, "degraded"), (attribute::ERROR, why.code)]).await
+                // What could not be said is said at the next look.
+                said = degraded(machine, publisher, &why).await;
+                stays &= !said;
             }
-            (None, true) => {
+            (None, true) if !stays => {
                 tracing::info!("all processes are well again");
-                publisher.recovered().await
+                note(machine, State::Ready);
+                match publisher.recovered().await {
+                    Ok(()) => said = false,
+                    Err(why) => tracing::warn!(%why, "the state could not be published"),
+                }
             }
-            _ => continue,
-        };
-        // What could not be said is said at the next look.
-        match said {
-            Ok(()) => degraded = trouble.is_some(),
-            Err(why) => tracing::warn!(%why, "the state could not be published"),
+            _ => {}
         }
+    }
+}
+
+/// Publishes and writes down that the VM does not do its work as it should.
+async fn degraded(machine: &Machine, publisher: &Publisher, why: &StepError) -> bool {
+    note(machine, State::Degraded { code: why.code.to_owned(), text: why.text.clone() });
+    let text = encode(&format!("{} (hint: {})", why.text, why.hint));
+    let attributes =
+        [(attribute::STATE, "degraded"), (attribute::ERROR, why.code), (attribute::ERROR_TEXT, &text)];
+    let told = publisher.say(&attributes).await;
+    if let Err(why) = &told {
+        tracing::warn!(%why, "the state could not be published");
+    }
+    told.is_ok()
+}
+
+/// Writes a new state into the boot's record, best effort: the state itself is in the log.
+fn note(machine: &Machine, state: State) {
+    let written = Record::read(&machine.disk).and_then(|record| match record {
+        Some(record) => Record { state, ..record }.write(&machine.disk),
+        None => Record { generation: 0, pid: std::process::id(), state, health: None }.write(&machine.disk),
+    });
+    if let Err(why) = written {
+        tracing::warn!(%why, "the state of the boot could not be written down");
     }
 }
 

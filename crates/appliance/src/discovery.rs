@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use onefed_context::{Endpoint, NodeConfig, NodeValue, PartitionShare};
+use onefed_context::{Endpoint, HubSource, NodeConfig, NodeValue, PartitionShare, SiteTrust, SuperNodeContext};
 use onefed_opennebula::onegate::Client;
 
 use crate::files::{Readers, read_if_there, write};
@@ -19,6 +19,99 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The roles of a site's service, as the plan names them.
 const GATEWAY_ROLE: &str = "gateway";
 const SUPERNODE_ROLE: &str = "supernode";
+/// The role of the SuperLink where it is in the same service as its SuperNodes.
+const SUPERLINK_ROLE: &str = "superlink";
+
+/// The hub, as far as this VM has heard of it.
+pub(crate) struct FoundHub {
+    /// Where it is.
+    pub(crate) endpoint: Endpoint,
+    /// The CA that OneGate names for it. A hint.
+    pub(crate) ca: Option<String>,
+}
+
+/// The hub that the context names; else, within the SuperLink's own service, the one that OneGate names. An address in
+/// the context beats OneGate, which is asked then only where the trust in the CA has to come from it.
+pub(crate) async fn hub(
+    gate: Option<&Client>,
+    own: &SuperNodeContext,
+    tls: bool,
+) -> Result<FoundHub, StepError> {
+    if let (HubSource::Static(endpoint), SiteTrust::Off | SiteTrust::Given(_)) = (&own.hub, &own.trust) {
+        return Ok(FoundHub { endpoint: endpoint.clone(), ca: None });
+    }
+    let Some(gate) = gate else {
+        return Err(StepError::superlink("FL_SUPERLINK_ADDRESS is empty, and there is no OneGate to ask"));
+    };
+    let found = superlink(gate).await?;
+    if found.tls != tls {
+        let word = |on| if on { "YES" } else { "NO" };
+        return Err(StepError::context(
+            format!(
+                "FL_TLS_ENABLED is {} here, and the SuperLink of this service says {}",
+                word(tls),
+                word(found.tls)
+            ),
+            "set FL_TLS_ENABLED for the whole service",
+        ));
+    }
+    let endpoint = match &own.hub {
+        HubSource::Static(endpoint) => endpoint.clone(),
+        HubSource::OneGate => found.endpoint,
+    };
+    Ok(FoundHub { endpoint, ca: found.ca })
+}
+
+struct Published {
+    endpoint: Endpoint,
+    tls: bool,
+    ca: Option<String>,
+}
+
+/// Waits for the SuperLink of this service to say where it is.
+async fn superlink(gate: &Client) -> Result<Published, StepError> {
+    let started = Instant::now();
+    let mut last = String::new();
+    while started.elapsed() < PATIENCE {
+        last = match gate.service().await {
+            Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
+                return Err(StepError::onegate(&why));
+            }
+            Err(why) => why.to_string(),
+            Ok(service) => match service.roles.into_iter().find(|role| role.name == SUPERLINK_ROLE) {
+                None if started.elapsed() > SETTLING => {
+                    return Err(StepError::superlink(format!(
+                        "FL_SUPERLINK_ADDRESS is empty, and service {} has no role {SUPERLINK_ROLE}",
+                        service.id
+                    )));
+                }
+                None => format!("service {} has no role {SUPERLINK_ROLE}", service.id),
+                Some(role) => match role.nodes.into_iter().find_map(|node| node.vm) {
+                    None => format!("service {} has no VM in role {SUPERLINK_ROLE} yet", service.id),
+                    Some(vm) => {
+                        let said = |name| vm.user_template.get(name).map(String::as_str);
+                        match said(attribute::ENDPOINT).and_then(decode) {
+                            None => format!(
+                                "SuperLink VM {} is {}",
+                                vm.id,
+                                said(attribute::STATE).unwrap_or("not up yet")
+                            ),
+                            Some(text) => {
+                                let endpoint = text.parse().map_err(|why| {
+                                    StepError::superlink(format!("SuperLink VM {} names `{text}`: {why}", vm.id))
+                                })?;
+                                let tls = said(attribute::TLS) == Some("YES");
+                                return Ok(Published { endpoint, tls, ca: said(attribute::CA).and_then(decode) });
+                            }
+                        }
+                    }
+                },
+            },
+        };
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(StepError::superlink(format!("no SuperLink within {} minutes: {last}", PATIENCE.as_secs() / 60)))
+}
 
 /// Waits for the gateway of this service to name its endpoint.
 pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {

@@ -2,7 +2,7 @@
 
 /// A failed boot step. The code is published as `FL_ERROR`; the list of codes is closed:
 /// `context_invalid`, `onegate_failed`, `flower_missing`, `address_in_use`, `file_failed`, `certificate_failed`,
-/// `gateway_not_found`, `partition_failed`, `process_failed`, `health_timeout`.
+/// `gateway_not_found`, `superlink_not_found`, `partition_failed`, `process_failed`, `health_timeout`.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct StepError {
@@ -22,6 +22,8 @@ const CONFIGURATION: u8 = 78;
 const UNAVAILABLE: u8 = 69;
 /// Anything else.
 const FAILED: u8 = 1;
+/// Never published.
+const SUPERSEDED: &str = "superseded";
 
 impl StepError {
     fn new(code: &'static str, exit: u8, text: impl ToString, hint: impl Into<String>) -> Self {
@@ -72,6 +74,25 @@ impl StepError {
 
     pub(crate) fn process(text: impl ToString, hint: impl Into<String>) -> Self {
         Self::new("process_failed", FAILED, text, hint)
+    }
+
+    pub(crate) fn superlink(text: impl ToString) -> Self {
+        let hint = "look at the SuperLink VM of this service, or set FL_SUPERLINK_ADDRESS";
+        Self::new("superlink_not_found", UNAVAILABLE, text, hint)
+    }
+
+    /// A VM that does not do its work now.
+    pub(crate) fn unwell(text: impl ToString) -> Self {
+        Self::new("health_timeout", FAILED, text, "see the log of the boot, and those in the disk's log directory")
+    }
+
+    /// The context has changed while a step waited. Not a failure: the boot begins again.
+    pub(crate) fn superseded() -> Self {
+        Self::new(SUPERSEDED, FAILED, "the context has changed", "nothing to do: the boot begins again")
+    }
+
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.code == SUPERSEDED
     }
 
     pub(crate) fn health(text: impl ToString, hint: impl Into<String>) -> Self {

@@ -1,104 +1,122 @@
 //! What "ready" means for each role: not that a process exists, but that it does its work.
+//!
+//! SuperLink: TLS with the published CA at the published address, then a heartbeat without a signature, which the
+//! SuperLink must refuse as unauthenticated: hub, SuperLink and certificate all work, and nothing was changed.
+//! Gateway: the spoke answers with its certificate, and its line to the hub is up. SuperNode: its spoke has seen the
+//! SuperLink accept its heartbeat, by the key that it signs with.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use onefed_context::Role;
 use onefed_flower::Transport;
 use onefed_link::probe;
+use onefed_link::status::{NodeStatus, SpokeStatus};
 use onefed_trust::tls;
 
-use crate::supervisor::Supervised;
+use crate::manager::Manager;
+use crate::record::{HealthCheck, Node, Record, State};
 use crate::{StepError, files};
 
 /// Python on a small VM under load takes its time.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// The operator registers SuperNodes while `apply` runs, as it signs certificates.
+const REGISTRATION: Duration = Duration::from_secs(15 * 60);
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A SuperLink is ready when a heartbeat without a signature, sent to the published address over TLS with the
-/// published CA, comes back refused as unauthenticated: hub, SuperLink and certificate all work.
-pub(crate) async fn superlink(
-    address: std::net::SocketAddr,
-    ca: Option<&Path>,
-    transport: Transport,
-    processes: &[Supervised],
-) -> Result<(), StepError> {
-    let config = client_tls(ca, transport)?;
-    let host = address.ip().to_string();
-    until("the SuperLink behind the hub", processes, async || {
-        probe::fleet(&host, address.port(), config.clone(), transport).await.map_err(|why| why.to_string())
-    })
-    .await
+/// Asks once whether the VM in which this runs does its work, and says in a line what was found.
+///
+/// # Errors
+/// `health_timeout` with what was found instead, `process_failed` for a crash loop that the boot has reported,
+/// `context_invalid` where no boot of this role has come so far that there is something to ask.
+pub async fn health(disk: &Path, role: Option<Role>) -> Result<String, StepError> {
+    let nothing = |text: String| StepError::context(text, "boot this VM first: `onefed boot`");
+    let Some(record) = Record::read(disk)? else {
+        return Err(nothing(format!("no boot has written down its state in {}", disk.display())));
+    };
+    if let State::Failed { code, text } | State::Degraded { code, text } = &record.state {
+        return Err(StepError::unwell(format!("{code}: {text}")));
+    }
+    let Some(check) = &record.health else {
+        return Err(StepError::unwell("the boot has not started its processes yet"));
+    };
+    if let Some(role) = role.filter(|role| role.to_string() != check.role) {
+        return Err(nothing(format!("this VM is a {}, not a {role}", check.role)));
+    }
+    ask(check).await.map_err(StepError::unwell)
 }
 
-/// A gateway is ready when its spoke answers at the published address, and its line to the hub is up.
-pub(crate) async fn gateway(
-    address: std::net::SocketAddr,
-    ca: Option<&Path>,
-    processes: &[Supervised],
-) -> Result<(), StepError> {
-    let config = client_tls(ca, Transport::Http)?;
-    let host = address.ip().to_string();
-    until("the spoke and its line to the hub", processes, async || {
-        let status =
-            probe::spoke(&host, address.port(), config.clone()).await.map_err(|why| why.to_string())?;
-        status.why.map_or(Ok(()), Err)
-    })
-    .await
+/// Asks until the answer is good, a process keeps ending, or time is up.
+pub(crate) async fn until_well(check: &HealthCheck, manager: &Manager) -> Result<String, StepError> {
+    let patience = if check.node.is_some() { REGISTRATION } else { PATIENCE };
+    let started = Instant::now();
+    let mut last = String::new();
+    while started.elapsed() < patience {
+        manager.check().await?;
+        match ask(check).await {
+            Ok(words) => return Ok(words),
+            Err(why) => {
+                if why != last {
+                    tracing::info!("not yet: {why}");
+                }
+                last = why;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(StepError::health(
+        format!("the {} did not come up within {} s: {last}", check.role, patience.as_secs()),
+        "look at the logs in the log directory of the VM's disk",
+    ))
 }
 
-/// A SuperNode is ready when its spoke has seen SuperLink accept it, by the node id that its log names.
-pub(crate) async fn supernode(
-    spoke: (&str, u16),
-    ca: Option<&Path>,
-    node: &Supervised,
-    processes: &[Supervised],
-) -> Result<u64, StepError> {
-    let config = client_tls(ca, Transport::Http)?;
-    until("the SuperNode's registration", processes, async || {
-        node.check().map_err(|why| why.text)?;
-        let Some(id) = node.state().node_id else {
-            return Err("the SuperNode has no node id yet".to_owned());
-        };
-        let status = probe::spoke(spoke.0, spoke.1, config.clone()).await.map_err(|why| why.to_string())?;
-        let online = status.nodes.iter().any(|node| node.node_id == id && node.online);
-        if online { Ok(id) } else { Err(format!("the spoke has not seen node {id} accepted")) }
-    })
-    .await
+/// One question, and what the answer means.
+async fn ask(check: &HealthCheck) -> Result<String, String> {
+    let (host, port) = (check.host.as_str(), check.port);
+    if check.role == Role::SuperLink.to_string() {
+        let transport = check.transport();
+        let config = client_tls(check, transport)?;
+        probe::fleet(host, port, config, transport).await.map_err(|why| why.to_string())?;
+        return Ok(format!("the SuperLink behind the hub at {host}:{port} answers"));
+    }
+    let config = client_tls(check, Transport::Http)?;
+    let status = probe::spoke(host, port, config).await.map_err(|why| why.to_string())?;
+    match &check.node {
+        Some(node) => {
+            let id = online(&status, node)?;
+            Ok(format!("registered as node {id}"))
+        }
+        None => status.why.map_or_else(|| Ok("the line to the hub is up".to_owned()), Err),
+    }
+}
+
+/// The node id, if the spoke has seen the node accepted.
+fn online(status: &SpokeStatus, node: &Node) -> Result<u64, String> {
+    let is_it = |seen: &&NodeStatus| match node {
+        Node::Key(key) => seen.key.as_deref() == Some(key.as_str()),
+        Node::Id(id) => seen.node_id == *id,
+        Node::Only => true,
+    };
+    let line = status.why.as_ref().map_or(String::new(), |why| format!("; the line to the hub is down: {why}"));
+    match status.nodes.iter().find(|seen| is_it(seen) && seen.online) {
+        Some(seen) => Ok(seen.node_id),
+        None if status.nodes.iter().any(|seen| is_it(&seen)) => {
+            Err(format!("no heartbeat of the SuperNode has been accepted for a minute{line}"))
+        }
+        None => Err(format!("the spoke has not seen the SuperNode registered{line}")),
+    }
 }
 
 type ClientTls = Option<std::sync::Arc<tls::ClientConfig>>;
 
 /// A TLS client for probes, with the ALPN of the transport.
-fn client_tls(ca: Option<&Path>, transport: Transport) -> Result<ClientTls, StepError> {
-    let Some(path) = ca else { return Ok(None) };
-    let pem = files::read_if_there(path).map_err(|why| StepError::file(path, &why))?.unwrap_or_default();
+fn client_tls(check: &HealthCheck, transport: Transport) -> Result<ClientTls, String> {
+    let Some(path) = &check.ca else { return Ok(None) };
+    let pem = files::read_if_there(path).map_err(|why| format!("{}: {why}", path.display()))?;
+    let pem = pem.ok_or_else(|| format!("{} is not there", path.display()))?;
     let alpn: &[u8] = match transport {
         Transport::Grpc => b"h2",
         Transport::Http => b"http/1.1",
     };
-    Ok(Some(tls::client(&pem, None, &[alpn])?))
-}
-
-/// Asks until the answer is good, a process keeps dying, or time is up.
-async fn until<T>(
-    what: &str,
-    processes: &[Supervised],
-    mut ask: impl AsyncFnMut() -> Result<T, String>,
-) -> Result<T, StepError> {
-    let started = Instant::now();
-    let mut last = String::new();
-    while started.elapsed() < PATIENCE {
-        for process in processes {
-            process.check()?;
-        }
-        match ask().await {
-            Ok(good) => return Ok(good),
-            Err(why) => last = why,
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    Err(StepError::health(
-        format!("{what} did not come up within {} s: {last}", PATIENCE.as_secs()),
-        "look at the logs in the log directory of the VM's disk",
-    ))
+    tls::client(&pem, None, &[alpn]).map(Some).map_err(|why| why.to_string())
 }

@@ -1,23 +1,34 @@
 //! The boot of a VM: from its context to files, processes, publications and health.
 //!
 //! [`boot`] runs a list of named steps. Each either does its work or fails with a code, a text and a hint; a failure
-//! is published and nothing half-started stays behind. After the last step the VM says READY and the supervisor keeps
-//! its processes running.
+//! is published and nothing half-started stays behind. After the last step the VM says READY, and the [manager] keeps
+//! its processes running. Booting again, after a crash, a reboot or with another context, applies only differences.
+//!
+//! [manager]: crate::Machine::units
 
+mod authority;
 mod boot;
 mod certificate;
 mod discovery;
 mod error;
 pub mod files;
+mod foreground;
 mod health;
 mod machine;
+mod manager;
+mod node_key;
 mod process;
 mod publication;
+mod record;
 mod roles;
+mod service;
 mod supervisor;
+mod systemd;
+mod tls;
 
 pub use boot::{Outcome, boot};
 pub use error::StepError;
+pub use health::health;
 pub use machine::Machine;
 pub use process::{HubFile, SpokeFile, TlsFiles, exec_child, run_hub, run_spoke};
 pub use publication::attribute;

@@ -16,6 +16,9 @@ pub struct Machine {
     pub flower: PathBuf,
     /// The onefed binary, for the processes that it starts of itself.
     pub exe: PathBuf,
+    /// The directory of systemd's units, where systemd keeps this VM's processes running; without one they are children
+    /// of the boot.
+    pub units: Option<PathBuf>,
     /// In a sandbox the VM is a process group: this address stands for its 127.0.0.1, wildcard listeners are bound to
     /// its own address, and the end of standard input means that the host is gone. `None` in a real VM.
     pub sandbox_loopback: Option<IpAddr>,

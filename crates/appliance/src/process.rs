@@ -36,14 +36,16 @@ pub struct HubFile {
     pub superlink_fleet: SocketAddr,
     /// SuperLink's Control API, on loopback.
     pub superlink_control: SocketAddr,
+    /// The CA of SuperLink's own certificate, PEM; without one that hop is plaintext on loopback.
+    pub superlink_ca: Option<PathBuf>,
     /// The Fleet listener.
     pub fleet: SocketAddr,
     /// The admin endpoint.
     pub admin: SocketAddr,
-    /// The hub's certificate; without one everything is plaintext and there is no admin endpoint.
+    /// The hub's certificate; without one everything is plaintext.
     pub tls: Option<TlsFiles>,
-    /// The CA of the people at the admin endpoint, PEM.
-    pub ca: Option<PathBuf>,
+    /// The CA of the people at the admin endpoint, PEM; without one there is no such endpoint.
+    pub admin_ca: Option<PathBuf>,
     /// PING interval in milliseconds.
     pub keepalive_time_ms: u64,
     /// PING timeout in milliseconds.

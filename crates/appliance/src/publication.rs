@@ -3,11 +3,14 @@
 //! OneGate data is a hint, never a trust anchor. Readiness goes out last, in one request with everything that peers
 //! need; no other attribute may read like READY=YES (OneFlow looks for that text anywhere in an update).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_opennebula::onegate::Client;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::StepError;
 
@@ -30,6 +33,12 @@ pub mod attribute {
     pub const PROOF: &str = "FL_CSR_PROOF";
     /// The signed certificate, written by the operator: base64 of PEM.
     pub const CERTIFICATE: &str = "FL_CERT";
+    /// Whether peers must speak TLS: `YES` or `NO`.
+    pub const TLS: &str = "FL_TLS";
+    /// The CA of the hub's certificate: base64 of PEM. A hint, to be held against a fingerprint.
+    pub const CA: &str = "FL_CA_CERT";
+    /// The public key with which this SuperNode signs: base64 of an OpenSSH line. The operator registers it.
+    pub const NODE_KEY: &str = "FL_NODE_KEY";
     /// Flower's id of this SuperNode.
     pub const NODE_ID: &str = "FL_NODE_ID";
     /// The code of what went wrong, empty state otherwise absent.
@@ -41,9 +50,12 @@ pub mod attribute {
 }
 
 /// The attributes of an earlier boot that must not be believed any more.
-const STALE: [&str; 8] = [
+const STALE: [&str; 11] = [
     attribute::READY,
     attribute::ENDPOINT,
+    attribute::TLS,
+    attribute::CA,
+    attribute::NODE_KEY,
     attribute::REQUEST,
     attribute::PROOF,
     attribute::CERTIFICATE,
@@ -56,36 +68,33 @@ const STALE: [&str; 8] = [
 #[derive(Clone)]
 pub(crate) struct Publisher {
     client: Option<Client>,
+    /// The first words of this boot, on their way: nothing else is said before they are.
+    opening: Arc<Mutex<Option<JoinHandle<Result<(), StepError>>>>>,
 }
 
 impl Publisher {
     pub(crate) fn new(client: Option<Client>) -> Self {
-        Self { client }
+        Self { client, opening: Arc::default() }
     }
 
     pub(crate) fn client(&self) -> Option<&Client> {
         self.client.as_ref()
     }
 
-    /// Takes back what an earlier boot said, and says that this one has begun.
-    pub(crate) async fn begin(&self, role: &str, version: &str, generation: u64) -> Result<(), StepError> {
-        let Some(client) = &self.client else { return Ok(()) };
-        let before = patiently(async || client.vm().await).await?.user_template;
-        for name in STALE.into_iter().filter(|name| before.contains_key(*name)) {
-            patiently(async || client.delete(name).await).await?;
+    /// Takes back what an earlier boot said, and says that this one has begun. The boot goes on meanwhile; a failure
+    /// comes with the next word.
+    pub(crate) async fn begin(&self, role: &str, version: &str, generation: u64) {
+        let Some(client) = self.client.clone() else { return };
+        let (role, version) = (role.to_owned(), version.to_owned());
+        let opening = tokio::spawn(async move { open(&client, &role, &version, generation).await });
+        if let Some(before) = self.opening.lock().await.replace(opening) {
+            before.abort();
         }
-        let generation = generation.to_string();
-        self.say(&[
-            (attribute::STATE, "starting"),
-            (attribute::ROLE, role),
-            (attribute::VERSION, version),
-            (attribute::GENERATION, &generation),
-        ])
-        .await
     }
 
     /// Publishes attributes in one request.
     pub(crate) async fn say(&self, attributes: &[(&str, &str)]) -> Result<(), StepError> {
+        self.opened().await?;
         match &self.client {
             None => Ok(()),
             Some(client) => patiently(async || client.put(attributes).await).await,
@@ -95,14 +104,19 @@ impl Publisher {
     /// Says that all is well again after trouble.
     pub(crate) async fn recovered(&self) -> Result<(), StepError> {
         self.say(&[(attribute::STATE, "ready")]).await?;
-        match &self.client {
-            None => Ok(()),
-            Some(client) => patiently(async || client.delete(attribute::ERROR).await).await,
+        let Some(client) = &self.client else { return Ok(()) };
+        for name in [attribute::ERROR, attribute::ERROR_TEXT] {
+            patiently(async || client.delete(name).await).await?;
         }
+        Ok(())
     }
 
     /// Publishes a failure, best effort: the failure itself is what matters.
     pub(crate) async fn failed(&self, error: &StepError) {
+        // What this boot wanted to say first must not come after this.
+        if let Some(opening) = self.opening.lock().await.take() {
+            opening.abort();
+        }
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let Some(client) = &self.client else { return };
         // The READY of an earlier boot is not true any more. It may not be there.
@@ -113,11 +127,34 @@ impl Publisher {
             tracing::warn!(%why, "the failure could not be published");
         }
     }
+
+    /// Waits for the first words.
+    async fn opened(&self) -> Result<(), StepError> {
+        let Some(opening) = self.opening.lock().await.take() else { return Ok(()) };
+        // Aborted only where another boot has begun.
+        opening.await.unwrap_or(Ok(()))
+    }
+}
+
+async fn open(client: &Client, role: &str, version: &str, generation: u64) -> Result<(), StepError> {
+    let before = patiently(async || client.vm().await).await?.user_template;
+    for name in STALE.into_iter().filter(|name| before.contains_key(*name)) {
+        patiently(async || client.delete(name).await).await?;
+    }
+    let generation = generation.to_string();
+    let first = [
+        (attribute::STATE, "starting"),
+        (attribute::ROLE, role),
+        (attribute::VERSION, version),
+        (attribute::GENERATION, &generation),
+    ];
+    patiently(async || client.put(&first).await).await
 }
 
 /// A OneGate that restarts is away for some seconds, and must not end a boot.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
-const PAUSE: Duration = Duration::from_secs(2);
+/// The pause between two tries is drawn from one half of this to all of it: VMs that boot together must not ask together.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Asks OneGate again while it cannot answer.
 async fn patiently<T>(
@@ -128,11 +165,18 @@ async fn patiently<T>(
         match ask().await {
             Err(why) if why.is_transient() && started.elapsed() < PATIENCE => {
                 tracing::warn!(%why, "OneGate cannot answer now, asking again");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(PAUSE.mul_f64(jitter())).await;
             }
             done => return done.map_err(|why| StepError::onegate(&why)),
         }
     }
+}
+
+/// A number from 0.5 to 1, other in every process and at every call.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let bits = RandomState::new().hash_one(()) >> 11;
+    0.5 + bits as f64 / (1_u64 << 54) as f64
 }
 
 /// Base64 without line breaks, as OneGate keeps it.

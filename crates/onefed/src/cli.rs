@@ -116,6 +116,8 @@ pub(crate) enum Verb {
     },
     /// Boot this VM from its context (run inside a VM).
     Boot(BootArgs),
+    /// Say whether this VM does its work (run inside a VM, also as its READY script).
+    Health(HealthArgs),
     /// Run the hub (run inside the SuperLink's VM, by `boot`).
     #[command(hide = true)]
     Hub {
@@ -229,9 +231,33 @@ pub(crate) struct BootArgs {
     /// The Python environment with Flower.
     #[arg(long, default_value = "/opt/onefed/flower", value_name = "DIR")]
     pub(crate) flower_dir: PathBuf,
+    /// Who keeps the VM's processes running.
+    #[arg(long, default_value = "auto", value_name = "WHO")]
+    pub(crate) manager: ManagerChoice,
     /// Boot as a sandbox VM: this address stands for 127.0.0.1, and the end of standard input ends the VM.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) loopback: Option<IpAddr>,
+}
+
+/// Who keeps a VM's processes running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ManagerChoice {
+    /// systemd where it runs the machine, else this process.
+    Auto,
+    /// Units of systemd.
+    Systemd,
+    /// Children of this process.
+    Foreground,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// The role that this VM must have; any if it is not given.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<onefed_context::Role>,
+    /// The directory that survives a reboot.
+    #[arg(long, default_value = "/var/lib/onefed", value_name = "DIR")]
+    pub(crate) disk: PathBuf,
 }
 
 /// The format that a command line asks for, also one that is wrong otherwise.

@@ -38,6 +38,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Vars { markdown } => vars::run(markdown, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Boot(args) => vm::boot(&args),
+        Verb::Health(args) => block_on(vm::health(&args, output)),
         Verb::Hub { config } => vm::hub(&config),
         Verb::Spoke { config } => vm::spoke(&config),
         Verb::ExecChild { parent, command } => vm::exec_child(parent, &command),

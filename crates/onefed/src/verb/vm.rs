@@ -2,10 +2,17 @@
 
 use std::path::Path;
 
-use onefed_appliance::{Machine, Outcome};
+use onefed_appliance::{Machine, Outcome, StepError};
+use serde_json::json;
 
-use crate::cli::BootArgs;
+use crate::cli::{BootArgs, HealthArgs, ManagerChoice};
 use crate::failure::{Done, Exit, Failure};
+use crate::output::Output;
+
+/// Where systemd takes its units from.
+const UNITS: &str = "/etc/systemd/system";
+/// There while systemd runs the machine (`sd_booted`).
+const SYSTEMD_RUNS: &str = "/run/systemd/system";
 
 /// Boots this VM and runs it until it is told to stop.
 pub(crate) fn boot(args: &BootArgs) -> Done {
@@ -16,6 +23,7 @@ pub(crate) fn boot(args: &BootArgs) -> Done {
         disk: args.disk.clone(),
         flower: args.flower_dir.clone(),
         exe,
+        units: units(args).then(|| UNITS.into()),
         sandbox_loopback: args.loopback,
     };
     // One thread: a child's "die with my parent" is bound to the thread that started it.
@@ -23,15 +31,34 @@ pub(crate) fn boot(args: &BootArgs) -> Done {
     let runtime = runtime.map_err(|why| Failure::new(Exit::Failed, "runtime", why))?;
     match runtime.block_on(onefed_appliance::boot(&machine)) {
         Outcome::Stopped => Ok(Exit::Ok),
-        Outcome::Failed(why) => {
-            let exit = match why.exit {
-                69 => Exit::Unreachable,
-                78 => Exit::Configuration,
-                _ => Exit::Failed,
-            };
-            Err(Failure::new(exit, why.code, why.text).hint(why.hint))
-        }
+        Outcome::Failed(why) => Err(failure(why)),
     }
+}
+
+/// Whether systemd is to keep the processes. A sandbox VM is not the machine that systemd runs.
+fn units(args: &BootArgs) -> bool {
+    match args.manager {
+        ManagerChoice::Auto => args.loopback.is_none() && Path::new(SYSTEMD_RUNS).exists(),
+        ManagerChoice::Systemd => true,
+        ManagerChoice::Foreground => false,
+    }
+}
+
+/// Says in one line whether this VM does its work.
+pub(crate) async fn health(args: &HealthArgs, output: Output) -> Done {
+    let words = onefed_appliance::health(&args.disk, args.role).await.map_err(failure)?;
+    output.text(&words);
+    output.json(&json!({ "schema_version": 1, "healthy": true, "why": words }));
+    Ok(Exit::Ok)
+}
+
+fn failure(why: StepError) -> Failure {
+    let exit = match why.exit {
+        69 => Exit::Unreachable,
+        78 => Exit::Configuration,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, why.code, why.text).hint(why.hint)
 }
 
 /// Runs the hub.

@@ -1,0 +1,100 @@
+//! What the boot writes down about itself for those who come later: `onefed health`, and the next boot.
+
+use std::path::{Path, PathBuf};
+
+use onefed_flower::Transport;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{Readers, read_if_there, write};
+use crate::StepError;
+
+/// The state of a VM's boot, as its disk says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Which boot of this disk it was.
+    pub generation: u64,
+    /// Process id of that boot.
+    pub pid: u32,
+    /// How far it is.
+    pub state: State,
+    /// The questions that tell whether the VM does its work; none before its processes were started.
+    pub health: Option<HealthCheck>,
+}
+
+/// How far a boot is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum State {
+    /// Its steps are under way.
+    Starting,
+    /// It has said READY.
+    Ready,
+    /// It was ready, and something keeps ending since.
+    Degraded {
+        /// A code of [`StepError`].
+        code: String,
+        /// What and why.
+        text: String,
+    },
+    /// A step failed.
+    Failed {
+        /// A code of [`StepError`].
+        code: String,
+        /// What and why.
+        text: String,
+    },
+}
+
+/// What to ask whom to know that a VM does its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The role, as in the context.
+    pub role: String,
+    /// Who to ask: the hub at its published address, or the spoke.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The CA that its certificate must have; none for plaintext.
+    pub ca: Option<PathBuf>,
+    /// The transport of the Fleet API behind a hub: `grpc` or `http`.
+    pub grpc: bool,
+    /// Which node must be registered and alive, on a SuperNode's VM.
+    pub node: Option<Node>,
+}
+
+/// How a spoke's node is told from the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Node {
+    /// By the public key that it signs with, an OpenSSH line.
+    Key(String),
+    /// By its node id: where it signs with a key that Flower makes for itself.
+    Id(u64),
+    /// It is the only one: an embedded spoke without TLS.
+    Only,
+}
+
+impl HealthCheck {
+    pub(crate) fn transport(&self) -> Transport {
+        if self.grpc { Transport::Grpc } else { Transport::Http }
+    }
+}
+
+impl Record {
+    pub(crate) fn write(&self, disk: &Path) -> Result<(), StepError> {
+        let path = path(disk);
+        let json = serde_json::to_vec_pretty(self).map_err(|why| StepError::file(&path, &why.into()))?;
+        write(&path, &json, Readers::Owner).map_err(|why| StepError::file(&path, &why))
+    }
+
+    /// Reads what the last boot wrote; `None` where there was none.
+    pub(crate) fn read(disk: &Path) -> Result<Option<Self>, StepError> {
+        let path = path(disk);
+        let text = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
+        text.map(|text| serde_json::from_str(&text).map_err(|why| StepError::file(&path, &why.into()))).transpose()
+    }
+}
+
+fn path(disk: &Path) -> PathBuf {
+    disk.join("boot.json")
+}

@@ -1,0 +1,165 @@
+//! What each role starts, and in which order; here is what they share.
+
+mod gateway;
+mod superlink;
+mod supernode;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use onefed_context::{Endpoint, Host, KeepAlive, VmContext};
+use onefed_flower::command::{self, CommandLine};
+use onefed_flower::{Environment, Release};
+
+use crate::boot::Steps;
+use crate::files::{Readers, private_dir, write};
+use crate::foreground::free;
+use crate::service::{Service, User};
+use crate::tls::Secured;
+use crate::{Machine, SpokeFile, StepError};
+
+pub(crate) use gateway::gateway;
+pub(crate) use superlink::superlink;
+pub(crate) use supernode::supernode;
+
+/// The port of a spoke, on the site's LAN or on a SuperNode VM's own loopback.
+const SPOKE_PORT: u16 = 9092;
+
+fn release(context: &VmContext) -> Result<Release, StepError> {
+    Release::parse(context.flower.as_str())
+        .map_err(|why| StepError::context(format!("FLOWER_VERSION: {why}"), why.hint()))
+}
+
+fn find_flower(machine: &Machine, release: Release) -> Result<(Environment, String), StepError> {
+    let found =
+        Environment::find(&machine.flower, release.version()).map_err(|why| StepError::flower(&why))?;
+    Ok((found, format!("Flower {} in {}", release.version(), machine.flower.display())))
+}
+
+fn host<'a>(
+    machine: &Machine,
+    context: &'a VmContext,
+    release: Release,
+    environment: &'a Environment,
+) -> Result<command::Host<'a>, StepError> {
+    let home = machine.flower_home();
+    let temporary = home.join("tmp");
+    private_dir(&temporary).map_err(|why| StepError::file(&temporary, &why))?;
+    Ok(command::Host {
+        release,
+        environment,
+        loopback: machine.loopback(),
+        home,
+        log_level: context.log_level.as_str(),
+    })
+}
+
+fn listen(machine: &Machine, endpoint: &Endpoint, own: IpAddr, name: &str) -> Result<SocketAddr, StepError> {
+    machine.listen(endpoint, own).ok_or_else(|| {
+        let text = format!("{name}: {endpoint} is a name, not an address to listen on");
+        StepError::context(text, "use 0.0.0.0, [::] or an address of this VM")
+    })
+}
+
+/// What peers dial: the listener, or the VM's own address where it listens on all.
+fn published(listener: SocketAddr, own: IpAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() { SocketAddr::new(own, listener.port()) } else { listener }
+}
+
+/// Checks before anything else is done that nobody else listens where this VM is going to. A service of an earlier
+/// boot that still runs may.
+async fn addresses(
+    steps: &Steps<'_>,
+    sockets: &[(SocketAddr, &str, &'static str)],
+) -> Result<(), StepError> {
+    let look = async || {
+        for (socket, what, service) in sockets {
+            if !steps.manager.runs(service).await {
+                free(*socket, what)?;
+            }
+        }
+        Ok(((), format!("{} are free", sockets.len())))
+    };
+    steps.run("addresses", look).await
+}
+
+fn spoke_file(
+    steps: &Steps<'_>,
+    release: Release,
+    site: &str,
+    hub: &Endpoint,
+    listen: SocketAddr,
+    tls: &Secured,
+) -> SpokeFile {
+    let (machine, context) = (steps.machine, steps.context);
+    SpokeFile {
+        federation: context.federation.to_string(),
+        site: site.to_owned(),
+        spoke: context.vm_id.to_string(),
+        flower: release.version().to_string(),
+        listen,
+        tls: tls.files.clone(),
+        hub_host: host_text(hub),
+        hub_port: hub.port,
+        ca: tls.ca.clone(),
+        dial_from: machine.dial_from(context.addresses[0]),
+        keepalive_time_ms: millis(context.keepalive).0,
+        keepalive_timeout_ms: millis(context.keepalive).1,
+    }
+}
+
+/// One of onefed's own processes, with the file that tells it what it needs.
+fn own_service(
+    steps: &Steps<'_>,
+    name: &'static str,
+    content: &impl serde::Serialize,
+    listens: Vec<SocketAddr>,
+    inputs: Vec<PathBuf>,
+) -> Result<Service, StepError> {
+    let (machine, context) = (steps.machine, steps.context);
+    let file = machine.disk.join(format!("{name}.json"));
+    let json = serde_json::to_vec_pretty(content).map_err(|why| StepError::file(&file, &why.into()))?;
+    write(&file, &json, Readers::Owner).map_err(|why| StepError::file(&file, &why))?;
+    let command = CommandLine {
+        program: machine.exe.clone(),
+        args: vec![name.to_owned(), "--config".to_owned(), file.display().to_string()],
+        env: vec![
+            ("HOME".to_owned(), machine.disk.display().to_string()),
+            (
+                "ONEFED_LOG".to_owned(),
+                context.log_level.as_str().to_ascii_lowercase().replace("warning", "warn"),
+            ),
+        ],
+    };
+    let mut inputs = inputs;
+    inputs.push(file);
+    let reads = inputs.clone();
+    Ok(Service { name, command, inputs, user: User::Onefed, writes: Vec::new(), reads, listens })
+}
+
+/// One of Flower's processes.
+fn flower_service(
+    machine: &Machine,
+    name: &'static str,
+    command: CommandLine,
+    listens: Vec<SocketAddr>,
+    inputs: Vec<PathBuf>,
+    state: Option<&Path>,
+) -> Service {
+    let mut writes = vec![machine.flower_home()];
+    writes.extend(state.map(Path::to_owned));
+    let reads = inputs.clone();
+    Service { name, command, inputs, user: User::Flower, writes, reads, listens }
+}
+
+fn host_text(endpoint: &Endpoint) -> String {
+    match &endpoint.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.clone(),
+    }
+}
+
+fn millis(pair: KeepAlive) -> (u64, u64) {
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    (millis(pair.time), millis(pair.timeout))
+}

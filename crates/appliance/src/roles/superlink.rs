@@ -1,0 +1,82 @@
+//! The SuperLink's VM: SuperLink on loopback, the hub in front of it.
+
+use std::net::SocketAddr;
+
+use onefed_context::{Role, SuperLinkContext};
+use onefed_flower::Transport;
+use onefed_flower::command::{SuperLinkOptions, SuperLinkTls};
+
+use super::{addresses, find_flower, flower_service, host, listen, millis, own_service, published, release};
+use crate::boot::Steps;
+use crate::files::private_dir;
+use crate::publication::{attribute, encode};
+use crate::record::HealthCheck;
+use crate::{HubFile, StepError, tls};
+
+pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> Result<(), StepError> {
+    let (machine, context) = (steps.machine, steps.context);
+    let release = release(context)?;
+    let address = context.addresses[0];
+    let environment = steps.run("flower", async || find_flower(machine, release)).await?;
+    let fleet = listen(machine, &own.fleet_api, address, "FL_FLEET_API_ADDRESS")?;
+    let admin = listen(machine, &own.admin_api, address, "FL_ADMIN_API_ADDRESS")?;
+    let inside = |port| SocketAddr::new(machine.loopback(), port);
+    let mut sockets = vec![(fleet, "FL_FLEET_API_ADDRESS", "hub"), (admin, "FL_ADMIN_API_ADDRESS", "hub")];
+    let ports: Vec<SocketAddr> = release.superlink_ports().into_iter().map(inside).collect();
+    sockets.extend(ports.iter().map(|socket| (*socket, "SuperLink", "flower-superlink")));
+    addresses(steps, &sockets).await?;
+    let outside = tls::superlink(steps, own).await?;
+    // Flower asks for TLS on every hop once nodes have to be registered.
+    let inner = if own.node_auth { tls::inner(steps).await? } else { tls::Secured::default() };
+
+    let database = machine.disk.join(&own.database);
+    let state = database.parent().unwrap_or(&machine.disk).to_owned();
+    private_dir(&state).map_err(|why| StepError::file(&state, &why))?;
+    let hub = HubFile {
+        federation: context.federation.to_string(),
+        flower: release.version().to_string(),
+        superlink_fleet: inside(release.fleet_port()),
+        superlink_control: inside(release.control_port()),
+        superlink_ca: inner.ca.clone(),
+        fleet,
+        admin,
+        tls: outside.files.clone(),
+        admin_ca: outside.admin_ca.clone(),
+        keepalive_time_ms: millis(context.keepalive).0,
+        keepalive_timeout_ms: millis(context.keepalive).1,
+    };
+    let host = host(machine, context, release, &environment)?;
+    let inner_tls = match (&inner.files, &inner.ca) {
+        (Some(files), Some(ca)) => Some(SuperLinkTls { ca, certificate: &files.certificate, key: &files.key }),
+        _ => None,
+    };
+    let options =
+        SuperLinkOptions { database: &database, tls: inner_tls, supernode_auth: own.node_auth };
+    let superlink = host.superlink(&options);
+    let mut reads = outside.inputs();
+    reads.extend(inner.ca.clone());
+    let services = vec![
+        flower_service(machine, "flower-superlink", superlink, ports, inner.inputs(), Some(&state)),
+        own_service(steps, "hub", &hub, vec![fleet, admin], reads)?,
+    ];
+    steps.processes(services).await?;
+    let published = published(fleet, address);
+    steps
+        .healthy(HealthCheck {
+            role: Role::SuperLink.to_string(),
+            host: published.ip().to_string(),
+            port: published.port(),
+            ca: outside.ca.clone(),
+            grpc: release.transport() == Transport::Grpc,
+            node: None,
+        })
+        .await?;
+    let endpoint = encode(&published.to_string());
+    let ca = outside.ca_text()?.map(|pem| encode(&pem));
+    let mut said = vec![
+        (attribute::ENDPOINT, endpoint.as_str()),
+        (attribute::TLS, if outside.files.is_some() { "YES" } else { "NO" }),
+    ];
+    said.extend(ca.as_deref().map(|ca| (attribute::CA, ca)));
+    steps.ready(&said).await
+}

@@ -1,0 +1,204 @@
+//! Which certificate a VM serves with and which CA it trusts: the decision, and the files.
+//!
+//! It fails closed. Plaintext comes only from `FL_TLS_ENABLED = NO`; a CA that is missing, wrong or changed ends the
+//! boot. What a process gets is a path; a file that has changed makes exactly the processes start again that read it.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use onefed_context::{CaBundle, GatewayContext, Secret, SiteTrust, SuperLinkContext, SuperLinkTls};
+use onefed_trust::{CertificateInfo, EnrolKey, SanName};
+
+use crate::boot::Steps;
+use crate::certificate::{self, Asking};
+use crate::files::{Readers, private_dir, read_if_there, write};
+use crate::{Machine, StepError, TlsFiles, authority};
+
+/// The TLS of one listener, as files; nothing for plaintext.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Secured {
+    /// What the listener shows.
+    pub(crate) files: Option<TlsFiles>,
+    /// What its peers, and this VM's own clients, hold against it.
+    pub(crate) ca: Option<PathBuf>,
+    /// Whose certificates open the admin endpoint: only a CA that the operator's tool keeps.
+    pub(crate) admin_ca: Option<PathBuf>,
+}
+
+impl Secured {
+    /// The files whose change concerns who reads them.
+    pub(crate) fn inputs(&self) -> Vec<PathBuf> {
+        let served = self.files.iter().flat_map(|files| [files.certificate.clone(), files.key.clone()]);
+        let mut all: Vec<_> = served.chain(self.ca.clone()).chain(self.admin_ca.clone()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The CA, to be published.
+    pub(crate) fn ca_text(&self) -> Result<Option<String>, StepError> {
+        let Some(path) = &self.ca else { return Ok(None) };
+        read_if_there(path).map_err(|why| StepError::file(path, &why))
+    }
+}
+
+/// The certificate of the hub.
+pub(crate) async fn superlink(steps: &Steps<'_>, own: &SuperLinkContext) -> Result<Secured, StepError> {
+    let machine = steps.machine;
+    let names = certificate::names(&steps.context.addresses, &own.extra_san);
+    match &own.tls {
+        SuperLinkTls::Off => {
+            plaintext();
+            Ok(Secured::default())
+        }
+        SuperLinkTls::Enrolled { ca, key } => {
+            let secured = enrolled(steps, ca, key, names).await?;
+            Ok(Secured { admin_ca: secured.ca.clone(), ..secured })
+        }
+        SuperLinkTls::Given { ca, certificate, key } => {
+            let given = async || given(machine, steps, ca, certificate, key, &names);
+            steps.run("certificate", given).await
+        }
+        SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, &names)).await,
+    }
+}
+
+/// The certificate of a gateway, for its site's LAN.
+pub(crate) async fn gateway(steps: &Steps<'_>, own: &GatewayContext) -> Result<Secured, StepError> {
+    let names = certificate::names(&steps.context.addresses, &[]);
+    match (&own.trust, &own.enrol_key) {
+        (SiteTrust::Off, _) => {
+            plaintext();
+            Ok(Secured::default())
+        }
+        (SiteTrust::Given(ca), Some(key)) => enrolled(steps, ca, key, names).await,
+        _ => Err(StepError::context(
+            "FL_TLS_ENABLED is YES, but FL_SSL_CA_CERTFILE or FL_ENROL_KEY is missing",
+            "deploy with `onefed apply`, which sets both, or use FL_GATEWAY = embedded",
+        )),
+    }
+}
+
+/// What a SuperNode's VM trusts. `offered` is the CA that OneGate names, a hint.
+pub(crate) async fn site(
+    steps: &Steps<'_>,
+    trust: &SiteTrust,
+    offered: Option<&str>,
+) -> Result<Secured, StepError> {
+    let machine = steps.machine;
+    let ca = match trust {
+        SiteTrust::Off => {
+            plaintext();
+            return Ok(Secured::default());
+        }
+        SiteTrust::Given(ca) => {
+            let install = async || {
+                let path = certificate::install_ca(machine, ca, steps.context.ca_fingerprint.as_ref())?;
+                Ok((path, "the CA of the federation".to_owned()))
+            };
+            steps.run("ca", install).await?
+        }
+        SiteTrust::Pinned(pin) => {
+            let install = async || {
+                let pem = named(offered)?;
+                check_pin(pem, &pin.to_string())?;
+                Ok((install(machine, pem)?, format!("the CA that OneGate names is {pin}, as the context says")))
+            };
+            steps.run("ca", install).await?
+        }
+        SiteTrust::FirstUse => steps.run("ca", async || first_use(machine, named(offered)?)).await?,
+    };
+    Ok(Secured { files: None, ca: Some(ca), admin_ca: None })
+}
+
+/// The certificate of a hop inside this VM, by a CA that never leaves it.
+pub(crate) async fn inner(steps: &Steps<'_>) -> Result<Secured, StepError> {
+    let machine = steps.machine;
+    let make = async || {
+        let names = [SanName::Ip(machine.loopback()), SanName::Dns("localhost".to_owned())];
+        authority(&machine.disk.join("inner"), &names)
+    };
+    steps.run("inner certificate", make).await
+}
+
+fn plaintext() {
+    tracing::warn!("FL_TLS_ENABLED is NO: this VM speaks PLAINTEXT, because the operator asked for it by name");
+}
+
+async fn enrolled(
+    steps: &Steps<'_>,
+    ca: &CaBundle,
+    key: &Secret,
+    names: Vec<SanName>,
+) -> Result<Secured, StepError> {
+    let machine = steps.machine;
+    let obtain = async || {
+        let installed = certificate::install_ca(machine, ca, steps.context.ca_fingerprint.as_ref())?;
+        let key = EnrolKey::from_text(key.expose());
+        let asking = Asking {
+            ca,
+            key: &key,
+            vm_id: steps.context.vm_id,
+            generation: steps.generation,
+            names: names.clone(),
+        };
+        let (files, text) = certificate::obtain(machine, &steps.publisher, &asking).await?;
+        Ok((Secured { files: Some(files), ca: Some(installed), admin_ca: None }, text))
+    };
+    steps.wait("certificate", obtain).await
+}
+
+/// The CA that OneGate names, or why there is none.
+fn named(offered: Option<&str>) -> Result<&str, StepError> {
+    offered.ok_or_else(|| {
+        StepError::context(
+            "TLS is on, but neither the context nor OneGate names the CA of the hub",
+            "set FL_SSL_CA_CERTFILE; OneGate names a CA only to the service that the SuperLink is in",
+        )
+    })
+}
+
+fn check_pin(pem: &str, pin: &str) -> Result<(), StepError> {
+    let found = CertificateInfo::from_pem(pem)?.fingerprint.to_string();
+    if found == pin && pem.matches("BEGIN CERTIFICATE").count() == 1 {
+        return Ok(());
+    }
+    Err(StepError::certificate(
+        format!("ALARM: OneGate names a CA with the fingerprint {found}, FL_CA_FINGERPRINT says {pin}"),
+        "somebody in this service may be posing as the SuperLink; compare with the CA on the SuperLink's VM",
+    ))
+}
+
+/// Takes the CA that OneGate names once, and no other ever after.
+fn first_use(machine: &Machine, offered: &str) -> Result<(PathBuf, String), StepError> {
+    let found = CertificateInfo::from_pem(offered)?.fingerprint.to_string();
+    let path = machine.tls_dir().join("first-use");
+    let kept = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
+    let words = match kept {
+        Some(pin) => {
+            check_pin(offered, pin.trim()).map_err(|why| {
+                StepError::certificate(
+                    format!("{}; it was taken on first use", why.text),
+                    format!("if the SuperLink's CA was changed on purpose, remove {}", path.display()),
+                )
+            })?;
+            format!("{found}, as on first use")
+        }
+        None => {
+            check_pin(offered, &found)?;
+            private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&path, &why))?;
+            write(&path, found.as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
+            tracing::warn!("FL_CA_TRUST is first-use: the CA {found} that OneGate names is trusted from now on");
+            format!("{found}, taken on first use")
+        }
+    };
+    Ok((install(machine, offered)?, words))
+}
+
+fn install(machine: &Machine, pem: &str) -> Result<PathBuf, StepError> {
+    let dir = machine.tls_dir();
+    private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
+    let path = dir.join("ca.pem");
+    write(&path, pem.as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
+    Ok(path)
+}
