@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use onefed_context::{
-    CaBundle, Endpoint, GatewayContext, GatewayPlacement, Host, KeepAlive, Secret, SuperLinkContext,
-    SuperNodeContext, VmContext,
+    CaBundle, Endpoint, GatewayContext, GatewayPlacement, Host, HubSource, KeepAlive, Secret, SiteTrust,
+    SuperLinkContext, SuperLinkTls, SuperNodeContext, VmContext,
 };
 use onefed_flower::command::{self, SuperLinkOptions, SuperNodeOptions};
 use onefed_flower::{Environment, Release};
@@ -34,7 +34,11 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     sockets.extend(release.superlink_ports().into_iter().map(|port| (inside(port), "SuperLink")));
     steps.run("addresses", async || free(&sockets)).await?;
     let names = certificate::names(&context.addresses, &own.extra_san);
-    let tls = secured(steps, own.ca.as_ref(), own.enrol_key.as_ref(), names).await?;
+    let (ca, key) = match &own.tls {
+        SuperLinkTls::Enrolled { ca, key } => (Some(ca), Some(key)),
+        SuperLinkTls::Off | SuperLinkTls::Given { .. } | SuperLinkTls::Own => (None, None),
+    };
+    let tls = secured(steps, ca, key, names).await?;
 
     let processes = async || {
         let database = machine.disk.join(&own.database);
@@ -82,7 +86,7 @@ pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Resu
     let listen = SocketAddr::new(address, SPOKE_PORT);
     steps.run("addresses", async || free(&[(listen, "the spoke")])).await?;
     let names = certificate::names(&context.addresses, &[]);
-    let tls = secured(steps, own.ca.as_ref(), own.enrol_key.as_ref(), names).await?;
+    let tls = secured(steps, own.trust.ca(), own.enrol_key.as_ref(), names).await?;
     let processes = async || {
         let spoke = spoke_file(machine, context, release, own.site.as_str(), &own.hub, listen, &tls);
         let file = config_file(machine, "spoke.json", &spoke)?;
@@ -105,12 +109,19 @@ pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Resu
 /// A SuperNode's VM: the SuperNode, and with an embedded gateway the spoke beside it.
 pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> Result<(), StepError> {
     let (machine, context) = (steps.machine, steps.context);
+    if matches!(own.trust, SiteTrust::Pinned(_) | SiteTrust::FirstUse) || own.hub == Some(HubSource::OneGate)
+    {
+        return Err(StepError::context(
+            "the hub or its CA would come from OneGate, which this appliance does not ask yet",
+            "set FL_SUPERLINK_ADDRESS and FL_SSL_CA_CERTFILE",
+        ));
+    }
     let release = release(context)?;
     let environment = steps.run("flower", async || find_flower(machine, release)).await?;
     let loopback = SocketAddr::new(machine.loopback(), SPOKE_PORT);
     let embedded = own.gateway == GatewayPlacement::Embedded;
     let mut tls = Secured::default();
-    if let Some(ca) = &own.ca {
+    if let Some(ca) = own.trust.ca() {
         let install = async || {
             let path = certificate::install_ca(machine, ca, context.ca_fingerprint.as_ref())?;
             Ok((path, "the CA of the federation".to_owned()))
@@ -149,13 +160,13 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
         let superlink = spoke.to_string();
         let node = host.supernode(&SuperNodeOptions {
             superlink: &superlink,
-            root_certificates: tls.ca.as_deref().filter(|_| context.tls && !embedded),
+            root_certificates: tls.ca.as_deref().filter(|_| context.tls() && !embedded),
             node_config: &config.to_string(),
             max_retries: own.max_retries,
             max_wait_time: own.max_wait,
         });
         let mut commands = Vec::new();
-        if let (true, Some(hub)) = (embedded, &own.hub) {
+        if let (true, Some(HubSource::Static(hub))) = (embedded, &own.hub) {
             let file = spoke_file(machine, context, release, own.site.as_str(), hub, loopback, &tls);
             let file = config_file(machine, "spoke.json", &file)?;
             commands.push(("spoke", own_process(machine, context, "spoke", &file)));
@@ -166,7 +177,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     let commands = steps.run("processes", processes).await?;
     steps.start(commands);
     let healthy = async || {
-        let ca = tls.ca.as_deref().filter(|_| context.tls && !embedded);
+        let ca = tls.ca.as_deref().filter(|_| context.tls() && !embedded);
         let Some(node) = steps.processes.last() else {
             return Err(StepError::process(
                 "no SuperNode was started",
@@ -199,7 +210,7 @@ async fn secured(
     names: Vec<onefed_trust::SanName>,
 ) -> Result<Secured, StepError> {
     let (machine, context) = (steps.machine, steps.context);
-    if !context.tls {
+    if !context.tls() {
         tracing::warn!(
             "FL_TLS_ENABLED is NO: this VM serves PLAINTEXT, because the operator asked for it by name"
         );
@@ -303,7 +314,7 @@ fn spoke_file(
             Host::Name(name) => name.clone(),
         },
         hub_port: hub.port,
-        ca: tls.ca.clone().filter(|_| context.tls),
+        ca: tls.ca.clone().filter(|_| context.tls()),
         dial_from: machine.dial_from(context.addresses[0]),
         keepalive_time_ms: millis(context.keepalive).0,
         keepalive_timeout_ms: millis(context.keepalive).1,
