@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+/// The port of a hub where an address does not name one: that of Flower's Fleet API.
+pub const HUB_PORT: u16 = 9092;
+
 /// A host: an address or a DNS name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
@@ -43,6 +46,17 @@ impl Endpoint {
     /// An endpoint from its parts; `None` for port 0.
     pub fn new(host: Host, port: u16) -> Option<Self> {
         (port != 0).then_some(Self { host, port })
+    }
+
+    /// Reads `host:port`, or `host` alone with this port. An IPv6 address needs its brackets in both cases.
+    ///
+    /// # Errors
+    /// [`EndpointError`], as for `host:port`; never [`EndpointError::NoPort`].
+    pub fn parse_or(text: &str, port: u16) -> Result<Self, EndpointError> {
+        match text.parse() {
+            Err(EndpointError::NoPort) => Self::new(text.parse()?, port).ok_or(EndpointError::Port),
+            read => read,
+        }
     }
 
     /// The socket address, where the host is an address and needs no look-up.
@@ -106,7 +120,7 @@ impl FromStr for Endpoint {
         }
         let host = match host.strip_prefix('[') {
             Some(_) => host.parse()?,
-            None if host.parse::<Ipv4Addr>().is_ok() || is_dns_name(host) => host.parse()?,
+            None if is_host(host) => host.parse()?,
             None => return Err(EndpointError::Host),
         };
         let digits = !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
@@ -119,6 +133,11 @@ impl FromStr for Endpoint {
 /// label of digits only is not, because it is always a mistyped address.
 fn is_dns_name(text: &str) -> bool {
     is_dns_labels(text, true)
+}
+
+/// Whether a text is an IPv4 address or a host name.
+pub(crate) fn is_host(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok() || is_dns_name(text)
 }
 
 /// Whether a text is made of DNS labels: 1 to 63 letters, digits and inner hyphens each, 253 in all.
@@ -154,6 +173,23 @@ mod tests {
         assert_eq!("Hub.Example:80".parse::<Endpoint>().unwrap().to_string(), "hub.example:80");
         assert!("[::]:9092".parse::<Endpoint>().unwrap().is_unspecified());
         assert!("hub:1".parse::<Endpoint>().unwrap().socket_addr().is_none());
+    }
+
+    #[test]
+    fn the_port_may_be_left_out_where_there_is_a_default() {
+        for (text, whole) in [
+            ("10.0.0.1", "10.0.0.1:9092"),
+            ("Hub.example.com", "hub.example.com:9092"),
+            ("[fd00::1]", "[fd00::1]:9092"),
+            ("[FD00:0::1]:443", "[fd00::1]:443"),
+        ] {
+            assert_eq!(Endpoint::parse_or(text, HUB_PORT).unwrap().to_string(), whole);
+        }
+        use EndpointError::*;
+        for (bad, why) in [("fd00::1", Brackets), ("", Host), ("hub:", Port), ("10.0.0", Host), ("[x]", Host)]
+        {
+            assert_eq!(Endpoint::parse_or(bad, HUB_PORT), Err(why), "{bad}");
+        }
     }
 
     #[test]

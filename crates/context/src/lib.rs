@@ -19,16 +19,18 @@ mod reference;
 mod render;
 mod role;
 mod rule;
+mod runtime;
 mod san;
 mod secret;
 mod suggest;
 mod table;
 mod together;
+mod trust;
 mod validate;
 mod variable;
 mod vm;
 
-pub use endpoint::{Endpoint, EndpointError, Host};
+pub use endpoint::{Endpoint, EndpointError, HUB_PORT, Host};
 pub use fingerprint::{CaFingerprint, FingerprintError};
 pub use keepalive::{KeepAlive, KeepAliveError};
 pub use name::{FederationName, NameError, SiteName, is_plain_name};
@@ -40,14 +42,16 @@ pub use reference::reference_markdown;
 pub use render::render_context_sh;
 pub use role::{GatewayPlacement, LogLevel, Role, UnknownWord};
 pub use rule::{Rule, Span};
+pub use runtime::{ContainerImage, ContainerImageError, Runtime};
 pub use san::{San, SanError, parse_san_list};
 pub use secret::Secret;
 pub use suggest::nearest;
 pub use table::{TABLE, variable};
 pub use together::{idle, together};
+pub use trust::{SiteTrust, SuperLinkTls};
 pub use validate::{Validated, read_context_sh, validate};
 pub use variable::{Effect, InputFlag, InputType, Placement, Variable, When};
 pub use vm::{
-    FlowerVersion, FlowerVersionError, GatewayContext, PartitionShare, RoleContext, SuperLinkContext,
-    SuperNodeContext, VmContext,
+    FlowerVersion, FlowerVersionError, GatewayContext, HubSource, PartitionShare, RoleContext,
+    SuperLinkContext, SuperNodeContext, VmContext,
 };

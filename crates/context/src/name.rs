@@ -61,3 +61,10 @@ name! {
     /// The name of a training site (`FL_SITE`).
     SiteName
 }
+
+impl SiteName {
+    /// The name of a single site, where `FL_SITE` is blank: `local`.
+    pub fn local() -> Self {
+        Self("local".to_owned())
+    }
+}

@@ -91,9 +91,9 @@ fn counts(out: &mut String) {
     let inputs = distinct(&|row| row.placement != Placement::Infrastructure);
     let _ = writeln!(
         out,
-        "\nOf these, {inputs} are inputs and {} are infrastructure. {} are refused or not acted on yet (section 9).",
+        "\nOf these, {inputs} are inputs and {} are infrastructure. {} are not acted on by onefed (section 9).",
         TABLE.len() - inputs,
-        distinct(&|row| row.effect != Effect::Used)
+        distinct(&|row| matches!(row.effect, Effect::Later(_) | Effect::Elsewhere(_)))
     );
     out.push_str(
         "\nPhase 7 raised the stated total of the older reference from 39 to 42 (+3: the keepalive pair and `FL_CERT_EXTRA_SAN`).\nBoth are sums in which a variable of two roles may count twice; as of phase 7 there were 39 distinct names, and 36\nbefore. The counts above are distinct names.\n",
@@ -172,11 +172,10 @@ fn rules(out: &mut String) {
 }
 
 fn effects(out: &mut String) {
-    out.push_str("\n## 9. What onefed does not act on\n\nNothing is silently inert. A value other than the default gives one line, at boot and in `onefed plan`: `not yet` a\nwarning, `not used` a remark, `refused` an error.\n\n");
+    out.push_str("\n## 9. What onefed does not act on\n\nNothing is silently inert. A value other than the default gives one line, at boot and in `onefed plan`: `not yet` a\nwarning, `not used` a remark.\n\n");
     let _ = writeln!(out, "| Variable | onefed | Instead | Only when |\n|---|---|---|---|");
     for row in TABLE {
-        let (Effect::Later(instead) | Effect::Elsewhere(instead) | Effect::Refused(instead)) = row.effect
-        else {
+        let (Effect::Later(instead) | Effect::Elsewhere(instead)) = row.effect else {
             continue;
         };
         let when = row.only_when.map(|when| format!("`{}` is {}", when.variable, when.words.join(" or ")));

@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, HUB_PORT};
 use crate::fingerprint::CaFingerprint;
 use crate::name::is_plain_name;
 use crate::node_config::NodeConfig;
 use crate::pem::{CaBundle, CaBundleError, is_private_key};
-use crate::problem::{Problem, Severity};
+use crate::problem::Problem;
+use crate::runtime::ContainerImage;
 use crate::san::parse_san_list;
-use crate::variable::{Effect, Variable};
+use crate::variable::Variable;
 use crate::vm::FlowerVersion;
 
 /// The largest count that is accepted anywhere: nine digits.
@@ -35,8 +36,6 @@ pub enum Rule {
     Text,
     /// `YES` or `NO` in any case.
     YesNo,
-    /// Anything, but `YES` draws this warning.
-    BetterNo(&'static str),
     /// One word of a list.
     OneOf(&'static [&'static str]),
     /// One word of a list, of which onefed supports only the first.
@@ -59,7 +58,7 @@ pub enum Rule {
     Id,
     /// `host:port` to listen on.
     Listen,
-    /// `host:port` to dial; not `0.0.0.0` or `[::]`.
+    /// `host:port` or `host` to dial, port 9092 by default; not `0.0.0.0` or `[::]`.
     Dial,
     /// A relative path without `..`, of letters, digits, `.`, `_`, `-` and `/`.
     RelativePath,
@@ -79,6 +78,8 @@ pub enum Rule {
     HttpUrl,
     /// An IP address of this VM.
     Address,
+    /// A container image with a tag or a digest.
+    Image,
 }
 
 impl Rule {
@@ -95,7 +96,6 @@ impl Rule {
         match self {
             Self::Text => "anything".to_owned(),
             Self::YesNo => "YES or NO, in any case".to_owned(),
-            Self::BetterNo(_) => "anything; YES draws a warning".to_owned(),
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::OnlyFirstOf(words) => {
                 let first = words.first().copied().unwrap_or_default();
@@ -123,6 +123,7 @@ impl Rule {
             Self::Fingerprint => "sha256: and 64 hexadecimal digits".to_owned(),
             Self::HttpUrl => "http or https URL".to_owned(),
             Self::Address => "IP address".to_owned(),
+            Self::Image => "repository:tag or repository@sha256:digest".to_owned(),
         }
     }
 
@@ -130,7 +131,7 @@ impl Rule {
     fn refusal(self, value: &str) -> Result<(), Option<String>> {
         let holds = |ok: bool| if ok { Ok(()) } else { Err(None) };
         match self {
-            Self::Text | Self::BetterNo(_) => Ok(()),
+            Self::Text => Ok(()),
             Self::YesNo => holds(yes_no(value).is_some()),
             Self::OneOf(words) | Self::OnlyFirstOf(words) => {
                 if words.contains(&value) {
@@ -159,7 +160,7 @@ impl Rule {
             Self::Id => holds(id(value).is_some()),
             Self::Listen => because(value.parse::<Endpoint>()).map(drop),
             Self::Dial => {
-                let endpoint = because(value.parse::<Endpoint>())?;
+                let endpoint = because(Endpoint::parse_or(value, HUB_PORT))?;
                 let message = "this address stands for all interfaces; it can be listened on, not dialled";
                 if endpoint.is_unspecified() { Err(Some(message.to_owned())) } else { Ok(()) }
             }
@@ -174,6 +175,7 @@ impl Rule {
             ),
             Self::Fingerprint => holds(value.parse::<CaFingerprint>().is_ok()),
             Self::HttpUrl => holds(is_http_url(value)),
+            Self::Image => because(value.parse::<ContainerImage>()).map(drop),
             Self::Address => holds(value.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified())),
         }
     }
@@ -183,7 +185,7 @@ impl Variable {
     /// Checks a value against this variable alone, whatever the role. An empty value is unset and passes.
     ///
     /// # Errors
-    /// The [`Problem`] with the variable's literal message. Its severity may be a warning: the value is usable then.
+    /// The [`Problem`] with the variable's literal message.
     pub fn check(&self, value: &str) -> Result<(), Problem> {
         if value.is_empty() {
             return Ok(());
@@ -199,15 +201,7 @@ impl Variable {
             let problem = Problem::error(own.0, self.name, own.1);
             return Err(Problem { hint, ..problem });
         }
-        if let Effect::Refused(instead) = self.effect {
-            let message = format!("{} is not supported yet.", self.name);
-            return Err(Problem::error("context::unsupported", self.name, message).with_hint(instead));
-        }
         match self.rule {
-            Rule::BetterNo(warning) if yes_no(value) == Some(true) => {
-                let problem = Problem::error("context::better-no", self.name, warning);
-                Err(Problem { severity: Severity::Warning, ..problem })
-            }
             Rule::OnlyFirstOf([first, ..]) if *first != value => {
                 let message = format!("{}={value} is not supported yet.", self.name);
                 Err(Problem::error("context::unsupported", self.name, message)

@@ -113,13 +113,13 @@ pub static TABLE: &[Variable] = &[
     Variable {
         name: "FL_SUPERLINK_ADDRESS",
         roles: &[Role::Gateway, Role::SuperNode],
-        description: "Where the hub of the federation is reached, host:port",
+        description: "Where the hub of the federation is reached, host or host:port",
         rule: Rule::Dial,
         error: "Invalid FL_SUPERLINK_ADDRESS: '{value}'. Expected format: host:port or leave empty for OneGate discovery.",
-        required: true,
+        required: &[Role::Gateway],
         spoke_only: true,
         phase: Some(1),
-        interactions: "Names the hub. A SuperNode uses it only with an embedded gateway; blank is refused by whoever needs it. (10c)",
+        interactions: "Names the hub; port 9092 where none is given. A SuperNode uses it only with an embedded gateway. Blank is refused at a training site, and means discovery through OneGate where FL_SITE is blank. (10c)",
         ..Variable::ROW
     },
     Variable {
@@ -199,7 +199,7 @@ pub static TABLE: &[Variable] = &[
         description: "FedProx pull towards the global model",
         rule: Rule::Decimal(Span::NotNegative),
         error: "Invalid FL_PROXIMAL_MU: '{value}'. Must be a non-negative float.",
-        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedProx"], checked: true }),
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedProx"] }),
         effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
         phase: Some(5),
         interactions: "0.0 with FedProx draws a warning: it is FedAvg then. (10g)",
@@ -213,7 +213,7 @@ pub static TABLE: &[Variable] = &[
         description: "FedAdam step size on the server",
         rule: Rule::Decimal(Span::Positive),
         error: "Invalid FL_SERVER_LR: '{value}'. Must be a positive float.",
-        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedAdam"], checked: true }),
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedAdam"] }),
         effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
         phase: Some(5),
         interactions: "(10g)",
@@ -227,7 +227,7 @@ pub static TABLE: &[Variable] = &[
         description: "FedAdam step size hint for clients",
         rule: Rule::Decimal(Span::Positive),
         error: "Invalid FL_CLIENT_LR: '{value}'. Must be a positive float.",
-        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedAdam"], checked: true }),
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedAdam"] }),
         effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
         phase: Some(5),
         interactions: "Flower's FedAdam stores it and uses it nowhere; only an app that sends it to its clients does. (10g)",
@@ -241,7 +241,7 @@ pub static TABLE: &[Variable] = &[
         description: "Number of faulty or hostile clients to tolerate",
         rule: Rule::Count(0),
         error: "Invalid FL_NUM_MALICIOUS: '{value}'. Must be a non-negative integer.",
-        only_when: Some(When { variable: "FL_STRATEGY", words: &["Krum", "Bulyan"], checked: true }),
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["Krum", "Bulyan"] }),
         effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
         phase: Some(5),
         interactions: "f. Krum needs n >= 2f+3 and Bulyan n >= 4f+3, Bulyan for f = 0 too. (10g)",
@@ -255,7 +255,7 @@ pub static TABLE: &[Variable] = &[
         description: "Share of updates dropped at each end by FedTrimmedAvg",
         rule: Rule::Decimal(Span::BelowHalf),
         error: "Invalid FL_TRIM_BETA: '{value}'. Must be a float between 0.0 and 0.5 (exclusive).",
-        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedTrimmedAvg"], checked: true }),
+        only_when: Some(When { variable: "FL_STRATEGY", words: &["FedTrimmedAvg"] }),
         effect: Effect::Later("the app decides, and `onefed train --run-config` overrides what it declares"),
         phase: Some(5),
         interactions: "Trims floor(beta * n) clients at each end; where that is none it is refused. (10g)",
@@ -271,7 +271,7 @@ pub static TABLE: &[Variable] = &[
         error: "Invalid FL_CHECKPOINT_ENABLED: '{value}'. Must be YES or NO.",
         effect: Effect::Later("the app saves its own models, if any"),
         phase: Some(5),
-        interactions: "NO: the other two have no effect and are not checked. (10h)",
+        interactions: "NO: the other two have no effect. (10h)",
         ..Variable::ROW
     },
     Variable {
@@ -282,7 +282,7 @@ pub static TABLE: &[Variable] = &[
         description: "Rounds between two saved models",
         rule: Rule::Count(1),
         error: "Invalid FL_CHECKPOINT_INTERVAL: '{value}'. Must be a positive integer.",
-        only_when: Some(When { variable: "FL_CHECKPOINT_ENABLED", words: &["YES"], checked: false }),
+        only_when: Some(When { variable: "FL_CHECKPOINT_ENABLED", words: &["YES"] }),
         effect: Effect::Later("the app saves its own models, if any"),
         phase: Some(5),
         interactions: "(10h)",
@@ -295,7 +295,7 @@ pub static TABLE: &[Variable] = &[
         description: "Directory inside the container for saved models",
         rule: Rule::AbsolutePath,
         error: "Invalid FL_CHECKPOINT_PATH: '{value}'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
-        only_when: Some(When { variable: "FL_CHECKPOINT_ENABLED", words: &["YES"], checked: false }),
+        only_when: Some(When { variable: "FL_CHECKPOINT_ENABLED", words: &["YES"] }),
         effect: Effect::Later("the app saves its own models, if any"),
         phase: Some(5),
         interactions: "(10h)",
@@ -311,7 +311,7 @@ pub static TABLE: &[Variable] = &[
         error: "Invalid FL_GPU_ENABLED: '{value}'. Must be YES or NO.",
         effect: Effect::Later("no GPU is handed to the app"),
         phase: Some(6),
-        interactions: "NO: device list and memory share have no effect and are not checked. (10i)",
+        interactions: "NO: device list and memory share have no effect. (10i)",
         ..Variable::ROW
     },
     Variable {
@@ -321,7 +321,7 @@ pub static TABLE: &[Variable] = &[
         description: "Which GPUs the container may use",
         rule: Rule::Devices,
         error: "Invalid FL_CUDA_VISIBLE_DEVICES: '{value}'. Must be 'all' or comma-separated GPU IDs (e.g., 0,1).",
-        only_when: Some(When { variable: "FL_GPU_ENABLED", words: &["YES"], checked: false }),
+        only_when: Some(When { variable: "FL_GPU_ENABLED", words: &["YES"] }),
         effect: Effect::Later("no GPU is handed to the app"),
         phase: Some(6),
         interactions: "(10i)",
@@ -335,7 +335,7 @@ pub static TABLE: &[Variable] = &[
         description: "Share of GPU memory PyTorch may claim",
         rule: Rule::Decimal(Span::Share),
         error: "Invalid FL_GPU_MEMORY_FRACTION: '{value}'. Must be a float between 0.0 and 1.0.",
-        only_when: Some(When { variable: "FL_GPU_ENABLED", words: &["YES"], checked: false }),
+        only_when: Some(When { variable: "FL_GPU_ENABLED", words: &["YES"] }),
         effect: Effect::Later("no GPU is handed to the app"),
         phase: Some(6),
         interactions: "For ML_FRAMEWORK=pytorch only. (10i)",
@@ -396,7 +396,7 @@ pub static TABLE: &[Variable] = &[
         description: "TCP port of the metrics endpoint",
         rule: Rule::MetricsPort,
         error: "Invalid FL_METRICS_PORT: '{value}'. Must be integer 1024-65535, not 9091-9093.",
-        only_when: Some(When { variable: "FL_METRICS_ENABLED", words: &["YES"], checked: true }),
+        only_when: Some(When { variable: "FL_METRICS_ENABLED", words: &["YES"] }),
         effect: Effect::Later("training metrics are not exposed"),
         phase: Some(8),
         interactions: "Must not be a port of the Fleet, Control or admin address. (10l)",
@@ -449,7 +449,7 @@ pub static TABLE: &[Variable] = &[
         description: "Longest pause between OneGate look-ups, seconds",
         rule: Rule::Count(1),
         error: "Invalid FL_EDGE_MAX_BACKOFF: '{value}'. Must be a positive integer.",
-        only_when: Some(When { variable: "FL_EDGE_BACKOFF", words: &["exponential"], checked: false }),
+        only_when: Some(When { variable: "FL_EDGE_BACKOFF", words: &["exponential"] }),
         effect: Effect::Elsewhere("onefed paces its look-ups and reconnections itself"),
         phase: Some(9),
         interactions: "(10o)",
@@ -474,7 +474,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::Certificates,
         error: "FL_SSL_CA_CERTFILE does not contain a valid base64-encoded PEM certificate.",
         phase: Some(2),
-        interactions: "Names the CA of the hub. Needed at a site with TLS, and by whoever has FL_ENROL_KEY.",
+        interactions: "Names the CA of the hub. A site with TLS needs it, or FL_CA_FINGERPRINT, or FL_CA_TRUST=first-use. A SuperLink has it with FL_ENROL_KEY, or with FL_SSL_CERTFILE and FL_SSL_KEYFILE.",
         ..Variable::ROW
     },
     Variable {
@@ -484,11 +484,8 @@ pub static TABLE: &[Variable] = &[
         description: "Server certificate for the Fleet API, PEM",
         rule: Rule::Certificates,
         error: "FL_SSL_CERTFILE does not contain a valid base64-encoded PEM certificate.",
-        effect: Effect::Refused(
-            "leave it out: the hub makes its own key and gets its certificate from the federation's CA",
-        ),
         phase: Some(2),
-        interactions: "Refused, not ignored: who sets it relies on a PKI of the operator's own.",
+        interactions: "Only together with FL_SSL_CA_CERTFILE and FL_SSL_KEYFILE, never with FL_ENROL_KEY; the other way is `onefed pki csr` and `onefed pki import`.",
         ..Variable::ROW
     },
     Variable {
@@ -499,11 +496,8 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::PrivateKey,
         error: "FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key.",
         secret: true,
-        effect: Effect::Refused(
-            "leave it out: the hub makes its own key and gets its certificate from the federation's CA",
-        ),
         phase: Some(2),
-        interactions: "Refused, not ignored. A private key in CONTEXT can be read by everybody who can see the VM.",
+        interactions: "Only together with FL_SSL_CA_CERTFILE and FL_SSL_CERTFILE. Draws a warning: a private key in CONTEXT can be read by everybody who can see the VM.",
         ..Variable::ROW
     },
     Variable {
@@ -563,21 +557,65 @@ pub static TABLE: &[Variable] = &[
         ..Variable::ROW
     },
     Variable {
+        name: "FL_NODE_AUTH",
+        roles: &[Role::SuperLink],
+        input: InputType::Boolean,
+        default: Some("NO"),
+        description: "Take only SuperNodes whose key has been registered",
+        rule: Rule::YesNo,
+        error: "Invalid FL_NODE_AUTH: '{value}'. Must be YES or NO.",
+        interactions: "Flower's --enable-supernode-auth; needs FL_TLS_ENABLED=YES. A plan says YES unless told otherwise. NO is the default of an appliance alone, where nobody registers keys.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_RUNTIME",
+        roles: &[Role::SuperLink, Role::SuperNode],
+        input: InputType::List,
+        default: Some("venv"),
+        description: "Run Flower from a virtual environment or in a container",
+        rule: Rule::OneOf(&["venv", "container"]),
+        error: "Unknown FL_RUNTIME: '{value}'. Valid options: venv, container.",
+        interactions: "A gateway runs no Flower and needs none.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CONTAINER_IMAGE",
+        roles: &[Role::SuperLink, Role::SuperNode],
+        description: "Image to run in place of Flower's own, repository:tag or repository@sha256:digest",
+        rule: Rule::Image,
+        error: "Invalid FL_CONTAINER_IMAGE: '{value}'. Expected format: repository:tag or repository@sha256:<64 hexadecimal digits>.",
+        only_when: Some(When { variable: "FL_RUNTIME", words: &["container"] }),
+        interactions: "Blank: flwr/superlink or flwr/supernode with FLOWER_VERSION as its tag. A tag of another release draws a warning.",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_CA_TRUST",
+        roles: &[Role::Gateway, Role::SuperNode],
+        input: InputType::List,
+        default: Some("pinned"),
+        description: "Trust the CA that the context names, or the first one that OneGate shows",
+        rule: Rule::OneOf(&["pinned", "first-use"]),
+        error: "Unknown FL_CA_TRUST: '{value}'. Valid options: pinned, first-use.",
+        only_when: Some(When { variable: "FL_TLS_ENABLED", words: &["YES"] }),
+        interactions: "first-use: only without FL_SSL_CA_CERTFILE and FL_CA_FINGERPRINT, and with TOKEN=YES. The CA is taken from OneGate once and pinned on the disk.",
+        ..Variable::ROW
+    },
+    Variable {
         name: "FL_ROLE",
         placement: Placement::Infrastructure,
         description: "What this VM is in its federation",
         rule: Rule::OneOf(Role::WORDS),
         error: "Unknown FL_ROLE: '{value}'. Valid options: superlink, supernode, gateway.",
-        required: true,
+        required: Role::ALL,
         ..Variable::ROW
     },
     Variable {
         name: "FL_FEDERATION",
         placement: Placement::Infrastructure,
+        default: Some("flower"),
         description: "Name of the federation",
         rule: Rule::Name,
         error: "Invalid FL_FEDERATION: '{value}'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
-        required: true,
         ..Variable::ROW
     },
     Variable {
@@ -587,7 +625,8 @@ pub static TABLE: &[Variable] = &[
         description: "Name of the training site",
         rule: Rule::Name,
         error: "Invalid FL_SITE: '{value}'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
-        required: true,
+        required: &[Role::Gateway],
+        interactions: "Blank on a SuperNode: a single site, named `local`. The SuperNode has its own spoke and is in the SuperLink's OneFlow service.",
         ..Variable::ROW
     },
     Variable {
@@ -598,7 +637,7 @@ pub static TABLE: &[Variable] = &[
         description: "Where the spoke of the site runs: on a VM of its own, or inside every SuperNode's",
         rule: Rule::OneOf(GatewayPlacement::WORDS),
         error: "Unknown FL_GATEWAY: '{value}'. Valid options: dedicated, embedded.",
-        interactions: "embedded: FL_SUPERLINK_ADDRESS and the keepalive pair act in the SuperNode's VM.",
+        interactions: "embedded: FL_SUPERLINK_ADDRESS and the keepalive pair act in the SuperNode's VM. It is the default where FL_SITE is blank, and the only way there.",
         ..Variable::ROW
     },
     Variable {
@@ -607,6 +646,7 @@ pub static TABLE: &[Variable] = &[
         description: "Fingerprint that the CA certificate must have",
         rule: Rule::Fingerprint,
         error: "Invalid FL_CA_FINGERPRINT: '{value}'. Expected format: sha256:<64 hexadecimal digits>.",
+        interactions: "Holds for FL_SSL_CA_CERTFILE. A site without that takes the CA from OneGate if it has this fingerprint.",
         ..Variable::ROW
     },
     Variable {
@@ -618,7 +658,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::OneTimeKey,
         error: "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url.",
         secret: true,
-        interactions: "Only together with FL_SSL_CA_CERTFILE.",
+        interactions: "Only together with FL_SSL_CA_CERTFILE (on a gateway FL_CA_FINGERPRINT will do), never with FL_SSL_CERTFILE or FL_SSL_KEYFILE.",
         ..Variable::ROW
     },
     Variable {
@@ -648,7 +688,7 @@ pub static TABLE: &[Variable] = &[
         description: "Id of this VM in its zone; OpenNebula sets it",
         rule: Rule::Id,
         error: "Invalid VMID: '{value}'. Must be a non-negative integer.",
-        required: true,
+        required: Role::ALL,
         ..Variable::ROW
     },
     Variable {
@@ -663,31 +703,40 @@ pub static TABLE: &[Variable] = &[
         name: "NETWORK",
         placement: Placement::Infrastructure,
         description: "Let the guest agent configure the network",
+        effect: Effect::Platform,
         phase: Some(1),
         ..Variable::ROW
     },
     Variable {
         name: "REPORT_READY",
         placement: Placement::Infrastructure,
+        input: InputType::Boolean,
+        default: Some("NO"),
         description: "Let the guest agent report READY; the appliance does that itself",
-        rule: Rule::BetterNo(
-            "REPORT_READY is YES: the guest agent would report READY even where the appliance has failed. Leave it out; the appliance reports READY itself.",
-        ),
+        rule: Rule::YesNo,
+        error: "Invalid REPORT_READY: '{value}'. Must be YES or NO.",
+        effect: Effect::Platform,
         phase: Some(1),
-        interactions: "YES draws a warning.",
+        interactions: "YES: the guest agent reports READY besides the appliance; without READY_SCRIPT_PATH it may do so too early, which draws a warning.",
         ..Variable::ROW
     },
     Variable {
         name: "READY_SCRIPT_PATH",
         placement: Placement::Infrastructure,
-        description: "Program that the guest agent runs before it reports READY",
+        description: "Program that must succeed before the guest agent reports READY",
+        rule: Rule::AbsolutePath,
+        error: "Invalid READY_SCRIPT_PATH: '{value}'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
+        only_when: Some(When { variable: "REPORT_READY", words: &["YES"] }),
+        effect: Effect::Platform,
         phase: Some(1),
+        interactions: "Without REPORT_READY=YES nobody runs it: the appliance reports READY itself.",
         ..Variable::ROW
     },
     Variable {
         name: "SSH_PUBLIC_KEY",
         placement: Placement::Infrastructure,
         description: "Key of the deploying user, for operator login",
+        effect: Effect::Platform,
         phase: Some(1),
         ..Variable::ROW
     },
@@ -695,6 +744,7 @@ pub static TABLE: &[Variable] = &[
         name: "START_SCRIPT_BASE64",
         placement: Placement::Infrastructure,
         description: "Program that the guest agent runs at boot, in base64",
+        effect: Effect::Platform,
         phase: Some(1),
         ..Variable::ROW
     },

@@ -1,4 +1,4 @@
-//! What must hold between the variables of training, GPU and metrics.
+//! What must hold between the variables of training, GPU, metrics, node authentication and runtime.
 //!
 //! A VM's context and a plan are checked by these same rules: both hand in a look-up that gives what counts for one
 //! VM, its value or the default. The bounds are those of Flower's strategies as they behave, not only as the older
@@ -7,7 +7,9 @@
 use crate::problem::Problem;
 use crate::role::Role;
 use crate::rule::{count, decimal, yes_no};
+use crate::runtime::ContainerImage;
 use crate::variable::Variable;
+use crate::vm::FlowerVersion;
 
 /// Looks up what counts for a variable: the value given, else the table's default.
 type Look<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
@@ -27,10 +29,14 @@ pub fn together<'a>(role: Option<Role>, look: Look<'a>) -> Vec<Problem> {
         minimums(look, &mut problems);
         strategy(look, &mut problems);
         metrics(look, &mut problems);
+        node_auth(look, &mut problems);
     }
     if role.is_none_or(|role| role == Role::SuperNode) {
         gpu(look, &mut problems);
         use_case(look, &mut problems);
+    }
+    if role != Some(Role::Gateway) {
+        image(look, &mut problems);
     }
     problems
 }
@@ -138,6 +144,33 @@ fn metrics(look: Look<'_>, problems: &mut Vec<Problem>) {
             let message = format!("{PORT} ({port}) is the port of {name} already.");
             problems.push(Problem::error("context::port-twice", PORT, message));
         }
+    }
+}
+
+/// Flower refuses to authenticate nodes without TLS.
+fn node_auth(look: Look<'_>, problems: &mut Vec<Problem>) {
+    let tls = look("FL_TLS_ENABLED").and_then(yes_no);
+    if is_on(look, "FL_NODE_AUTH") && tls == Some(false) {
+        let message =
+            "FL_NODE_AUTH is YES but FL_TLS_ENABLED is NO: Flower authenticates nodes over TLS only.";
+        let problem = Problem::error("context::auth-without-tls", "FL_NODE_AUTH", message);
+        problems.push(problem.with_hint("set FL_TLS_ENABLED=YES, or FL_NODE_AUTH=NO"));
+    }
+}
+
+/// An image whose tag is the number of another release.
+fn image(look: Look<'_>, problems: &mut Vec<Problem>) {
+    const IMAGE: &str = "FL_CONTAINER_IMAGE";
+    if look("FL_RUNTIME") != Some("container") {
+        return;
+    }
+    let image = look(IMAGE).and_then(|text| text.parse::<ContainerImage>().ok());
+    let (Some(image), Some(wanted)) = (image, look("FLOWER_VERSION")) else { return };
+    let Some(tag) = image.tag().map(|tag| tag.split('-').next().unwrap_or(tag)) else { return };
+    if tag.parse::<FlowerVersion>().is_ok() && tag != wanted {
+        let message = format!("{IMAGE} has the tag of release {tag}, but FLOWER_VERSION is {wanted}.");
+        let problem = Problem::warning("context::image-release", IMAGE, message);
+        problems.push(problem.with_hint("set both to the same release"));
     }
 }
 

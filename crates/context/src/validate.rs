@@ -6,13 +6,16 @@ mod cases;
 mod checks;
 #[cfg(test)]
 mod tests;
+mod trust;
+#[cfg(test)]
+mod ways;
 
+use crate::endpoint::{Endpoint, HUB_PORT};
 use crate::problem::Problem;
 use crate::raw::RawContext;
 use crate::role::{GatewayPlacement, Role};
 use crate::rule::{count, yes_no};
 use crate::table::{TABLE, variable};
-use crate::variable::Variable;
 use crate::vm::VmContext;
 
 /// The outcome of [`validate`].
@@ -36,12 +39,12 @@ pub fn read_context_sh(text: &str) -> Validated {
 
 /// Checks every variable, then what holds between them.
 ///
-/// Each value is checked whatever the role, as the reference asks. Defaults apply before values are compared with
+/// Each value is checked whatever the role, as the reference asks, and whatever switch makes it meaningless. Defaults apply before values are compared with
 /// each other.
 pub fn validate(raw: &RawContext) -> Validated {
     let values = Values { raw };
     let mut problems = checks::names(raw);
-    for row in TABLE.iter().filter(|row| values.is_checked(row)) {
+    for row in TABLE {
         if let Some(Err(problem)) = raw.get(row.name).map(|value| row.check(value)) {
             problems.push(problem);
         }
@@ -87,17 +90,30 @@ impl Values<'_> {
         yes_no(self.text(name)?)
     }
 
-    /// Whether a value matters at all: some are looked at only where a switch is on.
-    fn is_checked(&self, row: &Variable) -> bool {
-        row.only_when.is_none_or(|when| when.checked || when.holds(self.text(when.variable)))
-    }
-
     fn role(&self) -> Option<Role> {
         self.parse("FL_ROLE")
     }
 
+    /// Whether this is a site with a name, one of several.
+    fn has_site(&self) -> bool {
+        self.given("FL_SITE").is_some()
+    }
+
+    /// Where the spoke is. At a single site nobody else has one.
+    fn gateway(&self) -> Option<GatewayPlacement> {
+        match self.given("FL_GATEWAY") {
+            None if !self.has_site() => Some(GatewayPlacement::Embedded),
+            _ => self.parse("FL_GATEWAY"),
+        }
+    }
+
     /// Whether this VM talks to the hub itself, if it is a SuperNode.
     fn has_spoke(&self) -> bool {
-        self.parse("FL_GATEWAY") == Some(GatewayPlacement::Embedded)
+        self.gateway() == Some(GatewayPlacement::Embedded)
+    }
+
+    /// `FL_SUPERLINK_ADDRESS`, with its default port.
+    fn hub(&self) -> Option<Endpoint> {
+        Endpoint::parse_or(self.given("FL_SUPERLINK_ADDRESS")?, HUB_PORT).ok()
     }
 }

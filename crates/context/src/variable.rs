@@ -69,8 +69,8 @@ pub enum InputFlag {
     Mandatory,
 }
 
-/// What onefed does with a variable that a role of it has. Nothing is silently inert: everything but [`Effect::Used`]
-/// is said when the variable is set.
+/// What onefed does with a variable that a role of it has. Nothing is silently inert: what
+/// nobody acts on is mentioned when it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It acts.
@@ -79,8 +79,8 @@ pub enum Effect {
     Later(&'static str),
     /// Not used, and nothing is lost: a remark, with what counts instead.
     Elsewhere(&'static str),
-    /// Not supported yet, and to ignore it would be unsafe: an error, with what to do instead.
-    Refused(&'static str),
+    /// It acts, but not through onefed: OpenNebula or its guest agent reads it.
+    Platform,
 }
 
 impl Effect {
@@ -90,20 +90,19 @@ impl Effect {
             Self::Used => "used",
             Self::Later(_) => "not yet",
             Self::Elsewhere(_) => "not used",
-            Self::Refused(_) => "refused",
+            Self::Platform => "platform",
         }
     }
 }
 
-/// The value that another variable must have for a variable to matter.
+/// The value that another variable must have for a variable to matter. The variable's own value is checked all the
+/// same: a switch that is turned on later must not bring out an old mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct When {
     /// The other variable.
     pub variable: &'static str,
     /// One of these.
     pub words: &'static [&'static str],
-    /// Whether a VM checks the value all the same where the other variable makes it meaningless.
-    pub checked: bool,
 }
 
 impl When {
@@ -135,8 +134,8 @@ pub struct Variable {
     pub rule: Rule,
     /// The literal message for a refused value; `{value}` stands for it.
     pub error: &'static str,
-    /// Whether a VM of a role that uses it must be given one.
-    pub required: bool,
+    /// The roles whose VMs must be given one, whatever else they are given.
+    pub required: &'static [Role],
     /// Whether a SuperNode uses it only if its VM has a spoke of its own (`FL_GATEWAY=embedded`).
     pub spoke_only: bool,
     /// Whether its value must never be shown.
@@ -162,7 +161,7 @@ impl Variable {
         description: "",
         rule: Rule::Text,
         error: "Invalid {name}: '{value}'.",
-        required: false,
+        required: &[],
         spoke_only: false,
         secret: false,
         phase: None,
@@ -206,7 +205,7 @@ impl Variable {
                 let message = format!("{} is not used by onefed; {instead}.", self.name);
                 Some(Problem::info("context::not-used", self.name, message))
             }
-            Effect::Used | Effect::Refused(_) => None,
+            Effect::Used | Effect::Platform => None,
         }
     }
 

@@ -11,8 +11,10 @@ use crate::name::{FederationName, SiteName};
 use crate::node_config::NodeConfig;
 use crate::pem::CaBundle;
 use crate::role::{GatewayPlacement, LogLevel, Role};
+use crate::runtime::Runtime;
 use crate::san::San;
 use crate::secret::Secret;
+use crate::trust::{SiteTrust, SuperLinkTls};
 
 /// A release number `X.Y.Z`, well formed. Whether onefed knows the release is for the crate that knows Flower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,15 +36,13 @@ pub struct VmContext {
     pub flower: FlowerVersion,
     /// `FL_LOG_LEVEL`.
     pub log_level: LogLevel,
-    /// `FL_TLS_ENABLED`. If true, a VM at a site has a CA.
-    pub tls: bool,
     /// `FL_GRPC_KEEPALIVE_TIME` and `…_TIMEOUT`.
     pub keepalive: KeepAlive,
     /// `ONEGATE_ENDPOINT`, where `TOKEN` is `YES`.
     pub onegate: Option<String>,
     /// The addresses of this VM, the primary one first; at least one.
     pub addresses: Vec<IpAddr>,
-    /// `FL_CA_FINGERPRINT`: what the CA certificate's fingerprint must be.
+    /// `FL_CA_FINGERPRINT`: what the CA certificate's fingerprint must be, wherever the CA comes from.
     pub ca_fingerprint: Option<CaFingerprint>,
     /// What only this role is told.
     pub role: RoleContext,
@@ -70,10 +70,12 @@ pub struct SuperLinkContext {
     pub database: String,
     /// `FL_CERT_EXTRA_SAN`, without repetitions.
     pub extra_san: Vec<San>,
-    /// `FL_ENROL_KEY`; only together with a CA.
-    pub enrol_key: Option<Secret>,
-    /// `FL_SSL_CA_CERTFILE`.
-    pub ca: Option<CaBundle>,
+    /// `FL_TLS_ENABLED`, and where the certificate comes from.
+    pub tls: SuperLinkTls,
+    /// `FL_NODE_AUTH`: Flower takes only SuperNodes whose key is registered. Only with TLS.
+    pub node_auth: bool,
+    /// `FL_RUNTIME` and `FL_CONTAINER_IMAGE`.
+    pub runtime: Runtime,
 }
 
 /// What a gateway's VM is told.
@@ -83,23 +85,25 @@ pub struct GatewayContext {
     pub site: SiteName,
     /// `FL_SUPERLINK_ADDRESS`: the hub.
     pub hub: Endpoint,
-    /// `FL_SSL_CA_CERTFILE`; always there with TLS.
-    pub ca: Option<CaBundle>,
-    /// `FL_ENROL_KEY`; only together with a CA.
+    /// `FL_TLS_ENABLED`, and whom to trust.
+    pub trust: SiteTrust,
+    /// `FL_ENROL_KEY`; only with [`SiteTrust::Given`] or [`SiteTrust::Pinned`].
     pub enrol_key: Option<Secret>,
 }
 
 /// What a SuperNode's VM is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SuperNodeContext {
-    /// `FL_SITE`.
+    /// `FL_SITE`; [`SiteName::local`] where that is blank, at a single site.
     pub site: SiteName,
-    /// `FL_GATEWAY`.
+    /// `FL_GATEWAY`; always embedded at a single site.
     pub gateway: GatewayPlacement,
-    /// `FL_SUPERLINK_ADDRESS`: the hub; always there with an embedded gateway, never with a dedicated one.
-    pub hub: Option<Endpoint>,
-    /// `FL_SSL_CA_CERTFILE`; always there with TLS.
-    pub ca: Option<CaBundle>,
+    /// Where the hub is; always there with an embedded gateway, never with a dedicated one.
+    pub hub: Option<HubSource>,
+    /// `FL_TLS_ENABLED`, and whom to trust.
+    pub trust: SiteTrust,
+    /// `FL_RUNTIME` and `FL_CONTAINER_IMAGE`.
+    pub runtime: Runtime,
     /// `FL_NODE_CONFIG`.
     pub node_config: NodeConfig,
     /// `FL_PARTITION_BASE` and `FL_NUM_PARTITIONS`.
@@ -108,6 +112,15 @@ pub struct SuperNodeContext {
     pub max_retries: Option<u32>,
     /// `FL_MAX_WAIT_TIME` in seconds; none for no limit, and then Flower's flag is left out.
     pub max_wait: Option<u32>,
+}
+
+/// Where a spoke learns the address of its hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubSource {
+    /// `FL_SUPERLINK_ADDRESS` says it.
+    Static(Endpoint),
+    /// The SuperLink of the VM's own OneFlow service names it through OneGate; only where `FL_SITE` is blank.
+    OneGate,
 }
 
 /// The partitions of the training data that belong to one site: ids from `base` on, of `total` over all sites.
@@ -129,12 +142,30 @@ impl VmContext {
         }
     }
 
-    /// The CA certificates, whatever the role.
+    /// `FL_TLS_ENABLED`.
+    pub fn tls(&self) -> bool {
+        match &self.role {
+            RoleContext::SuperLink(own) => own.tls != SuperLinkTls::Off,
+            RoleContext::Gateway(own) => own.trust != SiteTrust::Off,
+            RoleContext::SuperNode(own) => own.trust != SiteTrust::Off,
+        }
+    }
+
+    /// The CA certificates that the context itself holds, whatever the role.
     pub fn ca(&self) -> Option<&CaBundle> {
         match &self.role {
-            RoleContext::SuperLink(own) => own.ca.as_ref(),
-            RoleContext::Gateway(own) => own.ca.as_ref(),
-            RoleContext::SuperNode(own) => own.ca.as_ref(),
+            RoleContext::SuperLink(own) => own.tls.ca(),
+            RoleContext::Gateway(own) => own.trust.ca(),
+            RoleContext::SuperNode(own) => own.trust.ca(),
+        }
+    }
+
+    /// How Flower is run; none on a gateway, which runs none.
+    pub fn runtime(&self) -> Option<&Runtime> {
+        match &self.role {
+            RoleContext::SuperLink(own) => Some(&own.runtime),
+            RoleContext::Gateway(_) => None,
+            RoleContext::SuperNode(own) => Some(&own.runtime),
         }
     }
 

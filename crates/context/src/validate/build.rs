@@ -2,14 +2,17 @@
 
 use std::net::IpAddr;
 
-use super::{Values, checks};
+use super::{Values, checks, trust};
 use crate::keepalive::KeepAlive;
 use crate::name::SiteName;
 use crate::role::Role;
 use crate::rule::id;
+use crate::runtime::Runtime;
 use crate::san::parse_san_list;
 use crate::secret::Secret;
-use crate::vm::{GatewayContext, PartitionShare, RoleContext, SuperLinkContext, SuperNodeContext, VmContext};
+use crate::vm::{
+    GatewayContext, HubSource, PartitionShare, RoleContext, SuperLinkContext, SuperNodeContext, VmContext,
+};
 
 /// `None` only if a check is missing.
 pub(super) fn context(values: &Values<'_>) -> Option<VmContext> {
@@ -25,7 +28,6 @@ pub(super) fn context(values: &Values<'_>) -> Option<VmContext> {
         federation: values.parse("FL_FEDERATION")?,
         flower: values.parse("FLOWER_VERSION")?,
         log_level: values.parse("FL_LOG_LEVEL")?,
-        tls: values.yes("FL_TLS_ENABLED")?,
         keepalive: KeepAlive::from_secs(
             values.count("FL_GRPC_KEEPALIVE_TIME")?,
             values.count("FL_GRPC_KEEPALIVE_TIMEOUT")?,
@@ -47,16 +49,17 @@ fn superlink(values: &Values<'_>) -> Option<SuperLinkContext> {
             Some(list) => parse_san_list(list).ok()?,
             None => Vec::new(),
         },
-        enrol_key: values.given("FL_ENROL_KEY").map(Secret::new),
-        ca: values.parse("FL_SSL_CA_CERTFILE"),
+        tls: trust::superlink(values)?,
+        node_auth: values.yes("FL_NODE_AUTH")?,
+        runtime: runtime(values, "flwr/superlink")?,
     })
 }
 
 fn gateway(values: &Values<'_>) -> Option<GatewayContext> {
     Some(GatewayContext {
         site: site(values)?,
-        hub: values.parse("FL_SUPERLINK_ADDRESS")?,
-        ca: values.parse("FL_SSL_CA_CERTFILE"),
+        hub: values.hub()?,
+        trust: trust::site(values)?,
         enrol_key: values.given("FL_ENROL_KEY").map(Secret::new),
     })
 }
@@ -69,9 +72,14 @@ fn supernode(values: &Values<'_>) -> Option<SuperNodeContext> {
     };
     Some(SuperNodeContext {
         site: site(values)?,
-        gateway: values.parse("FL_GATEWAY")?,
-        hub: if values.has_spoke() { Some(values.parse("FL_SUPERLINK_ADDRESS")?) } else { None },
-        ca: values.parse("FL_SSL_CA_CERTFILE"),
+        gateway: values.gateway()?,
+        hub: match (values.has_spoke(), values.given("FL_SUPERLINK_ADDRESS")) {
+            (false, _) => None,
+            (true, Some(_)) => Some(HubSource::Static(values.hub()?)),
+            (true, None) => Some(HubSource::OneGate),
+        },
+        trust: trust::site(values)?,
+        runtime: runtime(values, "flwr/supernode")?,
         node_config: match values.text("FL_NODE_CONFIG") {
             Some(text) => text.parse().ok()?,
             None => crate::node_config::NodeConfig::default(),
@@ -82,8 +90,24 @@ fn supernode(values: &Values<'_>) -> Option<SuperNodeContext> {
     })
 }
 
+/// Only a SuperNode gets here without a name.
 fn site(values: &Values<'_>) -> Option<SiteName> {
-    values.parse("FL_SITE")
+    match values.given("FL_SITE") {
+        Some(name) => name.parse().ok(),
+        None => Some(SiteName::local()),
+    }
+}
+
+/// `repository` is Flower's own image for the role.
+fn runtime(values: &Values<'_>, repository: &str) -> Option<Runtime> {
+    if values.text("FL_RUNTIME")? != "container" {
+        return Some(Runtime::Venv);
+    }
+    let image = match values.given("FL_CONTAINER_IMAGE") {
+        Some(image) => image.parse(),
+        None => format!("{repository}:{}", values.text("FLOWER_VERSION")?).parse(),
+    };
+    image.ok().map(Runtime::Container)
 }
 
 /// All addresses in the order of the interfaces, each once.

@@ -5,7 +5,7 @@ pub(super) const KEY: &str = "q1w2e3r4t5y6u7i8o9p0-_q1w2e3r4t5";
 pub(super) const PRINT: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// The shape of a private key, with nothing in it.
-const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+pub(super) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
 
 /// One row of the table: accepted values, and refused ones with the exact message.
 pub(super) struct Case {
@@ -106,11 +106,11 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "FL_SUPERLINK_ADDRESS",
-        good: &["10.0.0.1:9092", "hub.example.com:443", "[2001:db8::1]:9092"],
+        good: &["10.0.0.1:9092", "hub.example.com:443", "[2001:db8::1]:9092", "10.0.0.1", "hub", "[fd00::1]"],
         bad: &[
             (
-                "10.0.0.1",
-                "Invalid FL_SUPERLINK_ADDRESS: '10.0.0.1'. Expected format: host:port or leave empty for OneGate discovery.",
+                "fd00::1",
+                "Invalid FL_SUPERLINK_ADDRESS: 'fd00::1'. Expected format: host:port or leave empty for OneGate discovery.",
             ),
             (
                 "0.0.0.0:9092",
@@ -547,31 +547,63 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "FL_SSL_CERTFILE",
-        good: &[],
+        good: &[CA],
         bad: &[
             ("x", "FL_SSL_CERTFILE does not contain a valid base64-encoded PEM certificate."),
-            (CA, "FL_SSL_CERTFILE is not supported yet."),
+            (PRIVATE, "FL_SSL_CERTFILE contains a private key. It must hold certificates only."),
         ],
     },
     Case {
         name: "FL_SSL_KEYFILE",
-        good: &[],
+        good: &[PRIVATE],
         bad: &[
             ("x", "FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key."),
             (CA, "FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key."),
-            (PRIVATE, "FL_SSL_KEYFILE is not supported yet."),
         ],
+    },
+    Case {
+        name: "FL_NODE_AUTH",
+        good: &["YES", "no"],
+        bad: &[("1", "Invalid FL_NODE_AUTH: '1'. Must be YES or NO.")],
+    },
+    Case {
+        name: "FL_RUNTIME",
+        good: &["venv", "container"],
+        bad: &[("docker", "Unknown FL_RUNTIME: 'docker'. Valid options: venv, container.")],
+    },
+    Case {
+        name: "FL_CONTAINER_IMAGE",
+        good: &["flwr/superlink:1.41.0", "registry.example.com:5000/fl/superlink:1.41.0-py3.13"],
+        bad: &[
+            (
+                "flwr/superlink",
+                "Invalid FL_CONTAINER_IMAGE: 'flwr/superlink'. Expected format: repository:tag or repository@sha256:<64 hexadecimal digits>.",
+            ),
+            (
+                "--privileged x:1",
+                "Invalid FL_CONTAINER_IMAGE: '--privileged x:1'. Expected format: repository:tag or repository@sha256:<64 hexadecimal digits>.",
+            ),
+        ],
+    },
+    Case {
+        name: "FL_CA_TRUST",
+        good: &["pinned", "first-use"],
+        bad: &[("always", "Unknown FL_CA_TRUST: 'always'. Valid options: pinned, first-use.")],
     },
     Case { name: "NETWORK", good: &["YES"], bad: &[] },
     Case {
         name: "REPORT_READY",
-        good: &["NO"],
+        good: &["YES", "NO", "no"],
+        bad: &[("1", "Invalid REPORT_READY: '1'. Must be YES or NO.")],
+    },
+    Case {
+        name: "READY_SCRIPT_PATH",
+        good: &["/opt/x"],
         bad: &[(
-            "YES",
-            "REPORT_READY is YES: the guest agent would report READY even where the appliance has failed. Leave it out; the appliance reports READY itself.",
+            "x; id",
+            "Invalid READY_SCRIPT_PATH: 'x; id'. Must be an absolute path of letters, digits, '.', '_', '-' and '/'.",
         )],
     },
-    Case { name: "READY_SCRIPT_PATH", good: &["/opt/x"], bad: &[] },
     Case { name: "SSH_PUBLIC_KEY", good: &["ssh-ed25519 AAAA me"], bad: &[] },
     Case { name: "START_SCRIPT_BASE64", good: &["AAAA"], bad: &[] },
 ];

@@ -1,16 +1,16 @@
 //! What no single value can tell: unknown names, missing variables, and what must hold between them.
 
-use super::Values;
+use super::{Values, trust};
 use crate::keepalive::KeepAlive;
 use crate::node_config::NodeConfig;
 use crate::problem::Problem;
 use crate::raw::{RawContext, is_flower_name};
-use crate::role::Role;
+use crate::role::{GatewayPlacement, Role};
 use crate::rule::count;
 use crate::suggest::nearest;
 use crate::table::{TABLE, variable};
 use crate::together::{idle, together};
-use crate::variable::Placement;
+use crate::variable::{Placement, Variable};
 
 /// Names that nobody knows, and names given twice with and without the prefix.
 pub(super) fn names(raw: &RawContext) -> Vec<Problem> {
@@ -42,8 +42,10 @@ pub(super) fn relations(values: &Values<'_>, problems: &mut Vec<Problem>) {
     let role = values.role();
     required(values, role, problems);
     addresses(values, problems);
+    site(values, role, problems);
     keepalive(values, problems);
-    trust(values, role, problems);
+    trust::check(values, role, problems);
+    readiness(values, problems);
     partitions(values, problems);
     problems.extend(together(role, &|name| values.text(name)));
     unused(values, role, problems);
@@ -55,10 +57,10 @@ fn missing(name: &str, when: &str) -> Problem {
 }
 
 fn required(values: &Values<'_>, role: Option<Role>, problems: &mut Vec<Problem>) {
-    for row in TABLE.iter().filter(|row| row.required && values.given(row.name).is_none()) {
+    for row in TABLE.iter().filter(|row| values.given(row.name).is_none()) {
         match role {
-            _ if row.roles.len() == Role::ALL.len() => problems.push(missing(row.name, "")),
-            Some(role) if row.used_by(role, values.has_spoke()) => {
+            _ if row.required.len() == Role::ALL.len() => problems.push(missing(row.name, "")),
+            Some(role) if row.required.contains(&role) => {
                 problems.push(missing(row.name, &format!(" for role {role}")));
             }
             _ => {}
@@ -94,6 +96,69 @@ pub(super) fn interface(name: &str) -> Option<(u32, u8)> {
     count(number).map(|number| (number, family))
 }
 
+/// 10c: a training site is told where the hub is; a single site may ask OneGate.
+fn site(values: &Values<'_>, role: Option<Role>, problems: &mut Vec<Problem>) {
+    const ADDRESS: &str = "FL_SUPERLINK_ADDRESS";
+    let named = values.has_site() || role == Some(Role::Gateway);
+    if named && let Some(found) = problems.iter_mut().find(|p| p.variable.as_deref() == Some(ADDRESS)) {
+        // The literal message offers discovery, which a training site does not have.
+        let why = found.hint.take().map(|why| format!("{why}; ")).unwrap_or_default();
+        let rest = "at a training site it cannot be left empty: set the address of the federation's hub";
+        found.hint = Some(format!("{why}{rest}"));
+    }
+    if role != Some(Role::SuperNode) {
+        return;
+    }
+    let blank = values.given(ADDRESS).is_none();
+    if values.has_site() {
+        if blank && values.has_spoke() {
+            let problem = missing(ADDRESS, " for role supernode with FL_SITE and FL_GATEWAY=embedded");
+            problems.push(problem.with_hint(
+                "set the address of the federation's hub, host:port; only where FL_SITE is blank does OneGate know it",
+            ));
+        }
+        return;
+    }
+    if values.gateway() == Some(GatewayPlacement::Dedicated) {
+        let message = "FL_GATEWAY is dedicated, but FL_SITE is blank: a single site has no gateway VM.";
+        let problem = Problem::error("context::gateway-without-site", "FL_GATEWAY", message);
+        problems
+            .push(problem.with_hint("set FL_SITE to the name of the training site, or leave FL_GATEWAY out"));
+    } else if blank && values.yes("TOKEN") == Some(false) {
+        let message = format!("{ADDRESS} is empty and TOKEN is not YES: nothing says where the hub is.");
+        let problem = Problem::error("context::no-discovery", ADDRESS, message);
+        problems
+            .push(problem.with_hint("set the address of the SuperLink's VM, or TOKEN=YES to ask OneGate"));
+    } else if !blank {
+        let message = "FL_SITE is blank: this SuperNode belongs to the single site `local`.";
+        let problem = Problem::info("context::single-site", "FL_SITE", message);
+        problems
+            .push(problem.with_hint("in a federation of several sites, set FL_SITE to the name of this one"));
+    }
+}
+
+/// Who reports READY: the appliance always does.
+fn readiness(values: &Values<'_>, problems: &mut Vec<Problem>) {
+    const REPORT: &str = "REPORT_READY";
+    if values.yes(REPORT) != Some(true) {
+        return;
+    }
+    problems.push(match values.given("READY_SCRIPT_PATH") {
+        None => Problem::warning(
+            "context::early-ready",
+            REPORT,
+            "REPORT_READY is YES: the guest agent would report READY even where the appliance has failed. Leave it out; the appliance reports READY itself.",
+        ),
+        Some(path) => {
+            let path = crate::problem::shown(path);
+            let message = format!(
+                "REPORT_READY is YES: the guest agent reports READY too, once {path} succeeds; `onefed health` is such a program."
+            );
+            Problem::info("context::ready-twice", REPORT, message)
+        }
+    });
+}
+
 fn keepalive(values: &Values<'_>, problems: &mut Vec<Problem>) {
     let positive = |name| values.count(name).filter(|seconds| *seconds > 0);
     let Some(time) = positive("FL_GRPC_KEEPALIVE_TIME") else { return };
@@ -108,36 +173,6 @@ fn keepalive(values: &Values<'_>, problems: &mut Vec<Problem>) {
         problems.push(
             problem.with_hint("the defaults are 60 and 20 seconds, and count where a value is not given"),
         );
-    }
-}
-
-/// TLS fails closed: without a CA there is none at a site, and a CA is never ignored.
-fn trust(values: &Values<'_>, role: Option<Role>, problems: &mut Vec<Problem>) {
-    const CA: &str = "FL_SSL_CA_CERTFILE";
-    let (Some(role), Some(tls)) = (role, values.yes("FL_TLS_ENABLED")) else { return };
-    let has_ca = values.given(CA).is_some();
-    if tls && !has_ca && role != Role::SuperLink {
-        let message = format!("{CA} is required for role {role} when FL_TLS_ENABLED is YES.");
-        let problem = Problem::error("context::tls-without-ca", CA, message);
-        problems.push(
-            problem
-                .with_hint("give the CA certificate of the federation; TLS is never switched off by itself"),
-        );
-    } else if !has_ca && values.given("FL_ENROL_KEY").is_some() && role != Role::SuperNode {
-        let message = format!("FL_ENROL_KEY is given without {CA}: there is no CA to enrol with.");
-        problems.push(Problem::error("context::enrol-without-ca", "FL_ENROL_KEY", message));
-    }
-    if !tls && has_ca {
-        let message = format!("{CA} is given but FL_TLS_ENABLED is NO: a CA implies TLS.");
-        let problem = Problem::error("context::ca-without-tls", CA, message);
-        problems.push(problem.with_hint("set FL_TLS_ENABLED=YES, or leave the certificate out"));
-    } else if !tls {
-        let message = "FL_TLS_ENABLED is NO: models and credentials travel unencrypted.";
-        problems.push(Problem::warning("context::plaintext", "FL_TLS_ENABLED", message));
-    }
-    if !tls && role == Role::SuperLink && values.given("FL_CERT_EXTRA_SAN").is_some() {
-        let message = "FL_CERT_EXTRA_SAN is ignored because FL_TLS_ENABLED is NO.";
-        problems.push(Problem::info("context::unused", "FL_CERT_EXTRA_SAN", message));
     }
 }
 
@@ -169,14 +204,20 @@ fn partitions(values: &Values<'_>, problems: &mut Vec<Problem>) {
     problems.push(Problem::error("context::partition-pair", name, message));
 }
 
+/// Whether somebody who sets it may expect an effect of it: a template's author writes infrastructure for all roles
+/// alike.
+fn is_told(row: &Variable) -> bool {
+    row.placement != Placement::Infrastructure || row.secret || row.only_when.is_some()
+}
+
 /// What a role does not use, and what this onefed does not: one line for each. Forms send every default, so only a
 /// value that differs from it is worth a remark.
 fn unused(values: &Values<'_>, role: Option<Role>, problems: &mut Vec<Problem>) {
     let Some(role) = role else { return };
-    for row in TABLE.iter().filter(|row| row.placement != Placement::Infrastructure || row.secret) {
+    for row in TABLE.iter().filter(|row| is_told(row)) {
         let Some(value) = values.given(row.name).filter(|value| !row.is_default(value)) else { continue };
         // What is refused has been said, and no second line helps.
-        if values.is_checked(row) && row.check(value).is_err() {
+        if row.check(value).is_err() {
             continue;
         }
         if !row.used_by(role, values.has_spoke()) {

@@ -4,15 +4,11 @@ use crate::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-fn base(role: &str) -> BTreeMap<&'static str, String> {
-    let mut map = BTreeMap::from([
-        ("FL_FEDERATION", "hospitals"),
-        ("VMID", "7"),
-        ("ETH0_IP", "10.0.0.2"),
-        ("FL_SSL_CA_CERTFILE", CA),
-    ]);
+pub(super) fn base(role: &str) -> BTreeMap<&'static str, String> {
+    let mut map = BTreeMap::from([("FL_FEDERATION", "hospitals"), ("VMID", "7"), ("ETH0_IP", "10.0.0.2")]);
     if role != "superlink" {
         map.insert("FL_SITE", "paris");
+        map.insert("FL_SSL_CA_CERTFILE", CA);
     }
     if role == "gateway" {
         map.insert("FL_SUPERLINK_ADDRESS", "10.0.0.1:9092");
@@ -23,20 +19,20 @@ fn base(role: &str) -> BTreeMap<&'static str, String> {
 }
 
 /// Validates the base of a role with changes; an empty value takes a variable away.
-fn with(role: &str, changes: &[(&'static str, &str)]) -> Validated {
+pub(super) fn with(role: &str, changes: &[(&'static str, &str)]) -> Validated {
     let mut map = base(role);
     map.extend(changes.iter().map(|(k, v)| (*k, (*v).to_owned())));
     validate(&RawContext::from_pairs(map))
 }
 
 /// The codes and messages of all problems, one a line.
-fn told(role: &str, changes: &[(&'static str, &str)]) -> String {
+pub(super) fn told(role: &str, changes: &[(&'static str, &str)]) -> String {
     let validated = with(role, changes);
     assert_eq!(validated.context.is_none(), validated.problems.iter().any(Problem::is_error));
     validated.problems.iter().map(|p| format!("{} {}: {}\n", p.severity, p.code, p.message)).collect()
 }
 
-fn context(role: &str, changes: &[(&'static str, &str)]) -> VmContext {
+pub(super) fn context(role: &str, changes: &[(&'static str, &str)]) -> VmContext {
     let validated = with(role, changes);
     validated.context.unwrap_or_else(|| panic!("{:#?}", validated.problems))
 }
@@ -93,7 +89,7 @@ fn inputs_are_opennebulas_five_fields() {
     let row = variable("FL_SUPERLINK_ADDRESS").unwrap();
     assert_eq!(
         row.user_input_as(InputFlag::Mandatory, "a|b").unwrap(),
-        "M|text|Where the hub of the federation is reached, host:port||"
+        "M|text|Where the hub of the federation is reached, host or host:port||"
     );
 }
 
@@ -103,14 +99,14 @@ fn a_superlink_gets_defaults_and_all_of_its_addresses() {
         context("superlink", &[("ETH10_IP", "10.9.0.1"), ("ETH2_IP", "10.2.0.1"), ("ETH0_IP6", "fd00::2")]);
     let addresses: Vec<_> = vm.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.2", "fd00::2", "10.2.0.1", "10.9.0.1"]);
-    assert_eq!((vm.vm_id, vm.tls, vm.onegate, vm.log_level), (7, true, None, LogLevel::Info));
+    assert_eq!((vm.vm_id, vm.tls(), vm.onegate, vm.log_level), (7, true, None, LogLevel::Info));
     assert_eq!(vm.keepalive, KeepAlive::from_secs(60, 20).unwrap());
     assert_eq!(vm.flower.as_str(), "1.41.0");
     let RoleContext::SuperLink(own) = vm.role else { panic!("{:?}", vm.role) };
     assert_eq!(own.fleet_api.to_string(), "0.0.0.0:9092");
     assert_eq!(own.admin_api.to_string(), "0.0.0.0:9443");
     assert_eq!((own.database.as_str(), own.extra_san.len()), ("state/state.db", 0));
-    assert_eq!(own.ca.unwrap().pem(), CA);
+    assert_eq!((own.tls, own.node_auth, own.runtime), (SuperLinkTls::Own, false, Runtime::Venv));
 }
 
 #[test]
@@ -130,7 +126,7 @@ fn no_limit_is_the_absence_of_the_flag() {
     assert_eq!((limited.max_retries, limited.max_wait), (Some(5), Some(60)));
     assert_eq!(limited.partition, Some(PartitionShare { base: 2, total: 4 }));
     let embedded = own(&[("FL_GATEWAY", "embedded"), ("FL_SUPERLINK_ADDRESS", "hub:9092")]);
-    assert_eq!(embedded.hub.unwrap().to_string(), "hub:9092");
+    assert_eq!(embedded.hub, Some(HubSource::Static("hub:9092".parse().unwrap())));
 }
 
 #[test]
@@ -148,7 +144,7 @@ fn tls_fails_closed() {
     error context::enrol-without-ca: FL_ENROL_KEY is given without FL_SSL_CA_CERTFILE: there is no CA to enrol with.
     warning context::plaintext: FL_TLS_ENABLED is NO: models and credentials travel unencrypted.
     ");
-    assert!(!context("superlink", &[("FL_SSL_CA_CERTFILE", ""), ("FL_TLS_ENABLED", "No")]).tls);
+    assert!(!context("superlink", &[("FL_SSL_CA_CERTFILE", ""), ("FL_TLS_ENABLED", "No")]).tls());
 }
 
 #[test]
@@ -169,10 +165,10 @@ fn what_is_missing_is_said_for_the_role() {
     error context::missing: ONEGATE_ENDPOINT is required when TOKEN is YES.
     ");
     insta::assert_snapshot!(told("supernode", &[("FL_GATEWAY", "embedded")]),
-        @"error context::missing: FL_SUPERLINK_ADDRESS is required for role supernode.");
+        @"error context::missing: FL_SUPERLINK_ADDRESS is required for role supernode with FL_SITE and FL_GATEWAY=embedded.");
     let empty = validate(&RawContext::default());
     let codes: Vec<_> = empty.problems.iter().map(|p| (p.code, p.variable.clone().unwrap())).collect();
-    let missing = ["FL_ROLE", "FL_FEDERATION", "VMID", "ETH0_IP"].map(|n| ("context::missing", n.to_owned()));
+    let missing = ["FL_ROLE", "VMID", "ETH0_IP"].map(|n| ("context::missing", n.to_owned()));
     assert_eq!(codes, missing);
 }
 
@@ -271,7 +267,7 @@ fn the_variables_of_phase_7_are_word_for_word() {
 fn nothing_is_silently_inert() {
     for case in CASES {
         let row = variable(case.name).unwrap();
-        if matches!(row.effect, Effect::Used | Effect::Refused(_)) {
+        if matches!(row.effect, Effect::Used | Effect::Platform) {
             continue;
         }
         let role = row.roles[0].as_str();
@@ -294,12 +290,12 @@ fn nothing_is_silently_inert() {
 
 #[test]
 fn a_value_behind_a_switch_that_is_off_is_one_remark() {
-    insta::assert_snapshot!(told("superlink", &[("FL_PROXIMAL_MU", "0.5"), ("FL_CHECKPOINT_PATH", "relative"), ("FL_METRICS_PORT", "9200")]), @"
+    insta::assert_snapshot!(told("superlink", &[("FL_PROXIMAL_MU", "0.5"), ("FL_CHECKPOINT_PATH", "/models"), ("FL_METRICS_PORT", "9200")]), @"
 info context::no-effect: FL_PROXIMAL_MU has no effect unless FL_STRATEGY is FedProx.
 info context::no-effect: FL_CHECKPOINT_PATH has no effect unless FL_CHECKPOINT_ENABLED is YES.
 info context::no-effect: FL_METRICS_PORT has no effect unless FL_METRICS_ENABLED is YES.
 ");
-    insta::assert_snapshot!(told("supernode", &[("FL_CUDA_VISIBLE_DEVICES", "x"), ("FL_NUM_ROUNDS", "7")]), @"
+    insta::assert_snapshot!(told("supernode", &[("FL_CUDA_VISIBLE_DEVICES", "1"), ("FL_NUM_ROUNDS", "7")]), @"
 info context::unused: FL_NUM_ROUNDS is set, but this supernode does not use it.
 info context::no-effect: FL_CUDA_VISIBLE_DEVICES has no effect unless FL_GPU_ENABLED is YES.
 ");

@@ -4,8 +4,7 @@
 //! values are therefore made from this one list.
 
 use onefed_context::{
-    Effect, Endpoint, GatewayPlacement, Host, InputFlag, Placement, Role, San, TABLE, Variable,
-    parse_san_list,
+    Endpoint, GatewayPlacement, Host, InputFlag, Placement, Role, San, TABLE, Variable, parse_san_list,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -100,9 +99,7 @@ impl<'a> Seat<'a> {
     }
 
     fn inputs(&self, placement: Placement, used: impl Fn(&Variable) -> bool) -> Vec<Input> {
-        // A form does not ask for what every VM refuses.
-        let refused = |row: &Variable| matches!(row.effect, Effect::Refused(_));
-        let rows = TABLE.iter().filter(|row| row.placement == placement && used(row) && !refused(row));
+        let rows = TABLE.iter().filter(|row| row.placement == placement && used(row) && !is_other_way(row));
         rows.map(|row| Input { row, value: self.value(row) }).collect()
     }
 
@@ -113,6 +110,7 @@ impl<'a> Seat<'a> {
             "FL_TLS_ENABLED" => if federation.tls { "YES" } else { "NO" }.to_owned(),
             "FL_FLEET_API_ADDRESS" => self.listen(federation.coordinator.fleet_port),
             "FL_ADMIN_API_ADDRESS" => self.listen(federation.coordinator.admin_port),
+            "FL_NODE_AUTH" => self.node_auth(row).to_owned(),
             "FL_CERT_EXTRA_SAN" => self.extra_san(self.setting(row)),
             "FL_NODE_CONFIG" => self.site.map(|site| site.node_config.to_string()).unwrap_or_default(),
             "FL_PARTITION_BASE" => self.site.map(|site| site.partition.base.to_string()).unwrap_or_default(),
@@ -127,14 +125,22 @@ impl<'a> Seat<'a> {
         Value::Known(text)
     }
 
+    /// `YES` for every federation with TLS, unless the plan says otherwise: keys can be registered here.
+    fn node_auth(&self, row: &'static Variable) -> &'a str {
+        if !self.federation.tls { "NO" } else { self.given(row).unwrap_or("YES") }
+    }
+
     /// The part's own setting, else the one for all, else the table's default, else nothing.
     fn setting(&self, row: &'static Variable) -> &'a str {
+        self.given(row).or(row.default).unwrap_or_default()
+    }
+
+    fn given(&self, row: &'static Variable) -> Option<&'a str> {
         let own = match self.site {
             Some(site) => &site.variables,
             None => &self.federation.coordinator.variables,
         };
-        let given = own.get(row.name).or_else(|| self.federation.variables.get(row.name));
-        given.map(String::as_str).or(row.default).unwrap_or_default()
+        own.get(row.name).or_else(|| self.federation.variables.get(row.name)).map(String::as_str)
     }
 
     /// All interfaces, in the family of the address that sites dial.
@@ -157,4 +163,10 @@ impl<'a> Seat<'a> {
         }
         list.iter().map(San::to_string).collect::<Vec<_>>().join(",")
     }
+}
+
+/// Ways to TLS that are not the plan's: its sites are told the CA, and its hub gets a certificate from it. A form that
+/// asked for them would offer what every VM refuses next to FL_ENROL_KEY or the CA.
+fn is_other_way(row: &Variable) -> bool {
+    matches!(row.name, "FL_SSL_CERTFILE" | "FL_SSL_KEYFILE" | "FL_CA_TRUST")
 }

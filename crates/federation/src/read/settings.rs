@@ -61,6 +61,12 @@ fn managed(row: &Variable) -> Option<&'static str> {
         "FL_SSL_CA_CERTFILE" => {
             Some("the federation has a CA of its own, whose certificate onefed hands out")
         }
+        "FL_SSL_CERTFILE" | "FL_SSL_KEYFILE" => {
+            Some("leave it out: the hub makes its own key and gets its certificate from the federation's CA")
+        }
+        "FL_CA_TRUST" => {
+            Some("leave it out: onefed hands the certificate of the federation's CA to every site")
+        }
         "FL_NODE_CONFIG" => Some("write a table `node_config` in the [[site]]"),
         "FL_PARTITION_BASE" | "FL_NUM_PARTITIONS" => Some("partitions follow from `supernodes` of all sites"),
         _ if row.placement == Placement::Infrastructure => Some("leave it out"),

@@ -11,19 +11,26 @@ use crate::diagnostic::Sink;
 
 /// The rules between variables, and one line for each variable that this onefed does not act on.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
+    let release = draft.flower.map(|release| ("FLOWER_VERSION", release.version().to_string()));
     if let Some(coordinator) = &draft.coordinator {
         let ports = [
             ("FL_FLEET_API_ADDRESS", coordinator.fleet_port),
             ("FL_ADMIN_API_ADDRESS", coordinator.admin_port),
         ];
-        let derived = ports.map(|(name, port)| (name, format!("0.0.0.0:{port}"))).into();
+        let ports = ports.map(|(name, port)| (name, format!("0.0.0.0:{port}")));
+        let derived = ports.into_iter().chain(release.clone()).collect();
         Side { own: &coordinator.settings, all: &draft.settings, at: &coordinator.at, derived }
             .check(&[Role::SuperLink], sink);
         minimums(draft, &coordinator.settings, sink);
     }
     for site in &draft.sites {
-        Side { own: &site.settings, all: &draft.settings, at: &site.at, derived: BTreeMap::new() }
-            .check(&[Role::SuperNode, Role::Gateway], sink);
+        Side {
+            own: &site.settings,
+            all: &draft.settings,
+            at: &site.at,
+            derived: release.clone().into_iter().collect(),
+        }
+        .check(&[Role::SuperNode, Role::Gateway], sink);
     }
 }
 

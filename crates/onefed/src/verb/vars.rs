@@ -35,8 +35,8 @@ fn row(row: &Variable) -> Vec<String> {
 
 fn document(row: &Variable) -> Value {
     let instead = match row.effect {
-        Effect::Used => None,
-        Effect::Later(text) | Effect::Elsewhere(text) | Effect::Refused(text) => Some(text),
+        Effect::Used | Effect::Platform => None,
+        Effect::Later(text) | Effect::Elsewhere(text) => Some(text),
     };
     json!({
         "name": row.name,
