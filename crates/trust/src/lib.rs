@@ -9,6 +9,7 @@ mod ca;
 mod certificate;
 mod enrol;
 mod error;
+pub mod import;
 mod leaf;
 mod san;
 mod secret;

@@ -25,6 +25,20 @@ impl SanName {
         }
     }
 
+    /// Whether a client that dials `dialled` accepts a certificate with this name. A leading `*` stands for exactly
+    /// one label, as clients have it.
+    pub fn covers(&self, dialled: &Self) -> bool {
+        match (self, dialled) {
+            (Self::Dns(own), Self::Dns(dialled)) => {
+                let under =
+                    |rest: &str| dialled.split_once('.').is_some_and(|(_, d)| d.eq_ignore_ascii_case(rest));
+                own.eq_ignore_ascii_case(dialled)
+                    || own.strip_prefix("*.").is_some_and(|rest| !dialled.starts_with("*.") && under(rest))
+            }
+            (own, dialled) => own == dialled,
+        }
+    }
+
     pub(crate) fn to_rcgen(&self) -> Result<SanType> {
         match self {
             Self::Ip(ip) => Ok(SanType::IpAddress(*ip)),
