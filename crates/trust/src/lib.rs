@@ -10,6 +10,7 @@ mod certificate;
 mod enrol;
 mod error;
 mod leaf;
+mod node_key;
 mod san;
 mod secret;
 pub mod tls;
@@ -19,6 +20,7 @@ pub use certificate::{CertificateInfo, Fingerprint};
 pub use enrol::EnrolKey;
 pub use error::Error;
 pub use leaf::{LeafRequest, check_leaf};
+pub use node_key::{NodeKey, NodePublicKey};
 pub use san::SanName;
 pub use secret::SecretPem;
 
