@@ -41,6 +41,22 @@ pub struct Host<'a> {
 pub struct SuperLinkOptions<'a> {
     /// The state file. Without one, a restart of SuperLink would kill every SuperNode.
     pub database: &'a Path,
+    /// TLS on its Fleet and Control APIs, or `None` for plaintext on the VM's own loopback.
+    pub tls: Option<SuperLinkTls<'a>>,
+    /// Take only SuperNodes whose keys were registered. Flower refuses to start with this and without `tls`.
+    pub supernode_auth: bool,
+}
+
+/// The certificate that a SuperLink shows on the VM's loopback, and the CA by which its own helpers know it. The
+/// certificate must name the loopback address, and its key must be EC or RSA.
+#[derive(Clone, Copy, Debug)]
+pub struct SuperLinkTls<'a> {
+    /// The CA, which the hub and (in the HTTP releases) SuperLink's own ServerApp processes trust.
+    pub ca: &'a Path,
+    /// The certificate, leaf first.
+    pub certificate: &'a Path,
+    /// Its key; Flower's user must be able to read it.
+    pub key: &'a Path,
 }
 
 /// What a SuperNode needs beside that.
@@ -50,6 +66,10 @@ pub struct SuperNodeOptions<'a> {
     pub superlink: &'a str,
     /// The CA of that, or `None` for plaintext on the VM's own loopback.
     pub root_certificates: Option<&'a Path>,
+    /// The private key that SuperLink knows this node by, in OpenSSH's format; Flower refuses to start with it and
+    /// without `root_certificates`. With a key a SuperNode never registers itself: somebody must have done that, also at
+    /// a SuperLink without `supernode_auth`. Without one it makes a new key, and so is a new node, at every start.
+    pub auth_key: Option<&'a Path>,
     /// `key=value` pairs for the ClientApp, in Flower's own syntax; empty for none.
     pub node_config: &'a str,
     /// Give up after so many tries; `None` is no limit. Flower's own `0` would be a single try.
@@ -59,10 +79,26 @@ pub struct SuperNodeOptions<'a> {
 }
 
 impl Host<'_> {
-    /// The command line of `flower-superlink`. It listens on the VM's loopback only, in plaintext: the hub in front of
-    /// it has the TLS.
+    /// The command line of `flower-superlink`. It listens on the VM's loopback only; TLS towards the sites is the hub's
+    /// in front of it. In the gRPC releases the API for ServerApps stays in plaintext also with `tls`.
     pub fn superlink(&self, options: &SuperLinkOptions<'_>) -> CommandLine {
-        let mut args = strings(&["--insecure", "--isolation", "subprocess", "--database"]);
+        let mut args = Vec::new();
+        match options.tls {
+            None => args.push("--insecure".to_owned()),
+            Some(tls) => {
+                for (flag, path) in [
+                    ("--ssl-ca-certfile", tls.ca),
+                    ("--ssl-certfile", tls.certificate),
+                    ("--ssl-keyfile", tls.key),
+                ] {
+                    args.extend([flag.to_owned(), path.display().to_string()]);
+                }
+            }
+        }
+        if options.supernode_auth {
+            args.push("--enable-supernode-auth".to_owned());
+        }
+        args.extend(strings(&["--isolation", "subprocess", "--database"]));
         args.push(options.database.display().to_string());
         match self.release.transport() {
             Transport::Grpc => {
@@ -89,6 +125,9 @@ impl Host<'_> {
         match options.root_certificates {
             Some(path) => args.extend(["--root-certificates".to_owned(), path.display().to_string()]),
             None => args.push("--insecure".to_owned()),
+        }
+        if let Some(key) = options.auth_key {
+            args.extend(["--auth-supernode-private-key".to_owned(), key.display().to_string()]);
         }
         match self.release.transport() {
             Transport::Grpc => {
@@ -185,10 +224,19 @@ mod tests {
             home,
             log_level: "INFO",
         };
-        let superlink = host.superlink(&SuperLinkOptions { database: Path::new("/var/lib/onefed/state.db") });
+        let database = Path::new("/var/lib/onefed/state.db");
+        let superlink = host.superlink(&SuperLinkOptions { database, tls: None, supernode_auth: false });
+        let inner = SuperLinkTls {
+            ca: Path::new("/etc/onefed/inner-ca.pem"),
+            certificate: Path::new("/etc/onefed/inner.pem"),
+            key: Path::new("/etc/onefed/inner.key"),
+        };
+        let authenticating =
+            host.superlink(&SuperLinkOptions { database, tls: Some(inner), supernode_auth: true });
         let tls = SuperNodeOptions {
             superlink: "10.0.0.5:9092",
             root_certificates: Some(Path::new("/etc/onefed/ca.pem")),
+            auth_key: Some(Path::new("/var/lib/onefed/node.key")),
             node_config: "partition-id=0 site=\"paris\"",
             max_retries: None,
             max_wait_time: Some(0),
@@ -196,14 +244,21 @@ mod tests {
         let plain = SuperNodeOptions {
             superlink: "127.0.0.1:9092",
             root_certificates: None,
+            auth_key: None,
             node_config: "",
             max_retries: Some(5),
             max_wait_time: Some(60),
         };
-        let shown = [superlink, host.supernode(&tls), host.supernode(&plain)].map(|command| {
-            let env: Vec<String> = command.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            format!("{}\n  {}\n  env {}", command.program.display(), command.args.join("\n  "), env.join(" "))
-        });
+        let shown =
+            [superlink, authenticating, host.supernode(&tls), host.supernode(&plain)].map(|command| {
+                let env: Vec<String> = command.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                format!(
+                    "{}\n  {}\n  env {}",
+                    command.program.display(),
+                    command.args.join("\n  "),
+                    env.join(" ")
+                )
+            });
         shown.join("\n").replace(&dir.path().display().to_string(), "/opt/flower")
     }
 

@@ -1,5 +1,7 @@
-//! The little that onefed itself asks of Flower's Control API: the list of runs. Everything else of that API is
-//! passed through untouched, and only recognised by its path.
+//! The little that onefed itself asks of Flower's Control API: the list of runs, and which nodes are admitted
+//! ([`nodes`]). Everything else of that API is passed through untouched, and only recognised by its path.
+
+pub mod nodes;
 
 use std::collections::HashMap;
 

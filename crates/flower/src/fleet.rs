@@ -17,6 +17,9 @@ use crate::{Operation, Transport};
 /// 10 MB; nobody may make a hub hold more than that at will.
 pub const MAX_BODY: usize = 64 << 20;
 
+/// The longest text of a refusal that is passed on, in characters.
+const MAX_WORDS: usize = 300;
+
 const GRPC_CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/protobuf");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -133,6 +136,8 @@ impl FleetCall {
 impl FleetAnswer {
     /// An answer of our own that refuses a call, with a text for whoever reads the SuperNode's log.
     pub fn refusal(transport: Transport, refusal: Refusal, text: &str) -> Self {
+        // Whatever its status, a gRPC SuperNode gives up for good at these words (1.31, `retry_invoker.py`).
+        let text = &text.replace("handshake failed", "handshake did not succeed");
         let (grpc, http) = match refusal {
             Refusal::Unavailable => (14, StatusCode::SERVICE_UNAVAILABLE),
             Refusal::NotFleet => (12, StatusCode::NOT_FOUND),
@@ -209,22 +214,48 @@ impl FleetAnswer {
 
     /// The answer as a SuperNode may get it. Any other refusal of a heartbeat than "unauthenticated" and "unavailable"
     /// ends a SuperNode's heartbeat thread for good, and with it the node; a SuperLink that is merely busy says such
-    /// things (a locked database is an internal error).
+    /// things (a locked database is an internal error). Any such refusal of an activation ends the SuperNode itself,
+    /// where waiting would help: its key is not registered yet, or SuperLink still takes the node that was killed a
+    /// moment ago for online (60 s).
     pub fn safe_for(self, operation: Operation, transport: Transport) -> Self {
-        let passing = matches!(
-            self.status,
-            FleetStatus::Grpc(14, _) | FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE)
-        );
-        if operation != Operation::SendNodeHeartbeat || self.is_ok() || self.is_unauthenticated() || passing {
+        let what = match operation {
+            Operation::SendNodeHeartbeat => "the heartbeat",
+            Operation::ActivateNode => "this SuperNode",
+            _ => return self,
+        };
+        if self.is_ok() || self.is_unauthenticated() || self.is_unavailable() {
             return self;
         }
-        let text = format!("SuperLink refused the heartbeat for now: {:?}", self.status);
+        let text = format!("SuperLink refused {what} for now: {}", self.words());
         Self::refusal(transport, Refusal::Unavailable, &text)
+    }
+
+    /// What a refusal says, in one line: the status, and the text of SuperLink or of a hop before it.
+    pub fn words(&self) -> String {
+        let (status, text) = match &self.status {
+            FleetStatus::Grpc(code, message) => {
+                let text = message.as_ref().map(|text| percent_decode(text.as_bytes()));
+                (format!("gRPC status {code}"), text.unwrap_or_default())
+            }
+            FleetStatus::Http(status) => {
+                let document = serde_json::from_slice::<serde_json::Value>(&self.body).unwrap_or_default();
+                let part = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+                (format!("HTTP {status}"), format!("{} {}", part("detail"), part("extra")))
+            }
+        };
+        let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+        if text.is_empty() { status } else { format!("{text} ({status})") }
     }
 
     /// Whether the call succeeded.
     pub fn is_ok(&self) -> bool {
         matches!(self.status, FleetStatus::Grpc(0, _) | FleetStatus::Http(StatusCode::OK))
+    }
+
+    /// Whether the next hop was not there (503 / UNAVAILABLE), which every Flower release tries again after.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.status, FleetStatus::Grpc(14, _) | FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE))
     }
 
     /// Whether SuperLink refused the caller's identity (401 / UNAUTHENTICATED).
@@ -273,6 +304,26 @@ fn percent_encode(text: &str) -> String {
     })
 }
 
+/// The text of a `grpc-message`; what is not a percent-encoded byte stands for itself.
+fn percent_decode(text: &[u8]) -> String {
+    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let (mut out, mut at) = (Vec::with_capacity(text.len()), 0);
+    while let Some(byte) = text.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                // Two hexadecimal digits make at most 255.
+                out.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,12 +359,14 @@ mod tests {
         }
         let grpc = FleetAnswer::refusal(Transport::Grpc, Refusal::Unavailable, "a%b");
         assert_eq!(grpc.status, FleetStatus::Grpc(14, Some(HeaderValue::from_static("a%25b"))));
+        let fatal = FleetAnswer::refusal(Transport::Grpc, Refusal::Unavailable, "TLS handshake failed: x");
+        assert!(!fatal.words().contains("handshake failed"), "{}", fatal.words());
         let http = FleetAnswer::refusal(Transport::Http, Refusal::Unavailable, "x");
         assert_eq!(http.status, FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE));
     }
 
     #[test]
-    fn a_heartbeat_is_answered_with_success_unauthenticated_or_unavailable_only() {
+    fn signs_of_life_are_answered_with_success_unauthenticated_or_unavailable_only() {
         let of = |transport: Transport, grpc: u16, http: StatusCode| FleetAnswer {
             status: match transport {
                 Transport::Grpc => FleetStatus::Grpc(grpc, None),
@@ -322,21 +375,50 @@ mod tests {
             body: Bytes::new(),
             content_type: None,
         };
-        for transport in [Transport::Grpc, Transport::Http] {
+        for (transport, operation) in [
+            (Transport::Grpc, Operation::SendNodeHeartbeat),
+            (Transport::Http, Operation::SendNodeHeartbeat),
+            (Transport::Grpc, Operation::ActivateNode),
+            (Transport::Http, Operation::ActivateNode),
+        ] {
             for (grpc, http) in
                 [(0, StatusCode::OK), (16, StatusCode::UNAUTHORIZED), (14, StatusCode::SERVICE_UNAVAILABLE)]
             {
                 let answer = of(transport, grpc, http);
-                assert_eq!(answer.clone().safe_for(Operation::SendNodeHeartbeat, transport), answer);
+                assert_eq!(answer.clone().safe_for(operation, transport), answer);
             }
             let broken = of(transport, 13, StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(broken.clone().safe_for(Operation::GetRun, transport), broken);
-            let safe = broken.safe_for(Operation::SendNodeHeartbeat, transport);
+            let safe = broken.safe_for(operation, transport);
             assert!(matches!(
                 safe.status,
                 FleetStatus::Grpc(14, _) | FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE)
             ));
         }
+    }
+
+    #[test]
+    fn superlinks_words_are_read_from_both_transports() {
+        let message = HeaderValue::from_static("No SuperNode found%0a with the given public key. 100%");
+        let status = FleetStatus::Grpc(9, Some(message));
+        let grpc = FleetAnswer { status, body: Bytes::new(), content_type: None };
+        let text = "No SuperNode found with the given public key. 100% (gRPC status 9)";
+        assert_eq!(grpc.words(), text);
+        let safe = grpc.safe_for(Operation::ActivateNode, Transport::Grpc);
+        assert_eq!(
+            safe.words(),
+            format!("SuperLink refused this SuperNode for now: {text} (gRPC status 14)")
+        );
+        let http = |body: &'static [u8]| FleetAnswer {
+            status: FleetStatus::Http(StatusCode::PRECONDITION_FAILED),
+            body: Bytes::from_static(body),
+            content_type: None,
+        };
+        assert_eq!(
+            http(br#"{"code": 2004, "detail": "Failed to activate SuperNode."}"#).words(),
+            "Failed to activate SuperNode. (HTTP 412 Precondition Failed)"
+        );
+        assert_eq!(http(b"<html>").words(), "HTTP 412 Precondition Failed");
     }
 
     #[test]
@@ -363,6 +445,12 @@ mod tests {
                 status: FleetStatus::Http(StatusCode::OK), body, content_type: Some(PROTOBUF_CONTENT),
             };
             prop_assert_eq!(&round_trip(&http, Transport::Http), &http);
+        }
+
+        #[test]
+        fn texts_survive_a_grpc_message(text: String, bytes: Vec<u8>) {
+            prop_assert_eq!(percent_decode(percent_encode(&text).as_bytes()), text);
+            let _ = percent_decode(&bytes);
         }
 
         #[test]

@@ -2,10 +2,21 @@
 //!
 //! Tags were read from the descriptors of 1.31.0 and 1.41.0; they are the same in both.
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use http::HeaderMap;
 use prost::Message as _;
 
 use crate::Operation;
+
+/// Where a SuperNode names its public key: `-bin` in gRPC, where the transport does the base64, perhaps unpadded.
+const KEY_HEADERS: [&str; 2] = ["flwr-public-key-bin", "flwr-public-key"];
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A protobuf message that names its node in field 1 as `Node{1 node_id}`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -19,6 +30,12 @@ struct OfNode {
 struct Node {
     #[prost(uint64, tag = "1")]
     node_id: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OfKey {
+    #[prost(bytes = "bytes", tag = "1")]
+    public_key: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -95,6 +112,20 @@ pub fn granted_node(body: &Bytes) -> Option<u64> {
     Node::decode(body.clone()).ok().map(|node| node.node_id).filter(|id| *id != 0)
 }
 
+/// The public key (PEM text) that a call is signed with, as its headers say. SuperLink has checked it only where it
+/// answered with success, and then that it is the key of the node that the body names; but not for ActivateNode, which
+/// is about the key in its body ([`activated_key`]).
+pub fn signing_key(headers: &HeaderMap) -> Option<String> {
+    let value = KEY_HEADERS.iter().find_map(|name| headers.get(*name))?;
+    String::from_utf8(BASE64.decode(value.as_bytes()).ok()?).ok()
+}
+
+/// The public key (PEM text) in the body of ActivateNode or RegisterNode.
+pub fn activated_key(body: &Bytes) -> Option<String> {
+    let key = OfKey::decode(body.clone()).ok()?.public_key;
+    String::from_utf8(key.into()).ok().filter(|key| !key.is_empty())
+}
+
 /// Whether the answer to SendNodeHeartbeat says that SuperLink knows the node.
 pub fn heartbeat_accepted(body: &Bytes) -> bool {
     HeartbeatAnswer::decode(body.clone()).is_ok_and(|answer| answer.success)
@@ -114,6 +145,26 @@ mod tests {
         assert_eq!(granted_node(&Bytes::from_static(&[0x08, 0x2a])), Some(42));
         assert!(heartbeat_accepted(&Bytes::from_static(&[0x08, 0x01])));
         assert!(!heartbeat_accepted(&Bytes::new()));
+    }
+
+    #[test]
+    fn the_key_is_found_in_both_transports_and_in_the_body() {
+        for (name, value) in [
+            ("flwr-public-key-bin", "LS0tLQ"),
+            ("flwr-public-key-bin", "LS0tLQ=="),
+            ("flwr-public-key", "LS0tLQ=="),
+        ] {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+            assert_eq!(signing_key(&headers).as_deref(), Some("----"), "{name}: {value}");
+        }
+        for bad in ["%", "//8="] {
+            let headers = HeaderMap::from_iter([("flwr-public-key".parse().unwrap(), bad.parse().unwrap())]);
+            assert_eq!(signing_key(&headers), None, "{bad}");
+        }
+        assert_eq!(signing_key(&HeaderMap::new()), None);
+        let body = Bytes::from_static(b"\x0a\x04----\x11\0\0\0\0\0\0\x3e\x40");
+        assert_eq!(activated_key(&body).as_deref(), Some("----"));
+        assert_eq!(activated_key(&Bytes::new()), None);
     }
 
     #[test]
@@ -138,6 +189,7 @@ mod tests {
                 let _ = requesting_node(op, &body);
             }
             let _ = (granted_node(&body), heartbeat_accepted(&body), pulled_round(&body, &body));
+            let _ = activated_key(&body);
         }
     }
 }

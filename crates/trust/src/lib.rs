@@ -11,6 +11,7 @@ mod enrol;
 mod error;
 pub mod import;
 mod leaf;
+mod node_key;
 mod san;
 mod secret;
 pub mod tls;
@@ -20,6 +21,7 @@ pub use certificate::{CertificateInfo, Fingerprint};
 pub use enrol::EnrolKey;
 pub use error::Error;
 pub use leaf::{LeafRequest, check_leaf};
+pub use node_key::{NodeKey, NodePublicKey};
 pub use san::SanName;
 pub use secret::SecretPem;
 
