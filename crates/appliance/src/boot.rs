@@ -117,6 +117,15 @@ impl Steps<'_> {
         self.log.run("processes", apply).await
     }
 
+    /// The node id that SuperLink gave a SuperNode without a key of its own, as its log announces it.
+    pub(crate) async fn announced(&self) -> Result<u64, StepError> {
+        let listen = async || {
+            let id = crate::health::announced(self.manager).await?;
+            Ok((id, format!("node {id}")))
+        };
+        self.wait("announcement", listen).await
+    }
+
     /// Writes down how the VM's health is asked for, then asks until it is well.
     pub(crate) async fn healthy(&mut self, check: HealthCheck) -> Result<String, StepError> {
         self.record(State::Starting, Some(&check))?;

@@ -37,7 +37,7 @@ pub(crate) async fn hub(
     own: &SuperNodeContext,
     tls: bool,
 ) -> Result<FoundHub, StepError> {
-    if let (HubSource::Static(endpoint), SiteTrust::Off | SiteTrust::Given(_)) = (&own.hub, &own.trust) {
+    if let (Some(HubSource::Static(endpoint)), SiteTrust::Off | SiteTrust::Given(_)) = (&own.hub, &own.trust) {
         return Ok(FoundHub { endpoint: endpoint.clone(), ca: None });
     }
     let Some(gate) = gate else {
@@ -56,8 +56,8 @@ pub(crate) async fn hub(
         ));
     }
     let endpoint = match &own.hub {
-        HubSource::Static(endpoint) => endpoint.clone(),
-        HubSource::OneGate => found.endpoint,
+        Some(HubSource::Static(endpoint)) => endpoint.clone(),
+        Some(HubSource::OneGate) | None => found.endpoint,
     };
     Ok(FoundHub { endpoint, ca: found.ca })
 }

@@ -70,6 +70,10 @@ impl Foreground {
         self.running.iter().try_for_each(|running| running.process.check())
     }
 
+    pub(crate) fn announced(&self, name: &str) -> Option<u64> {
+        self.running.iter().find(|running| running.name == name)?.process.state().node_id
+    }
+
     pub(crate) async fn stop(self) {
         for running in self.running.into_iter().rev() {
             running.process.stop().await;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use onefed_context::Role;
 use onefed_flower::Transport;
 use onefed_link::probe;
-use onefed_link::status::{NodeStatus, SpokeStatus};
+use onefed_link::status::{NodeByKey, NodeStatus, SpokeStatus};
 use onefed_trust::tls;
 
 use crate::manager::Manager;
@@ -70,6 +70,22 @@ pub(crate) async fn until_well(check: &HealthCheck, manager: &Manager) -> Result
     ))
 }
 
+/// Waits for a SuperNode to announce the node id that it was given.
+pub(crate) async fn announced(manager: &Manager) -> Result<u64, StepError> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        manager.check().await?;
+        if let Some(id) = manager.announced("flower-supernode").await {
+            return Ok(id);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(StepError::health(
+        format!("the SuperNode was given no node id within {} s", PATIENCE.as_secs()),
+        "look at its log: it says where it tries to connect",
+    ))
+}
+
 /// One question, and what the answer means.
 async fn ask(check: &HealthCheck) -> Result<String, String> {
     let (host, port) = (check.host.as_str(), check.port);
@@ -90,20 +106,28 @@ async fn ask(check: &HealthCheck) -> Result<String, String> {
     }
 }
 
-/// The node id, if the spoke has seen the node accepted.
+/// The node id, if the spoke has seen the node accepted; else what it knows.
 fn online(status: &SpokeStatus, node: &Node) -> Result<u64, String> {
-    let is_it = |seen: &&NodeStatus| match node {
-        Node::Key(key) => seen.key.as_deref() == Some(key.as_str()),
-        Node::Id(id) => seen.node_id == *id,
-        Node::Only => true,
-    };
     let line = status.why.as_ref().map_or(String::new(), |why| format!("; the line to the hub is down: {why}"));
-    match status.nodes.iter().find(|seen| is_it(seen) && seen.online) {
-        Some(seen) => Ok(seen.node_id),
-        None if status.nodes.iter().any(|seen| is_it(&seen)) => {
-            Err(format!("no heartbeat of the SuperNode has been accepted for a minute{line}"))
+    let silent = format!("no heartbeat of the SuperNode has been accepted for a minute{line}");
+    let unknown = format!("the spoke has not seen the SuperNode registered{line}");
+    let wanted = match node {
+        Node::Key(fingerprint) => {
+            return match status.node_by_key(fingerprint) {
+                NodeByKey::Online(id) => Ok(id),
+                NodeByKey::Offline(_) => Err(silent),
+                NodeByKey::Refused(why) => Err(format!("SuperLink does not take {fingerprint}: {why}")),
+                NodeByKey::Unknown => Err(unknown),
+            };
         }
-        None => Err(format!("the spoke has not seen the SuperNode registered{line}")),
+        Node::Id(id) => Some(*id),
+        Node::Only => None,
+    };
+    let is_it = |seen: &&NodeStatus| wanted.is_none_or(|id| seen.node_id == id);
+    match status.nodes.iter().filter(is_it).max_by_key(|seen| seen.online) {
+        Some(seen) if seen.online => Ok(seen.node_id),
+        Some(_) => Err(silent),
+        None => Err(unknown),
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use onefed_context::Endpoint;
 
+use crate::files::Owner;
+use crate::service::User;
+
 /// The VM that is booting: its directories and, in a sandbox, its stand-in for loopback.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -41,6 +44,12 @@ impl Machine {
     /// The address that outgoing connections come from; only a sandbox has to say.
     pub(crate) fn dial_from(&self, own: IpAddr) -> Option<IpAddr> {
         self.sandbox_loopback.map(|_| own)
+    }
+
+    /// Whom files are given to that a service's own user has to read. Only where systemd starts services under other
+    /// users than the boot's.
+    pub(crate) fn owner(&self, user: User) -> Option<Owner> {
+        self.units.as_ref().map(|_| user.ids())
     }
 
     pub(crate) fn tls_dir(&self) -> PathBuf {

@@ -47,6 +47,17 @@ impl Manager {
         }
     }
 
+    /// The node id that a service's output has announced.
+    pub(crate) async fn announced(&self, name: &str) -> Option<u64> {
+        match self {
+            Self::Foreground(own) => own.announced(name),
+            Self::Systemd(own) => {
+                let words = own.last_lines(name).await;
+                words.iter().rev().find_map(|line| onefed_flower::command::announced_node_id(line))
+            }
+        }
+    }
+
     /// The end of the boot's own process: its children are stopped; units stay.
     pub(crate) async fn leave(self) {
         match self {

@@ -14,6 +14,8 @@ pub(crate) struct Kept {
     pub(crate) private: PathBuf,
     /// The public key, an OpenSSH line.
     pub(crate) public: String,
+    /// Its fingerprint, as `ssh-keygen -l` shows it.
+    pub(crate) fingerprint: String,
     /// Whether this boot made it.
     pub(crate) made: bool,
 }
@@ -27,7 +29,7 @@ pub(crate) fn keep(machine: &Machine) -> Result<Kept, StepError> {
     let there = read_if_there(&private).map_err(|why| StepError::file(&private, &why))?;
     let made = there.is_none();
     let key = match there {
-        Some(pem) => NodeKey::from_pem(SecretPem::new(pem)).map_err(|why| {
+        Some(pem) => NodeKey::from_pem(&SecretPem::new(pem)).map_err(|why| {
             StepError::certificate(
                 format!("{}: {why}", private.display()),
                 "restore the file, or remove it: then this VM becomes a new node",
@@ -40,5 +42,5 @@ pub(crate) fn keep(machine: &Machine) -> Result<Kept, StepError> {
             key
         }
     };
-    Ok(Kept { private, public: key.public_line().to_owned(), made })
+    Ok(Kept { private, public: key.public().to_string(), fingerprint: key.public().fingerprint(), made })
 }

@@ -66,7 +66,7 @@ pub struct HealthCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Node {
-    /// By the public key that it signs with, an OpenSSH line.
+    /// By the fingerprint of the key that it signs with, `SHA256:…`.
     Key(String),
     /// By its node id: where it signs with a key that Flower makes for itself.
     Id(u64),

@@ -7,12 +7,20 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use onefed_context::{CaBundle, GatewayContext, Secret, SiteTrust, SuperLinkContext, SuperLinkTls};
+use onefed_trust::import::{self, Given, Imported, Request};
 use onefed_trust::{CertificateInfo, EnrolKey, SanName};
 
+use crate::authority::{self, Order};
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
-use crate::files::{Readers, private_dir, read_if_there, write};
-use crate::{Machine, StepError, TlsFiles, authority};
+use crate::files::{FileSet, Member, Owner, Readers, private_dir, read_if_there, write};
+use crate::service::User;
+use crate::{Machine, StepError, TlsFiles};
+
+/// The names of a set of files with which a listener serves.
+const CA: &str = "ca.pem";
+const CERTIFICATE: &str = "server.pem";
+const KEY: &str = "server.key";
 
 /// The TLS of one listener, as files; nothing for plaintext.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +51,13 @@ impl Secured {
 }
 
 /// The certificate of the hub.
-pub(crate) async fn superlink(steps: &Steps<'_>, own: &SuperLinkContext) -> Result<Secured, StepError> {
+///
+/// `grpc`: whether Flower's gRPC may meet it, which cannot do with every kind of key.
+pub(crate) async fn superlink(
+    steps: &Steps<'_>,
+    own: &SuperLinkContext,
+    grpc: bool,
+) -> Result<Secured, StepError> {
     let machine = steps.machine;
     let names = certificate::names(&steps.context.addresses, &own.extra_san);
     match &own.tls {
@@ -56,10 +70,17 @@ pub(crate) async fn superlink(steps: &Steps<'_>, own: &SuperLinkContext) -> Resu
             Ok(Secured { admin_ca: secured.ca.clone(), ..secured })
         }
         SuperLinkTls::Given { ca, certificate, key } => {
-            let given = async || given(machine, steps, ca, certificate, key, &names);
-            steps.run("certificate", given).await
+            let request = Request {
+                ca: Given { name: "FL_SSL_CA_CERTFILE", bytes: ca.pem().as_bytes() },
+                certificate: Given { name: "FL_SSL_CERTFILE", bytes: certificate.pem().as_bytes() },
+                key: Given { name: "FL_SSL_KEYFILE", bytes: key.expose().as_bytes() },
+                dialled: &names,
+                grpc_clients: grpc,
+                now: SystemTime::now(),
+            };
+            steps.run("certificate", async || given(machine, &request)).await
         }
-        SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, &names)).await,
+        SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, &names, grpc)).await,
     }
 }
 
@@ -116,7 +137,7 @@ pub(crate) async fn inner(steps: &Steps<'_>) -> Result<Secured, StepError> {
     let machine = steps.machine;
     let make = async || {
         let names = [SanName::Ip(machine.loopback()), SanName::Dns("localhost".to_owned())];
-        authority(&machine.disk.join("inner"), &names)
+        own_ca(&machine.disk.join("inner"), "onefed inside one VM", &names, machine.owner(User::Flower))
     };
     steps.run("inner certificate", make).await
 }
@@ -146,6 +167,86 @@ async fn enrolled(
         Ok((Secured { files: Some(files), ca: Some(installed), admin_ca: None }, text))
     };
     steps.wait("certificate", obtain).await
+}
+
+/// A certificate from the context, of a PKI of the operator's own.
+fn given(machine: &Machine, request: &Request<'_>) -> Result<(Secured, String), StepError> {
+    let imported = checked(request, "correct the certificate, or leave all three out")?;
+    let set = FileSet::at(machine.tls_dir().join("given"));
+    let files = [
+        (CA, imported.ca_pem.as_str(), Readers::All),
+        (CERTIFICATE, imported.chain_pem.as_str(), Readers::All),
+        (KEY, imported.key_pem.expose(), Readers::Owner),
+    ];
+    let there = set.read(files.map(|(name, ..)| name)).map_err(|why| StepError::file(&set.path(CA), &why))?;
+    if there.iter().zip(&files).any(|(there, (_, text, _))| there.as_deref() != Some(text)) {
+        private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&machine.tls_dir(), &why))?;
+        let members = files.map(|(name, text, readers)| Member { name, content: text.as_bytes(), readers });
+        set.replace(&members, machine.owner(User::Onefed))
+            .map_err(|why| StepError::file(&set.path(CERTIFICATE), &why))?;
+    }
+    let days = imported.leaf.days_left(request.now);
+    Ok((of_set(&set), format!("the one in the context, {days} days left")))
+}
+
+/// What `onefed pki import` has put on the disk, or else a CA of this VM's own.
+fn own_or_imported(
+    machine: &Machine,
+    names: &[SanName],
+    grpc: bool,
+) -> Result<(Secured, String), StepError> {
+    let set = FileSet::at(machine.tls_dir().join("imported"));
+    let path = set.path(CERTIFICATE);
+    let there = set.read([CA, CERTIFICATE, KEY]).map_err(|why| StepError::file(&path, &why))?;
+    let [Some(ca), Some(certificate), Some(key)] = &there else {
+        if there.iter().any(Option::is_some) {
+            return Err(StepError::certificate(
+                format!("the imported certificate in {} is not whole", path.display()),
+                "import it again: `onefed pki import`",
+            ));
+        }
+        let dir = machine.tls_dir().join("own");
+        private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&dir, &why))?;
+        return own_ca(&dir, "onefed SuperLink", names, machine.owner(User::Onefed));
+    };
+    let now = SystemTime::now();
+    let request = Request {
+        ca: Given { name: "the imported CA", bytes: ca.as_bytes() },
+        certificate: Given { name: "the imported certificate", bytes: certificate.as_bytes() },
+        key: Given { name: "the imported key", bytes: key.as_bytes() },
+        dialled: names,
+        grpc_clients: grpc,
+        now,
+    };
+    let days = checked(&request, "import another one: `onefed pki csr`, `onefed pki import`")?.leaf.days_left(now);
+    Ok((of_set(&set), format!("the imported one, {days} days left")))
+}
+
+fn checked(request: &Request<'_>, hint: &str) -> Result<Imported, StepError> {
+    let report = import::check(request);
+    for finding in report.findings.iter().filter(|finding| finding.severity != import::Severity::Error) {
+        tracing::warn!("{finding}");
+    }
+    let errors: Vec<String> = report.errors().map(ToString::to_string).collect();
+    report.imported.ok_or_else(|| StepError::certificate(errors.join("; "), hint))
+}
+
+fn own_ca(
+    dir: &Path,
+    name: &str,
+    names: &[SanName],
+    owner: Option<Owner>,
+) -> Result<(Secured, String), StepError> {
+    let order = Order { dir, name, names, owner, now: SystemTime::now() };
+    let kept = authority::keep(&order).map_err(|why| StepError::certificate(&why, why.hint()))?;
+    let words = format!("{}, {} days left", kept.done, kept.leaf.days_left(order.now));
+    let files = TlsFiles { certificate: kept.chain, key: kept.key };
+    Ok((Secured { files: Some(files), ca: Some(kept.ca), admin_ca: None }, words))
+}
+
+fn of_set(set: &FileSet) -> Secured {
+    let files = TlsFiles { certificate: set.path(CERTIFICATE), key: set.path(KEY) };
+    Secured { files: Some(files), ca: Some(set.path(CA)), admin_ca: None }
 }
 
 /// The CA that OneGate names, or why there is none.

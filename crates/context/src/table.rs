@@ -558,13 +558,13 @@ pub static TABLE: &[Variable] = &[
     },
     Variable {
         name: "FL_NODE_AUTH",
-        roles: &[Role::SuperLink],
+        roles: &[Role::SuperLink, Role::SuperNode],
         input: InputType::Boolean,
         default: Some("NO"),
         description: "Take only SuperNodes whose key has been registered",
         rule: Rule::YesNo,
         error: "Invalid FL_NODE_AUTH: '{value}'. Must be YES or NO.",
-        interactions: "Flower's --enable-supernode-auth; needs FL_TLS_ENABLED=YES. A plan says YES unless told otherwise. NO is the default of an appliance alone, where nobody registers keys.",
+        interactions: "Flower's --enable-supernode-auth, and the key that a SuperNode then shows: the same on both sides. Needs FL_TLS_ENABLED=YES. A plan says YES unless told otherwise. NO is the default of an appliance alone, where nobody registers keys.",
         ..Variable::ROW
     },
     Variable {

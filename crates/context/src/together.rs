@@ -29,13 +29,13 @@ pub fn together<'a>(role: Option<Role>, look: Look<'a>) -> Vec<Problem> {
         minimums(look, &mut problems);
         strategy(look, &mut problems);
         metrics(look, &mut problems);
-        node_auth(look, &mut problems);
     }
     if role.is_none_or(|role| role == Role::SuperNode) {
         gpu(look, &mut problems);
         use_case(look, &mut problems);
     }
     if role != Some(Role::Gateway) {
+        node_auth(look, &mut problems);
         image(look, &mut problems);
     }
     problems

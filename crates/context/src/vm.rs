@@ -102,6 +102,8 @@ pub struct SuperNodeContext {
     pub hub: Option<HubSource>,
     /// `FL_TLS_ENABLED`, and whom to trust.
     pub trust: SiteTrust,
+    /// `FL_NODE_AUTH`: the SuperNode signs with a key of this VM, which somebody registers. Only with TLS.
+    pub node_auth: bool,
     /// `FL_RUNTIME` and `FL_CONTAINER_IMAGE`.
     pub runtime: Runtime,
     /// `FL_NODE_CONFIG`.

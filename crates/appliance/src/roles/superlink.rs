@@ -25,7 +25,8 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     let ports: Vec<SocketAddr> = release.superlink_ports().into_iter().map(inside).collect();
     sockets.extend(ports.iter().map(|socket| (*socket, "SuperLink", "flower-superlink")));
     addresses(steps, &sockets).await?;
-    let outside = tls::superlink(steps, own).await?;
+    let grpc = release.transport() == Transport::Grpc;
+    let outside = tls::superlink(steps, own, grpc).await?;
     // Flower asks for TLS on every hop once nodes have to be registered.
     let inner = if own.node_auth { tls::inner(steps).await? } else { tls::Secured::default() };
 
@@ -67,7 +68,7 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
             host: published.ip().to_string(),
             port: published.port(),
             ca: outside.ca.clone(),
-            grpc: release.transport() == Transport::Grpc,
+            grpc,
             node: None,
         })
         .await?;

@@ -29,12 +29,13 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     let (spoke, hub) = peer(steps, own).await?;
     // What the SuperNode's own hop has: the site's LAN, or this VM's loopback.
     let line = hub.as_ref().map(|hub| hub.tls.clone()).unwrap_or_default();
-    let hop = match (embedded, steps.context.tls) {
+    let hop = match (embedded, own.node_auth) {
+        // Flower shows its key over TLS only.
         (true, true) => tls::inner(steps).await?,
         (true, false) => Secured::default(),
         (false, _) => tls::site(steps, &own.trust, None).await?,
     };
-    let key = if hop.ca.is_some() {
+    let key = if own.node_auth {
         let keep = async || {
             let key = node_key::keep(machine)?;
             let words = format!("{} SuperNode key", if key.made { "a new" } else { "the kept" });
@@ -44,13 +45,6 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     } else {
         None
     };
-    if let Some(key) = &key {
-        let text = encode(&key.public);
-        let say = async || {
-            steps.publisher.say(&[(attribute::NODE_KEY, &text)]).await.map(|()| ((), "public key".to_owned()))
-        };
-        steps.wait("registration", say).await?;
-    }
     let place = async || {
         let gate = steps.publisher.client();
         let (site, given) = (own.site.as_str(), &own.node_config);
@@ -79,8 +73,16 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     inputs.extend(key.as_ref().map(|key| key.private.clone()));
     services.push(flower_service(machine, "flower-supernode", node, vec![client_app], inputs, None));
     steps.processes(services).await?;
+    if let Some(key) = &key {
+        let text = encode(&key.public);
+        let say = async || {
+            let words = format!("the operator is asked to register {}", key.fingerprint);
+            steps.publisher.say(&[(attribute::NODE_KEY, &text)]).await.map(|()| ((), words))
+        };
+        steps.wait("registration", say).await?;
+    }
     let node = match key {
-        Some(key) => Node::Key(key.public),
+        Some(key) => Node::Key(key.fingerprint),
         None if embedded => Node::Only,
         None => Node::Id(steps.announced().await?),
     };
@@ -118,7 +120,7 @@ async fn peer(steps: &Steps<'_>, own: &SuperNodeContext) -> Result<(Endpoint, Op
         return Ok((steps.wait("gateway", find).await?, None));
     }
     let find = async || {
-        let found = discovery::hub(steps.publisher.client(), own, steps.context.tls).await?;
+        let found = discovery::hub(steps.publisher.client(), own, steps.context.tls()).await?;
         let text = format!("hub at {}", found.endpoint);
         Ok((found, text))
     };

@@ -79,6 +79,7 @@ fn supernode(values: &Values<'_>) -> Option<SuperNodeContext> {
             (true, None) => Some(HubSource::OneGate),
         },
         trust: trust::site(values)?,
+        node_auth: values.yes("FL_NODE_AUTH")?,
         runtime: runtime(values, "flwr/supernode")?,
         node_config: match values.text("FL_NODE_CONFIG") {
             Some(text) => text.parse().ok()?,
