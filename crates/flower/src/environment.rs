@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Version;
 
+/// Where Flower's official images have theirs.
+const IN_IMAGE: &str = "/python/venv";
+
 /// A virtual environment with Flower in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -67,6 +70,12 @@ impl Environment {
             return Err(EnvironmentError::OtherRelease { dir: dir.to_owned(), found, wanted });
         }
         Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The environment inside Flower's official images. It is not on this machine, so nothing is checked here:
+    /// [`crate::container::Container::make_ready`] does.
+    pub fn in_image() -> Self {
+        Self { dir: PathBuf::from(IN_IMAGE) }
     }
 
     /// The directory with the programs.

@@ -1,6 +1,7 @@
 //! All knowledge of Flower: versions, ports, command lines, Fleet operations in both transports, runs.
 
 pub mod command;
+pub mod container;
 pub mod control;
 mod environment;
 pub mod fleet;
