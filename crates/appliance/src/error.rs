@@ -43,6 +43,10 @@ impl StepError {
         Self::new("flower_missing", CONFIGURATION, why, why.hint())
     }
 
+    pub(crate) fn new_flower(text: impl ToString, hint: impl Into<String>) -> Self {
+        Self::new("flower_missing", CONFIGURATION, text, hint)
+    }
+
     pub(crate) fn address(text: impl ToString, hint: impl Into<String>) -> Self {
         Self::new("address_in_use", CONFIGURATION, text, hint)
     }

@@ -52,7 +52,7 @@ impl Foreground {
                 free(*socket, name)?;
             }
             let marker = crate::boot::marker();
-            let process = Supervised::start(name, &self.exe, service.command, marker, &self.log_dir);
+            let process = Supervised::start(service, &self.exe, marker, &self.log_dir);
             self.running.push(Running { name, digest, process });
             let change = if left.contains(&name) { Change::Restarted } else { Change::Started };
             done.push((name.to_owned(), change));

@@ -12,6 +12,7 @@ mod certificate;
 mod discovery;
 mod error;
 pub mod files;
+mod flower;
 mod foreground;
 mod health;
 mod machine;

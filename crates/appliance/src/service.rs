@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use onefed_flower::command::CommandLine;
+use onefed_flower::container::FLOWER_ID;
 use ring::digest::{Context, SHA256};
 
 use crate::StepError;
+use crate::files::Owner;
 
 /// One process that this VM is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     /// Program, arguments and whole environment.
     pub(crate) command: CommandLine,
+    /// Command lines to run before each start, whatever becomes of them.
+    pub(crate) before: Vec<CommandLine>,
+    /// What ends it, where a signal to its own process would not.
+    pub(crate) stop: Option<CommandLine>,
     /// Files whose content it reads when it starts: when one changes, it is started again.
     pub(crate) inputs: Vec<PathBuf>,
     /// Who it runs as, where the boot may choose.
@@ -34,6 +40,20 @@ pub(crate) enum User {
     Onefed,
     /// Flower's user, 49999 as in its images: it runs other people's code.
     Flower,
+    /// Whoever may talk to a container engine: the boot's own user.
+    Engine,
+}
+
+impl User {
+    /// User and group by number. Flower's are those of its images.
+    pub(crate) fn ids(self) -> Owner {
+        let id = match self {
+            Self::Engine => 0,
+            Self::Onefed => 49998,
+            Self::Flower => FLOWER_ID,
+        };
+        Owner { uid: id, gid: id }
+    }
 }
 
 /// What became of a service when a boot asked for it.
@@ -111,6 +131,8 @@ mod tests {
                 args: strings(args),
                 env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             },
+            before: Vec::new(),
+            stop: None,
             inputs: vec![file.clone()],
             user: User::Onefed,
             writes: Vec::new(),

@@ -14,9 +14,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::StepError;
+use crate::service::Service;
 
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(8);
+/// How long a command beside a process may take: a container engine gives a container 30 s to stop.
+const ASIDE: Duration = Duration::from_secs(45);
 /// Waits before restarts: from this, doubling …
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// … up to this.
@@ -50,18 +53,13 @@ pub(crate) struct Supervised {
 
 impl Supervised {
     /// Starts a process and keeps it running. Its output goes to `<log_dir>/<name>.log`.
-    pub(crate) fn start(
-        name: &'static str,
-        exe: &Path,
-        command: CommandLine,
-        marker: Vec<(String, String)>,
-        log_dir: &Path,
-    ) -> Self {
+    pub(crate) fn start(service: Service, exe: &Path, marker: Vec<(String, String)>, log_dir: &Path) -> Self {
+        let Service { name, command, before, stop: end, .. } = service;
         let log = log_dir.join(format!("{name}.log"));
         let (state, state_seen) = watch::channel(ProcessState::default());
         let (stop, stopped) = mpsc::channel(1);
-        let keeper =
-            Keeper { name, exe: exe.to_owned(), command, marker, log: log.clone(), state: Arc::new(state) };
+        let (exe, log_file, state) = (exe.to_owned(), log.clone(), Arc::new(state));
+        let keeper = Keeper { name, exe, command, before, end, marker, log: log_file, state };
         let task = tokio::spawn(keeper.keep(stopped));
         Self { name, log, state: state_seen, stop, task }
     }
@@ -93,6 +91,8 @@ struct Keeper {
     name: &'static str,
     exe: PathBuf,
     command: CommandLine,
+    before: Vec<CommandLine>,
+    end: Option<CommandLine>,
     marker: Vec<(String, String)>,
     log: PathBuf,
     state: Arc<watch::Sender<ProcessState>>,
@@ -102,6 +102,9 @@ impl Keeper {
     async fn keep(self, mut stopped: mpsc::Receiver<()>) {
         let mut wait = FIRST_WAIT;
         loop {
+            for command in &self.before {
+                aside(command).await;
+            }
             let started = Instant::now();
             let exit = match self.spawn() {
                 Err(why) => format!("cannot start {}: {why}", self.command.program.display()),
@@ -119,7 +122,12 @@ impl Keeper {
                                 }
                                 break status.map_or_else(|why| why.to_string(), |status| status.to_string());
                             }
-                            _ = stopped.recv() => return end(&mut child).await,
+                            _ = stopped.recv() => {
+                                if let Some(command) = &self.end {
+                                    aside(command).await;
+                                }
+                                return end(&mut child).await;
+                            }
                             () = &mut settled, if !settled.is_elapsed() => {
                                 self.state.send_modify(|state| state.short_lives = 0);
                             }
@@ -200,6 +208,17 @@ async fn append(log: &Path, line: &[u8]) -> std::io::Result<()> {
     let mut file = tokio::fs::File::from_std(file);
     file.write_all(line).await?;
     file.flush().await
+}
+
+/// Runs a command line beside the process to its end, whatever that is.
+async fn aside(command: &CommandLine) {
+    let mut run = Command::new(&command.program);
+    run.args(&command.args).env_clear().envs(command.env.iter().map(|(k, v)| (k, v)));
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let ended = tokio::time::timeout(ASIDE, run.status()).await;
+    if !matches!(&ended, Ok(Ok(status)) if status.success()) {
+        tracing::debug!(program = %command.program.display(), ?ended, "did not succeed");
+    }
 }
 
 /// Asks the child to end, then makes it, with everything in its process group.

@@ -12,11 +12,11 @@ use onefed_flower::command::{self, CommandLine};
 use onefed_flower::{Environment, Release};
 
 use crate::boot::Steps;
-use crate::files::{Readers, private_dir, write};
+use crate::files::{Readers, write};
 use crate::foreground::free;
 use crate::service::{Service, User};
 use crate::tls::Secured;
-use crate::{Machine, SpokeFile, StepError};
+use crate::{Machine, SpokeFile, StepError, flower};
 
 pub(crate) use gateway::gateway;
 pub(crate) use superlink::superlink;
@@ -30,21 +30,13 @@ fn release(context: &VmContext) -> Result<Release, StepError> {
         .map_err(|why| StepError::context(format!("FLOWER_VERSION: {why}"), why.hint()))
 }
 
-fn find_flower(machine: &Machine, release: Release) -> Result<(Environment, String), StepError> {
-    let found =
-        Environment::find(&machine.flower, release.version()).map_err(|why| StepError::flower(&why))?;
-    Ok((found, format!("Flower {} in {}", release.version(), machine.flower.display())))
-}
-
 fn host<'a>(
     machine: &Machine,
     context: &'a VmContext,
     release: Release,
     environment: &'a Environment,
 ) -> Result<command::Host<'a>, StepError> {
-    let home = machine.flower_home();
-    let temporary = home.join("tmp");
-    private_dir(&temporary).map_err(|why| StepError::file(&temporary, &why))?;
+    let home = flower::own_home(machine)?;
     Ok(command::Host {
         release,
         environment,
@@ -134,7 +126,17 @@ fn own_service(
     let mut inputs = inputs;
     inputs.push(file);
     let reads = inputs.clone();
-    Ok(Service { name, command, inputs, user: User::Onefed, writes: Vec::new(), reads, listens })
+    Ok(Service {
+        name,
+        command,
+        before: Vec::new(),
+        stop: None,
+        inputs,
+        user: User::Onefed,
+        writes: Vec::new(),
+        reads,
+        listens,
+    })
 }
 
 /// One of Flower's processes.
@@ -149,7 +151,8 @@ fn flower_service(
     let mut writes = vec![machine.flower_home()];
     writes.extend(state.map(Path::to_owned));
     let reads = inputs.clone();
-    Service { name, command, inputs, user: User::Flower, writes, reads, listens }
+    let (before, stop, user) = (Vec::new(), None, User::Flower);
+    Service { name, command, before, stop, inputs, user, writes, reads, listens }
 }
 
 fn host_text(endpoint: &Endpoint) -> String {

@@ -6,18 +6,19 @@ use onefed_context::{Role, SuperLinkContext};
 use onefed_flower::Transport;
 use onefed_flower::command::{SuperLinkOptions, SuperLinkTls};
 
-use super::{addresses, find_flower, flower_service, host, listen, millis, own_service, published, release};
+use super::{addresses, flower_service, host, listen, millis, own_service, published, release};
 use crate::boot::Steps;
 use crate::files::private_dir;
 use crate::publication::{attribute, encode};
 use crate::record::HealthCheck;
-use crate::{HubFile, StepError, tls};
+use crate::{HubFile, StepError, flower, tls};
 
 pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> Result<(), StepError> {
     let (machine, context) = (steps.machine, steps.context);
     let release = release(context)?;
     let address = context.addresses[0];
-    let environment = steps.run("flower", async || find_flower(machine, release)).await?;
+    let flower = flower::find(steps, release, &own.runtime).await?;
+    let environment = flower.environment();
     let fleet = listen(machine, &own.fleet_api, address, "FL_FLEET_API_ADDRESS")?;
     let admin = listen(machine, &own.admin_api, address, "FL_ADMIN_API_ADDRESS")?;
     let inside = |port| SocketAddr::new(machine.loopback(), port);
@@ -57,7 +58,7 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     let mut reads = outside.inputs();
     reads.extend(inner.ca.clone());
     let services = vec![
-        flower_service(machine, "flower-superlink", superlink, ports, inner.inputs(), Some(&state)),
+        flower.wrap(flower_service(machine, "flower-superlink", superlink, ports, inner.inputs(), Some(&state)))?,
         own_service(steps, "hub", &hub, vec![fleet, admin], reads)?,
     ];
     steps.processes(services).await?;

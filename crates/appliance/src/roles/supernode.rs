@@ -6,18 +6,19 @@ use onefed_context::{Endpoint, GatewayPlacement, Host, Role, SuperNodeContext};
 use onefed_flower::command::{self, SuperNodeOptions};
 
 use super::{
-    SPOKE_PORT, addresses, find_flower, flower_service, host, host_text, own_service, release, spoke_file,
+    SPOKE_PORT, addresses, flower_service, host, host_text, own_service, release, spoke_file,
 };
 use crate::boot::Steps;
 use crate::publication::{attribute, encode};
 use crate::record::{HealthCheck, Node};
 use crate::tls::Secured;
-use crate::{StepError, discovery, node_key, tls};
+use crate::{StepError, discovery, flower, node_key, tls};
 
 pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> Result<(), StepError> {
     let (machine, context) = (steps.machine, steps.context);
     let release = release(context)?;
-    let environment = steps.run("flower", async || find_flower(machine, release)).await?;
+    let flower = flower::find(steps, release, &own.runtime).await?;
+    let environment = flower.environment();
     let embedded = own.gateway == GatewayPlacement::Embedded;
     let inside = |port| SocketAddr::new(machine.loopback(), port);
     let client_app = inside(command::CLIENT_APP_PORT);
@@ -71,7 +72,8 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     });
     let mut inputs: Vec<_> = hop.ca.clone().into_iter().collect();
     inputs.extend(key.as_ref().map(|key| key.private.clone()));
-    services.push(flower_service(machine, "flower-supernode", node, vec![client_app], inputs, None));
+    let service = flower_service(machine, "flower-supernode", node, vec![client_app], inputs, None);
+    services.push(flower.wrap(service)?);
     steps.processes(services).await?;
     if let Some(key) = &key {
         let text = encode(&key.public);
