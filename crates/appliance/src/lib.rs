@@ -4,6 +4,7 @@
 //! is published and nothing half-started stays behind. After the last step the VM says READY and the supervisor keeps
 //! its processes running.
 
+pub mod authority;
 mod boot;
 mod certificate;
 mod discovery;
