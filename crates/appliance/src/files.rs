@@ -1,8 +1,13 @@
 //! Files that are whole or not there, and private from their first byte.
 
+pub(crate) mod set;
+
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+pub(crate) use set::crash_point;
+pub use set::{FileSet, Member, Owner};
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +18,15 @@ pub enum Readers {
     All,
 }
 
+impl Readers {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::All => 0o644,
+        }
+    }
+}
+
 /// Writes a file by a temporary one beside it: a reader sees the old or the new content, also after a crash.
 ///
 /// # Errors
@@ -21,10 +35,7 @@ pub fn write(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
     let temporary = path.with_file_name(name);
-    let mode = match readers {
-        Readers::Owner => 0o600,
-        Readers::All => 0o644,
-    };
+    let mode = readers.mode();
     let written = (|| {
         let _ = std::fs::remove_file(&temporary);
         let mut file =

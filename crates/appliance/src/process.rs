@@ -87,23 +87,24 @@ pub struct SpokeFile {
 /// A text that names the file, address or certificate that is wrong.
 pub async fn run_hub(file: &Path) -> Result<(), String> {
     let file: HubFile = read(file)?;
-    let tls = match (&file.tls, &file.ca) {
-        (None, None) => None,
-        (Some(files), Some(ca)) => Some(HubTls {
+    let tls = match &file.tls {
+        None if file.admin_ca.is_some() => {
+            // Half of it is a mistake, and a mistake must not end in plaintext.
+            return Err("the hub's file has a CA for operators, but no certificate".into());
+        }
+        None => None,
+        Some(files) => Some(HubTls {
             chain_pem: text(&files.certificate)?,
             key_pem: SecretPem::new(text(&files.key)?),
-            client_ca_pem: text(ca)?,
+            client_ca_pem: file.admin_ca.as_deref().map(text).transpose()?,
         }),
-        // Half of it is a mistake, and a mistake must not end in plaintext.
-        _ => {
-            return Err("the hub's file has a certificate without a CA, or a CA without a certificate".into());
-        }
     };
     let config = HubConfig {
         superlink: SuperLinkAddress {
             release: Release::parse(&file.flower).map_err(|why| why.to_string())?,
             fleet: file.superlink_fleet,
             control: file.superlink_control,
+            ca_pem: file.superlink_ca.as_deref().map(text).transpose()?,
         },
         federation: file.federation,
         fleet_listen: file.fleet,

@@ -97,7 +97,7 @@ impl Publisher {
         self.opened().await?;
         match &self.client {
             None => Ok(()),
-            Some(client) => patiently(async || client.put(attributes).await).await,
+            Some(client) => patiently(|| client.put(attributes)).await,
         }
     }
 
@@ -106,7 +106,7 @@ impl Publisher {
         self.say(&[(attribute::STATE, "ready")]).await?;
         let Some(client) = &self.client else { return Ok(()) };
         for name in [attribute::ERROR, attribute::ERROR_TEXT] {
-            patiently(async || client.delete(name).await).await?;
+            patiently(|| client.delete(name)).await?;
         }
         Ok(())
     }
@@ -137,9 +137,9 @@ impl Publisher {
 }
 
 async fn open(client: &Client, role: &str, version: &str, generation: u64) -> Result<(), StepError> {
-    let before = patiently(async || client.vm().await).await?.user_template;
+    let before = patiently(|| client.vm()).await?.user_template;
     for name in STALE.into_iter().filter(|name| before.contains_key(*name)) {
-        patiently(async || client.delete(name).await).await?;
+        patiently(|| client.delete(name)).await?;
     }
     let generation = generation.to_string();
     let first = [
@@ -148,7 +148,7 @@ async fn open(client: &Client, role: &str, version: &str, generation: u64) -> Re
         (attribute::VERSION, version),
         (attribute::GENERATION, &generation),
     ];
-    patiently(async || client.put(&first).await).await
+    patiently(|| client.put(&first)).await
 }
 
 /// A OneGate that restarts is away for some seconds, and must not end a boot.
@@ -157,9 +157,10 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// Asks OneGate again while it cannot answer.
-async fn patiently<T>(
-    mut ask: impl AsyncFnMut() -> Result<T, onefed_opennebula::Error>,
-) -> Result<T, StepError> {
+async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, StepError>
+where
+    F: Future<Output = Result<T, onefed_opennebula::Error>>,
+{
     let started = Instant::now();
     loop {
         match ask().await {

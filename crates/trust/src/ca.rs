@@ -15,6 +15,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Leaves are re-issued without touching any site.
 const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The most characters that a common name may have (RFC 5280, appendix A.1).
+const LONGEST_NAME: usize = 64;
 /// Certificates start in the past, so that a VM whose clock is behind accepts them.
 const BACKDATE: Duration = Duration::from_secs(3600);
 
@@ -46,6 +48,15 @@ pub struct ClientIdentity {
     pub key_pem: SecretPem,
 }
 
+/// A server certificate with its key.
+#[derive(Clone, Debug)]
+pub struct ServerIdentity {
+    /// The certificate; the CA signed it, so that it is the whole chain.
+    pub cert_pem: String,
+    /// Its key (EC P-256, which gRPC and Python both take).
+    pub key_pem: SecretPem,
+}
+
 /// A self-signed root CA with its key (EC P-256).
 pub struct RootCa {
     issuer: Issuer<'static, KeyPair>,
@@ -59,10 +70,23 @@ impl RootCa {
     /// # Errors
     /// [`Error::Generate`] if the random source fails.
     pub fn generate(federation: &str, now: SystemTime) -> Result<Self> {
+        Self::make(&format!("{federation} root CA"), 1, now)
+    }
+
+    /// Makes the CA that a VM keeps for itself: for ten years, and for server certificates only (path length 0).
+    /// `name` becomes its common name, cut to the 64 characters that one may have.
+    ///
+    /// # Errors
+    /// [`Error::Generate`] if the random source fails.
+    pub fn generate_for_vm(name: &str, now: SystemTime) -> Result<Self> {
+        Self::make(name, 0, now)
+    }
+
+    fn make(name: &str, path_length: u8, now: SystemTime) -> Result<Self> {
         let fail = |why| Error::generate("the root CA", why);
         let key = KeyPair::generate().map_err(fail)?;
-        let mut params = template(&format!("{federation} root CA"), None, now, ROOT_LIFE)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        let mut params = template(name, None, now, ROOT_LIFE)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let cert = params.self_signed(&key).map_err(fail)?;
         let (cert_pem, key_pem) = (cert.pem(), SecretPem::new(key.serialize_pem()));
@@ -128,6 +152,26 @@ impl RootCa {
         Ok(cert.map_err(|why| Error::generate("the server certificate", why))?.pem())
     }
 
+    /// Makes a key and a server certificate for it, for one year, but not beyond the end of this CA.
+    ///
+    /// # Errors
+    /// [`Error::NoNames`], [`Error::Dates`] if this CA is not in force at `now`, [`Error::Malformed`] for a DNS name
+    /// that is none, [`Error::Generate`] if the random source fails.
+    pub fn issue_server(&self, names: &[SanName], now: SystemTime) -> Result<ServerIdentity> {
+        let own = CertificateInfo::from_pem(&self.cert_pem)?;
+        own.in_force(now)?;
+        let first = names.first().ok_or(Error::NoNames)?;
+        let fail = |why| Error::generate("the server certificate", why);
+        let key = KeyPair::generate().map_err(fail)?;
+        let mut params = template(&first.to_string(), None, now, LEAF_LIFE)?;
+        params.not_after = params.not_after.min(own.not_after.into());
+        params.subject_alt_names = names.iter().map(SanName::to_rcgen).collect::<Result<_>>()?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let cert = params.signed_by(&key, &self.issuer).map_err(fail)?;
+        Ok(ServerIdentity { cert_pem: cert.pem(), key_pem: SecretPem::new(key.serialize_pem()) })
+    }
+
     /// Makes a client certificate with its key, for a person who uses the admin endpoint.
     ///
     /// # Errors
@@ -156,7 +200,7 @@ fn template(
     if let Some(role) = role {
         subject.push(DnType::OrganizationalUnitName, role.name());
     }
-    subject.push(DnType::CommonName, name);
+    subject.push(DnType::CommonName, name.chars().take(LONGEST_NAME).collect::<String>());
     params.distinguished_name = subject;
     params.not_before = (now - BACKDATE).into();
     params.not_after = (now + life.max(DAY)).into();

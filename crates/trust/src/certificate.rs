@@ -101,6 +101,21 @@ impl CertificateInfo {
         })
     }
 
+    /// Whether the certificate is in force at a time.
+    ///
+    /// # Errors
+    /// [`Error::Dates`], which says on which side it is not.
+    pub fn in_force(&self, now: SystemTime) -> Result<()> {
+        if now < self.not_before {
+            let why = "not yet valid: the clock of this machine or of the signer is wrong";
+            return Err(Error::Dates(why.into()));
+        }
+        if now > self.not_after {
+            return Err(Error::Dates("expired".into()));
+        }
+        Ok(())
+    }
+
     /// Whole days until the certificate ends; negative when it has.
     pub fn days_left(&self, now: SystemTime) -> i64 {
         let days = |span: Duration| i64::try_from(span.as_secs() / 86_400).unwrap_or(i64::MAX);

@@ -59,14 +59,7 @@ pub fn check_leaf(
     if info.public_key != key.subject_public_key_info() {
         return Err(Error::OtherKey);
     }
-    if now < info.not_before {
-        return Err(Error::Dates(
-            "not yet valid: the clock of this machine or of the signer is wrong".into(),
-        ));
-    }
-    if now > info.not_after {
-        return Err(Error::Dates("expired".into()));
-    }
+    info.in_force(now)?;
     let der = CertificateDer::from(der);
     let leaf = ParsedCertificate::try_from(&der).map_err(|why| Error::malformed("the certificate", why))?;
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

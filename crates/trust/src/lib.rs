@@ -16,7 +16,7 @@ mod san;
 mod secret;
 pub mod tls;
 
-pub use ca::{ClientIdentity, ClientRole, RootCa};
+pub use ca::{ClientIdentity, ClientRole, RootCa, ServerIdentity};
 pub use certificate::{CertificateInfo, Fingerprint};
 pub use enrol::EnrolKey;
 pub use error::Error;

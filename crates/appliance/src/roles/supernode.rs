@@ -128,6 +128,7 @@ async fn peer(steps: &Steps<'_>, own: &SuperNodeContext) -> Result<(Endpoint, Op
     };
     let found = steps.wait("hub", find).await?;
     let tls = tls::site(steps, &own.trust, found.ca.as_deref()).await?;
-    let spoke = Endpoint::new(Host::Ip(steps.machine.loopback()), SPOKE_PORT);
+    let loopback = Host::Ip(steps.machine.loopback());
+    let spoke = Endpoint::new(loopback, SPOKE_PORT).ok_or_else(|| StepError::gateway("no loopback"))?;
     Ok((spoke, Some(Hub { endpoint: found.endpoint, tls })))
 }
