@@ -113,7 +113,7 @@ pub static TABLE: &[Variable] = &[
     Variable {
         name: "FL_SUPERLINK_ADDRESS",
         roles: &[Role::Gateway, Role::SuperNode],
-        description: "Where the hub of the federation is reached, host or host:port",
+        description: "Where the hub of the federation is reached, host:port",
         rule: Rule::Dial,
         error: "Invalid FL_SUPERLINK_ADDRESS: '{value}'. Expected format: host:port or leave empty for OneGate discovery.",
         required: &[Role::Gateway],

@@ -89,7 +89,7 @@ fn inputs_are_opennebulas_five_fields() {
     let row = variable("FL_SUPERLINK_ADDRESS").unwrap();
     assert_eq!(
         row.user_input_as(InputFlag::Mandatory, "a|b").unwrap(),
-        "M|text|Where the hub of the federation is reached, host or host:port||"
+        "M|text|Where the hub of the federation is reached, host:port||"
     );
 }
 
@@ -223,6 +223,57 @@ info context::unused: FL_SUPERLINK_ADDRESS is set, but this supernode does not u
 info context::unused: FL_CERT_EXTRA_SAN is set, but this supernode does not use it.
 info context::unused: FL_ENROL_KEY is set, but this supernode does not use it.
 ");
+}
+
+#[test]
+fn the_keepalive_pair_of_a_supernode_acts_on_its_gateway() {
+    let pair = [("FL_GRPC_KEEPALIVE_TIME", "40"), ("FL_GRPC_KEEPALIVE_TIMEOUT", "15")];
+    insta::assert_snapshot!(told("supernode", &pair), @"
+    info context::unused: FL_GRPC_KEEPALIVE_TIME is set, but this supernode does not use it: it acts on the site's gateway.
+    info context::unused: FL_GRPC_KEEPALIVE_TIMEOUT is set, but this supernode does not use it: it acts on the site's gateway.
+    ");
+    let mut embedded = pair.to_vec();
+    embedded.extend([("FL_GATEWAY", "embedded"), ("FL_SUPERLINK_ADDRESS", "hub")]);
+    assert_eq!(told("supernode", &embedded), "");
+    assert_eq!(context("supernode", &embedded).keepalive, KeepAlive::from_secs(40, 15).unwrap());
+}
+
+/// Whoever sets a variable gets another context or reads a line. Each row shows it on each role with some value.
+#[test]
+fn every_row_is_used_or_noted() {
+    for case in CASES {
+        let row = variable(case.name).unwrap();
+        let values: Vec<_> = case.good.iter().filter(|good| !row.is_default(good)).collect();
+        for role in Role::ALL {
+            // OpenNebula's own, and what a template's author writes for all roles alike.
+            let others = row.effect == Effect::Platform
+                || (row.placement == Placement::Infrastructure && !row.roles.contains(role));
+            // The value that this test has to vary, and one of which only the default is supported.
+            if others || row.name == "FL_ROLE" || values.is_empty() {
+                assert!(
+                    !values.is_empty() || row.name == "FL_ISOLATION",
+                    "{} has only its default",
+                    row.name
+                );
+                continue;
+            }
+            let shows = |good: &str| {
+                let mut around = vec![("TOKEN", "YES"), ("ONEGATE_ENDPOINT", "http://127.0.0.1:5030")];
+                // The switch on, so that only the role and the effect are left.
+                around.extend(row.only_when.map(|when| (when.variable, when.words[0])));
+                around.retain(|(name, _)| *name != row.name || row.name == "ONEGATE_ENDPOINT");
+                let without = [&around[..], &[(row.name, "")]].concat();
+                around.push((row.name, good));
+                let (before, after) = (with(role.as_str(), &without), with(role.as_str(), &around));
+                before.context != after.context || before.problems != after.problems
+            };
+            assert!(
+                values.iter().any(|good| shows(good)),
+                "{} does nothing on a {role} and says nothing",
+                row.name
+            );
+        }
+    }
 }
 
 #[test]

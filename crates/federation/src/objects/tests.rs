@@ -105,6 +105,30 @@ fn plaintext_hands_out_neither_ca_nor_key() {
 }
 
 #[test]
+fn nodes_are_authenticated_by_default_where_there_is_tls() {
+    let value = |variables: &str| {
+        let federation =
+            parse(&EXAMPLE.replace("[variables]", &format!("[variables]\n{variables}"))).unwrap();
+        let merge = merge_template(&federation, Part::Coordinator, &inputs(&federation)).unwrap();
+        merge["roles"][0]["user_inputs_values"]["FL_NODE_AUTH"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(value(""), "YES");
+    assert_eq!(value("FL_NODE_AUTH = false"), "NO");
+    assert_eq!(value("FL_TLS_ENABLED = false"), "NO");
+}
+
+#[test]
+fn forms_do_not_offer_another_way_to_tls() {
+    let federation = parse(EXAMPLE).unwrap();
+    for part in federation.parts() {
+        let body = service_template(&federation, part, &IDS).unwrap().to_string();
+        for name in ["FL_SSL_CERTFILE", "FL_SSL_KEYFILE", "FL_CA_TRUST"] {
+            assert!(!body.contains(name), "{name}");
+        }
+    }
+}
+
+#[test]
 fn digests_follow_the_plan_and_nothing_else() {
     let digests = |text: &str| -> Vec<String> {
         let zones = wanted(&parse(text).unwrap());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use onefed_context::{Placement, Role, Severity, TABLE, Variable, variable};
+use onefed_context::{Placement, Role, TABLE, Variable, variable};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -121,18 +121,11 @@ fn text(row: &Variable, value: &Spanned<DeValue<'_>>, sink: &mut Sink<'_>) -> Op
 /// Checks a value as the VM will, and for what OneFlow cannot carry.
 fn accept(row: &Variable, text: &str, at: Range<usize>, sink: &mut Sink<'_>) -> bool {
     if let Err(problem) = row.check(text) {
-        let is_error = problem.severity == Severity::Error;
-        let noted = if is_error {
-            sink.error(problem.code, at.clone(), problem.message)
-        } else {
-            sink.warning(problem.code, at.clone(), problem.message)
-        };
+        let noted = sink.error(problem.code, at, problem.message);
         if let Some(hint) = problem.hint {
             noted.hint(hint);
         }
-        if is_error {
-            return false;
-        }
+        return false;
     }
     portable(row.name, text, at, sink)
 }

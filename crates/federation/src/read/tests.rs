@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
+const CA: &str = include_str!("../../../context/tests/data/ca.pem");
 const EXAMPLE: &str = include_str!("../../../../examples/three-zones.toml");
 
 /// A small plan; each bad input is this one with a part replaced.
@@ -401,7 +402,99 @@ FL_METRICS_ENABLED = true, FL_METRICS_PORT = 9443 |  |
 5:36: warning[context::not-used-yet]: FL_METRICS_ENABLED is not used by onefed yet; training metrics are not exposed.
 5:60: warning[context::not-used-yet]: FL_METRICS_PORT is not used by onefed yet; training metrics are not exposed.
 FL_SSL_KEYFILE = "x" |  | FL_CONTROL_API_ADDRESS = "0.0.0.0:9093"
-5:32: error[context::invalid]: FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key.
+5:15: error[plan::managed-variable]: `FL_SSL_KEYFILE` is set by onefed
+  hint: leave it out: the hub makes its own key and gets its certificate from the federation's CA
 24:26: warning[context::not-used]: FL_CONTROL_API_ADDRESS is not used by onefed; the Control API listens on the VM's loopback, and `onefed connect` reaches it through the hub.
 "#);
+}
+
+#[test]
+fn node_authentication_is_on_unless_the_plan_says_otherwise() {
+    let told = |variables: &str| told(&format!("{SMALL}\n[variables]\n{variables}"));
+    assert_eq!(told("FL_NODE_AUTH = true"), "");
+    assert_eq!(told("FL_NODE_AUTH = false"), "");
+    insta::assert_snapshot!(told("FL_NODE_AUTH = true\nFL_TLS_ENABLED = false"));
+    insta::assert_snapshot!(told(
+        "FL_RUNTIME = 'container'\nFL_CONTAINER_IMAGE = 'x/y:1.40.0'\nFL_CA_TRUST = 'first-use'"
+    ));
+}
+
+/// A plan refuses what its VMs would refuse, and nothing else: with every switch at its default, the value of each
+/// variable that a plan may set gets the same messages from both.
+#[test]
+fn a_plan_is_as_strict_as_the_boot_of_its_vms() {
+    use onefed_context::{Placement, RawContext, TABLE, validate};
+    const VALUES: [&str; 22] = [
+        "x",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "7",
+        "YES",
+        "no",
+        "null",
+        "undefined",
+        "1.5",
+        "0.2",
+        "1e-3",
+        "/x/y",
+        "rel/ative",
+        "..",
+        "all",
+        "0,1",
+        "9092",
+        "a b",
+        "process",
+        "IP:1.2.3.4",
+    ];
+    for row in TABLE.iter().filter(|row| row.placement != Placement::Infrastructure) {
+        for value in VALUES {
+            let plan = check(&format!("{SMALL}\n[variables]\n{} = '{value}'", row.name));
+            if plan.errors.iter().any(|error| error.code == "plan::managed-variable") {
+                continue;
+            }
+            let of_plan: Vec<_> = plan
+                .errors
+                .iter()
+                .filter(|e| e.code.starts_with("context::"))
+                .map(|e| e.message.clone())
+                .collect();
+            let mut of_vms = Vec::new();
+            for role in row.roles {
+                let mut pairs = vec![("FL_ROLE", role.as_str()), ("VMID", "1"), ("ETH0_IP", "10.0.0.2")];
+                if role.as_str() != "superlink" {
+                    pairs.extend([
+                        ("FL_SITE", "east"),
+                        ("FL_SUPERLINK_ADDRESS", "hub:9092"),
+                        ("FL_SSL_CA_CERTFILE", CA),
+                    ]);
+                }
+                pairs.push((row.name, value));
+                let own = validate(&RawContext::from_pairs(pairs)).problems;
+                of_vms.extend(
+                    own.into_iter()
+                        .filter(|p| p.is_error() && p.code != "context::missing")
+                        .map(|p| p.message),
+                );
+            }
+            // A CA next to plaintext is the test's own doing.
+            of_vms.retain(|message| !message.contains("implies TLS"));
+            for message in &of_vms {
+                // The plan names the part.
+                assert!(
+                    of_plan.iter().any(|have| have.contains(message.as_str())),
+                    "{}={value}: only a VM says {message}",
+                    row.name
+                );
+            }
+            for message in &of_plan {
+                assert!(
+                    of_vms.iter().any(|have| message.contains(have.as_str())),
+                    "{}={value}: only the plan says {message}",
+                    row.name
+                );
+            }
+        }
+    }
 }
