@@ -1,6 +1,7 @@
 //! `onefed apply`: makes the zones as the plan file wants them. The coordinator first, then the sites in parallel.
 
 mod part;
+mod register;
 mod sign;
 mod wait;
 

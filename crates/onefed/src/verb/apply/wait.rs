@@ -13,6 +13,7 @@ use onefed_opennebula::{ServiceId, ServiceState, VmState};
 use onefed_trust::EnrolKey;
 
 use super::Work;
+use super::register::Registrar;
 use super::sign::Signer;
 use crate::failure::{Exit, Failure};
 use crate::state::HubAddress;
@@ -42,12 +43,14 @@ pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Vec<Vm>, Failur
     let started = Instant::now();
     let mut told: BTreeMap<u32, String> = BTreeMap::new();
     let mut signer = Signer::default();
+    let mut registrar = Registrar::default();
     let mut silent_since: Option<Instant> = None;
     loop {
         let seen = async {
             let seen = look(awaited).await?;
             for member in &seen.1 {
                 signer.if_asked(awaited, member).await?;
+                registrar.if_asked(awaited, member).await?;
             }
             Ok::<_, Failure>(seen)
         };

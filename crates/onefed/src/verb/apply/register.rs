@@ -1,0 +1,67 @@
+//! Makes SuperNodes known to the SuperLink: each VM makes its key itself and shows the public half, and only keys that
+//! were registered may come online.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use onefed_appliance::attribute;
+use onefed_link::connect::AdminClient;
+use onefed_trust::NodePublicKey;
+
+use super::wait::{Awaited, Member};
+use crate::failure::{Exit, Failure};
+
+/// The role whose VMs run SuperNodes.
+const SUPERNODE: &str = "supernode";
+
+/// Registers keys, each once.
+#[derive(Default)]
+pub(super) struct Registrar {
+    admin: Option<AdminClient>,
+    /// The last key of each VM that was dealt with.
+    seen: BTreeMap<u32, String>,
+}
+
+impl Registrar {
+    /// Registers the key that a SuperNode's VM shows, if it is a new one. What OneGate says of a VM can be overwritten
+    /// by the others of its site: they are one to the operator.
+    pub(super) async fn if_asked(&mut self, awaited: &Awaited<'_>, member: &Member) -> Result<(), Failure> {
+        let vm = &member.vm;
+        let Some(shown) = vm.user_template.get(attribute::NODE_KEY).filter(|_| member.role == SUPERNODE) else {
+            return Ok(());
+        };
+        if self.seen.get(&vm.id.id) == Some(shown) {
+            return Ok(());
+        }
+        let (zone, state, output) = (awaited.id.zone.as_str(), &awaited.work.state, awaited.work.output);
+        let line = STANDARD.decode(shown).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let key: NodePublicKey = match line.unwrap_or_default().parse() {
+            Ok(key) => key,
+            Err(why) => {
+                output.say(format!("  {zone}: warning: VM {} shows a key that is none: {why}", vm.id));
+                self.seen.insert(vm.id.id, shown.clone());
+                return Ok(());
+            }
+        };
+        let detail = format!("VM {} with {}", vm.id.id, key.fingerprint());
+        state.journal("begin", zone, "registration", &detail)?;
+        let node = self.admin(awaited)?.register_node(&key).await?;
+        state.journal("done", zone, "registration", &format!("{detail} is node {}", node.node_id))?;
+        output.say(format!("  {zone}: registered the SuperNode of VM {}", vm.id.id));
+        self.seen.insert(vm.id.id, shown.clone());
+        Ok(())
+    }
+
+    fn admin(&mut self, awaited: &Awaited<'_>) -> Result<&AdminClient, Failure> {
+        if self.admin.is_none() {
+            let no_hub = || Failure::new(Exit::Failed, "no-hub", "the hub's address is not known yet");
+            let hub = awaited.hub.ok_or_else(no_hub)?;
+            let work = awaited.work;
+            let identity = work.state.operator(&work.root)?;
+            let client = AdminClient::new(&hub.host, hub.admin_port, work.root.cert_pem(), &identity)?;
+            self.admin = Some(client);
+        }
+        self.admin.as_ref().ok_or_else(|| Failure::new(Exit::Failed, "no-hub", "no client of the hub"))
+    }
+}
