@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -13,9 +13,10 @@ use onefed_flower::Operation;
 use onefed_trust::{CertificateInfo, SecretPem};
 
 use crate::ledger::Ledger;
+use crate::line::millis;
 use crate::listen::{Body, Listener, Peer, boxed, json, text};
 use crate::spoke::{read_call, refuse_other};
-use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
+use crate::status::{HubStatus, RefusedSpoke, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
 use crate::superlink::{SuperLink, SuperLinkAddress};
 use crate::wire::{HELLO_PATH, Hello, PROTOCOL, Welcome};
 use crate::{KeepAlive, Result, admin};
@@ -24,6 +25,8 @@ use crate::{KeepAlive, Result, admin};
 const MAX_NAME: usize = 64;
 /// So many lines are remembered; of those that are down, the oldest make room.
 const MAX_LINES: usize = 1024;
+/// So many refused spokes are remembered, the last ones.
+const MAX_REFUSED: usize = 64;
 /// A hello is a few hundred bytes.
 const MAX_HELLO: usize = 16 << 10;
 /// How many runs a status shows at most.
@@ -42,7 +45,7 @@ pub struct HubConfig {
     /// The certificates, or `None` where the operator asked for plaintext by name; then there is no admin
     /// endpoint either, since it knows people by their certificates only.
     pub tls: Option<HubTls>,
-    /// PINGs to spokes.
+    /// PINGs to spokes. Half of its `time` is the shortest interval that a spoke may have.
     pub keepalive: KeepAlive,
 }
 
@@ -71,6 +74,8 @@ pub(crate) struct Shared {
     started: Instant,
     refused: AtomicU64,
     lines: Mutex<BTreeMap<(String, String), LineRecord>>,
+    /// Spokes that were told to go, by site and spoke: from where, why, when.
+    refused_spokes: Mutex<BTreeMap<(String, String), (SocketAddr, String, Instant)>>,
     pub(crate) superlink: SuperLink,
     ledger: Ledger,
 }
@@ -119,7 +124,8 @@ impl Hub {
             started: Instant::now(),
             refused: AtomicU64::new(0),
             lines: Mutex::default(),
-            superlink: SuperLink::new(config.superlink),
+            refused_spokes: Mutex::default(),
+            superlink: SuperLink::new(config.superlink)?,
             ledger: Ledger::default(),
         };
         Ok(Self { fleet, admin, shared: Arc::new(shared) })
@@ -206,14 +212,17 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
         Ok(call) => call,
         Err(refusal) => return boxed(refusal.into_response()),
     };
-    let answer = shared.superlink.fleet(&call).await.safe_for(operation, transport);
+    let answer = shared.superlink.fleet(&call).await;
     shared.ledger.note(connection.site(), &call, &answer);
-    if let Some(spoke) = connection.spoke.get() {
-        let mut lines = shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get_mut(spoke) {
-            line.calls += 1;
-        }
+    let Some(spoke) = connection.spoke.get() else {
+        return boxed(answer.safe_for(operation, transport).into_response());
+    };
+    let mut lines = shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(line) = lines.get_mut(spoke) {
+        line.calls += 1;
     }
+    drop(lines);
+    // The spoke hears SuperLink's own words, and makes them safe for its SuperNode.
     boxed(answer.into_response())
 }
 
@@ -228,18 +237,18 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
         Ok(hello) => hello,
         Err(why) => return text(StatusCode::BAD_REQUEST, format!("not a hello: {why}")),
     };
-    if hello.protocol != PROTOCOL {
-        let why = format!("this hub speaks link protocol {PROTOCOL}, the spoke {}", hello.protocol);
-        return text(StatusCode::CONFLICT, why + ": run the same onefed release on both");
-    }
-    if hello.federation != shared.federation {
-        let why = format!("this hub serves federation `{}`, not `{}`", shared.federation, hello.federation);
-        return text(StatusCode::CONFLICT, why);
-    }
     if hello.site.len() > MAX_NAME || hello.spoke.len() > MAX_NAME {
         return text(StatusCode::BAD_REQUEST, "the name of the site or of the spoke is too long");
     }
-    let id = (hello.site, hello.spoke);
+    let id = (hello.site.clone(), hello.spoke.clone());
+    if let Some(why) = shared.objection(&hello) {
+        tracing::warn!(site = id.0, spoke = id.1, peer = %connection.peer.address, why, "spoke refused");
+        // A spoke of another federation is not this one's business.
+        if hello.federation == shared.federation {
+            shared.note_refused(id, connection.peer.address, why.clone());
+        }
+        return text(StatusCode::CONFLICT, why);
+    }
     if connection.spoke.set(id.clone()).is_err() {
         return text(StatusCode::CONFLICT, "this connection has said hello already");
     }
@@ -255,7 +264,35 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
 }
 
 impl Shared {
+    /// Why this hub does not take a spoke, if so.
+    fn objection(&self, hello: &Hello) -> Option<String> {
+        if hello.protocol != PROTOCOL {
+            return Some(format!(
+                "this hub speaks link protocol {PROTOCOL}, the spoke {}: run the same onefed release on both",
+                hello.protocol
+            ));
+        }
+        if hello.federation != self.federation {
+            return Some(format!(
+                "this hub serves federation `{}`, not `{}`",
+                self.federation, hello.federation
+            ));
+        }
+        self.keepalive.refusal_of(&hello.site, Duration::from_millis(hello.keepalive_time_ms))
+    }
+
+    fn note_refused(&self, spoke: (String, String), peer: SocketAddr, why: String) {
+        let mut refused = self.refused_spokes.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.insert(spoke, (peer, why, Instant::now()));
+        while refused.len() > MAX_REFUSED {
+            let oldest = refused.iter().min_by_key(|(_, (_, _, when))| *when);
+            let Some(oldest) = oldest.map(|(spoke, _)| spoke.clone()) else { break };
+            refused.remove(&oldest);
+        }
+    }
+
     fn take_in(&self, spoke: (String, String), connection: &Connection) {
+        self.refused_spokes.lock().unwrap_or_else(PoisonError::into_inner).remove(&spoke);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, calls) = lines.get(&spoke).map_or(((0, 0), 0), |old| {
             let ((down, up), meter) = (old.before, &old.peer.meter);
@@ -301,7 +338,24 @@ impl Shared {
             nodes: self.ledger.nodes(),
             runs: runs.collect(),
             refused: self.refused.load(Ordering::Relaxed),
+            refused_nodes: self.ledger.refused(),
+            refused_spokes: self.refused_spokes(),
         }
+    }
+
+    fn refused_spokes(&self) -> Vec<RefusedSpoke> {
+        let refused = self.refused_spokes.lock().unwrap_or_else(PoisonError::into_inner);
+        let spoke =
+            |((site, spoke), (peer, why, when)): (&(String, String), &(SocketAddr, String, Instant))| {
+                RefusedSpoke {
+                    site: site.clone(),
+                    spoke: spoke.clone(),
+                    peer: peer.to_string(),
+                    why: why.clone(),
+                    seen_seconds: when.elapsed().as_secs(),
+                }
+            };
+        refused.iter().map(spoke).collect()
     }
 
     fn spokes(&self) -> Vec<SpokeLine> {
@@ -325,8 +379,4 @@ impl Shared {
         };
         lines.iter().map(spoke).collect()
     }
-}
-
-fn millis(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
