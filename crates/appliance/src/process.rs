@@ -102,6 +102,7 @@ pub async fn run_hub(file: &Path) -> Result<(), String> {
             release: Release::parse(&file.flower).map_err(|why| why.to_string())?,
             fleet: file.superlink_fleet,
             control: file.superlink_control,
+            ca_pem: None,
         },
         federation: file.federation,
         fleet_listen: file.fleet,

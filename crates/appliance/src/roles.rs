@@ -54,7 +54,8 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
             keepalive_timeout_ms: millis(context.keepalive).1,
         };
         let file = config_file(machine, "hub.json", &hub)?;
-        let superlink = host.superlink(&SuperLinkOptions { database: &database });
+        let superlink =
+            host.superlink(&SuperLinkOptions { database: &database, tls: None, supernode_auth: false });
         let hub = own_process(machine, context, "hub", &file);
         Ok((
             vec![("flower-superlink", superlink), ("hub", hub)],
@@ -150,6 +151,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
         let node = host.supernode(&SuperNodeOptions {
             superlink: &superlink,
             root_certificates: tls.ca.as_deref().filter(|_| context.tls && !embedded),
+            auth_key: None,
             node_config: &config.to_string(),
             max_retries: own.max_retries,
             max_wait_time: own.max_wait,

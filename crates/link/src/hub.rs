@@ -15,8 +15,9 @@ use onefed_trust::{CertificateInfo, SecretPem};
 use crate::ledger::Ledger;
 use crate::line::millis;
 use crate::listen::{Body, Listener, Peer, boxed, json, text};
+use crate::refused::RefusedSpokes;
 use crate::spoke::{read_call, refuse_other};
-use crate::status::{HubStatus, RefusedSpoke, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
+use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
 use crate::superlink::{SuperLink, SuperLinkAddress};
 use crate::wire::{HELLO_PATH, Hello, PROTOCOL, Welcome};
 use crate::{KeepAlive, Result, admin};
@@ -25,8 +26,6 @@ use crate::{KeepAlive, Result, admin};
 const MAX_NAME: usize = 64;
 /// So many lines are remembered; of those that are down, the oldest make room.
 const MAX_LINES: usize = 1024;
-/// So many refused spokes are remembered, the last ones.
-const MAX_REFUSED: usize = 64;
 /// A hello is a few hundred bytes.
 const MAX_HELLO: usize = 16 << 10;
 /// How many runs a status shows at most.
@@ -74,8 +73,7 @@ pub(crate) struct Shared {
     started: Instant,
     refused: AtomicU64,
     lines: Mutex<BTreeMap<(String, String), LineRecord>>,
-    /// Spokes that were told to go, by site and spoke: from where, why, when.
-    refused_spokes: Mutex<BTreeMap<(String, String), (SocketAddr, String, Instant)>>,
+    refused_spokes: RefusedSpokes,
     pub(crate) superlink: SuperLink,
     ledger: Ledger,
 }
@@ -124,7 +122,7 @@ impl Hub {
             started: Instant::now(),
             refused: AtomicU64::new(0),
             lines: Mutex::default(),
-            refused_spokes: Mutex::default(),
+            refused_spokes: RefusedSpokes::default(),
             superlink: SuperLink::new(config.superlink)?,
             ledger: Ledger::default(),
         };
@@ -245,7 +243,7 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
         tracing::warn!(site = id.0, spoke = id.1, peer = %connection.peer.address, why, "spoke refused");
         // A spoke of another federation is not this one's business.
         if hello.federation == shared.federation {
-            shared.note_refused(id, connection.peer.address, why.clone());
+            shared.refused_spokes.note(id, connection.peer.address, why.clone());
         }
         return text(StatusCode::CONFLICT, why);
     }
@@ -281,18 +279,8 @@ impl Shared {
         self.keepalive.refusal_of(&hello.site, Duration::from_millis(hello.keepalive_time_ms))
     }
 
-    fn note_refused(&self, spoke: (String, String), peer: SocketAddr, why: String) {
-        let mut refused = self.refused_spokes.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.insert(spoke, (peer, why, Instant::now()));
-        while refused.len() > MAX_REFUSED {
-            let oldest = refused.iter().min_by_key(|(_, (_, _, when))| *when);
-            let Some(oldest) = oldest.map(|(spoke, _)| spoke.clone()) else { break };
-            refused.remove(&oldest);
-        }
-    }
-
     fn take_in(&self, spoke: (String, String), connection: &Connection) {
-        self.refused_spokes.lock().unwrap_or_else(PoisonError::into_inner).remove(&spoke);
+        self.refused_spokes.forget(&spoke);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, calls) = lines.get(&spoke).map_or(((0, 0), 0), |old| {
             let ((down, up), meter) = (old.before, &old.peer.meter);
@@ -339,23 +327,8 @@ impl Shared {
             runs: runs.collect(),
             refused: self.refused.load(Ordering::Relaxed),
             refused_nodes: self.ledger.refused(),
-            refused_spokes: self.refused_spokes(),
+            refused_spokes: self.refused_spokes.list(),
         }
-    }
-
-    fn refused_spokes(&self) -> Vec<RefusedSpoke> {
-        let refused = self.refused_spokes.lock().unwrap_or_else(PoisonError::into_inner);
-        let spoke =
-            |((site, spoke), (peer, why, when)): (&(String, String), &(SocketAddr, String, Instant))| {
-                RefusedSpoke {
-                    site: site.clone(),
-                    spoke: spoke.clone(),
-                    peer: peer.to_string(),
-                    why: why.clone(),
-                    seen_seconds: when.elapsed().as_secs(),
-                }
-            };
-        refused.iter().map(spoke).collect()
     }
 
     fn spokes(&self) -> Vec<SpokeLine> {

@@ -20,6 +20,7 @@ mod ledger;
 mod line;
 mod listen;
 pub mod probe;
+mod refused;
 pub mod spoke;
 pub mod status;
 pub mod superlink;
