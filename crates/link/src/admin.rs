@@ -1,5 +1,6 @@
-//! The hub's admin endpoint: mutual TLS, certificates of the operator's CA. Operators see the hub's state; operators
-//! and data scientists reach Flower's Control operations. Nothing else: no Fleet, no Runtime.
+//! The hub's admin endpoint: mutual TLS, certificates of the operator's CA. Operators see the hub's state and decide
+//! which SuperNodes are admitted; operators and data scientists reach Flower's other Control operations. Nothing else:
+//! no Fleet, no Runtime.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,12 +8,14 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use onefed_flower::control::is_control_path;
+use onefed_flower::control::nodes::is_admission_path;
 use onefed_flower::fleet::{FleetAnswer, Refusal};
 use onefed_trust::{CertificateInfo, ClientRole};
 
+use crate::admission;
 use crate::hub::Shared;
 use crate::listen::{Body, Peer, boxed, json, text};
-use crate::wire::STATUS_PATH;
+use crate::wire::{REGISTER_NODE_PATH, STATUS_PATH, UNREGISTER_NODE_PATH};
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -44,11 +47,22 @@ async fn answer(
     let Some(role) = role else {
         return text(StatusCode::FORBIDDEN, "this certificate is neither an operator's nor a user's");
     };
-    if path == STATUS_PATH && request.method() == Method::GET {
-        if role != ClientRole::Operator {
-            return text(StatusCode::FORBIDDEN, "the state of the hub is for operators");
+    let for_operators = is_admission_path(&path)
+        || [STATUS_PATH, REGISTER_NODE_PATH, UNREGISTER_NODE_PATH].contains(&path.as_str());
+    if for_operators && role != ClientRole::Operator {
+        let what = if path == STATUS_PATH { "the state of the hub is" } else { "admitting SuperNodes is" };
+        tracing::info!(path, name, "refused at the admin endpoint: not an operator");
+        return text(StatusCode::FORBIDDEN, format!("{what} for operators"));
+    }
+    match (request.method(), path.as_str()) {
+        (&Method::GET, STATUS_PATH) => return json(&shared.status().await),
+        (&Method::POST, REGISTER_NODE_PATH) => {
+            return admission::register(&shared.superlink, request, name).await;
         }
-        return json(&shared.status().await);
+        (&Method::POST, UNREGISTER_NODE_PATH) => {
+            return admission::unregister(&shared.superlink, request, name).await;
+        }
+        _ => {}
     }
     if !is_control_path(&path) {
         tracing::info!(path, name, "refused at the admin endpoint");

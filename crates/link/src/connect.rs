@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
@@ -11,7 +12,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use onefed_flower::control::is_control_path;
-use onefed_trust::{ClientIdentity, tls};
+use onefed_flower::fleet::ready;
+use onefed_trust::{ClientIdentity, NodePublicKey, tls};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
@@ -21,7 +25,10 @@ use crate::line::{authority, connect, reason};
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, Listener, STREAM_WINDOW, text};
 use crate::status::HubStatus;
 use crate::superlink::{empty, strip_hop_headers};
-use crate::wire::STATUS_PATH;
+use crate::wire::{
+    AdmitNode, NodeAdmitted, NodeWithdrawn, REGISTER_NODE_PATH, STATUS_PATH, UNREGISTER_NODE_PATH,
+    WithdrawNode,
+};
 use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,28 +57,74 @@ impl AdminClient {
     /// The state of the hub.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], [`Error::Tls`], [`Error::Timeout`], [`Error::Answer`].
+    /// [`Error::Unreachable`], [`Error::Tls`], [`Error::Timeout`], [`Error::Answer`], and [`Error::Refused`] for who is
+    /// no operator.
     pub async fn status(&self) -> Result<HubStatus> {
-        let what = || format!("the admin endpoint at {}:{}", self.host, self.port);
-        let bad = |answer: String| Error::Answer { what: what(), answer };
+        self.ask(Request::get(STATUS_PATH).body(empty())).await
+    }
+
+    /// Lets the SuperNode with this key come online. A key that is registered already keeps its node id, so this may be
+    /// repeated at will.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status). [`Error::Unreachable`] also where SuperLink does not answer the hub: try again.
+    /// [`Error::Refused`] also for a key that was unregistered before, which is spent.
+    pub async fn register_node(&self, key: &NodePublicKey) -> Result<NodeAdmitted> {
+        self.post(REGISTER_NODE_PATH, &AdmitNode { public_key: key.to_string() }).await
+    }
+
+    /// Withdraws a SuperNode for good: its key can never be registered again. May be repeated at will.
+    ///
+    /// # Errors
+    /// As [`register_node`](Self::register_node).
+    pub async fn unregister_node(&self, node_id: u64) -> Result<NodeWithdrawn> {
+        self.post(UNREGISTER_NODE_PATH, &WithdrawNode { node_id }).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, message: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(message).map_err(|why| self.odd(why.to_string()))?;
+        let body = ready(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        self.ask(Request::post(path).body(body)).await
+    }
+
+    /// One question of our own, answered in JSON.
+    async fn ask<T: DeserializeOwned>(&self, request: http::Result<Request<Body>>) -> Result<T> {
+        let request = request.map_err(|why| self.odd(why.to_string()))?;
         let exchange = async {
-            let request = Request::get(STATUS_PATH).body(empty()).map_err(|why| bad(why.to_string()))?;
             let response = self.send(request).await?;
             let status = response.status();
-            let body = response.into_body().collect().await.map_err(|why| bad(reason(&why)))?.to_bytes();
-            if status != StatusCode::OK {
-                return Err(bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim())));
+            let body = response.into_body().collect().await.map_err(|why| self.odd(reason(&why)))?.to_bytes();
+            if status == StatusCode::OK {
+                return serde_json::from_slice(&body)
+                    .map_err(|why| self.odd(format!("an unreadable answer: {why}")));
             }
-            serde_json::from_slice(&body).map_err(|why| bad(format!("an unreadable status: {why}")))
+            let why = String::from_utf8_lossy(&body).trim().to_owned();
+            Err(match status {
+                StatusCode::SERVICE_UNAVAILABLE => {
+                    Error::Unreachable { what: "the SuperLink behind the hub", address: self.address(), why }
+                }
+                StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::CONFLICT => {
+                    Error::Refused { what: self.what(), why }
+                }
+                _ => self.odd(format!("{status}: {why}")),
+            })
         };
         match tokio::time::timeout(PATIENCE, exchange).await {
             Ok(done) => done,
             Err(_) => {
                 // A connection that does not answer is not asked again.
                 self.sender.lock().await.take();
-                Err(Error::Timeout { what: what(), seconds: PATIENCE.as_secs() })
+                Err(Error::Timeout { what: self.what(), seconds: PATIENCE.as_secs() })
             }
         }
+    }
+
+    fn what(&self) -> String {
+        format!("the admin endpoint at {}", self.address())
+    }
+
+    fn odd(&self, answer: String) -> Error {
+        Error::Answer { what: self.what(), answer }
     }
 
     /// Sends one request; the path and query of its URI count.

@@ -51,6 +51,14 @@ pub enum Error {
         /// What.
         answer: String,
     },
+    /// The other end understood, and will not. Asking again does not help.
+    #[error("{what} refused: {why}")]
+    Refused {
+        /// Who refused.
+        what: String,
+        /// Why, in words for the operator.
+        why: String,
+    },
     /// Certificates or keys are wrong.
     #[error(transparent)]
     Trust(#[from] onefed_trust::Error),

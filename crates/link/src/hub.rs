@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -13,7 +13,9 @@ use onefed_flower::Operation;
 use onefed_trust::{CertificateInfo, SecretPem};
 
 use crate::ledger::Ledger;
+use crate::line::millis;
 use crate::listen::{Body, Listener, Peer, boxed, json, text};
+use crate::refused::RefusedSpokes;
 use crate::spoke::{read_call, refuse_other};
 use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
 use crate::superlink::{SuperLink, SuperLinkAddress};
@@ -42,7 +44,7 @@ pub struct HubConfig {
     /// The certificates, or `None` where the operator asked for plaintext by name; then there is no admin
     /// endpoint either, since it knows people by their certificates only.
     pub tls: Option<HubTls>,
-    /// PINGs to spokes.
+    /// PINGs to spokes. Half of its `time` is the shortest interval that a spoke may have.
     pub keepalive: KeepAlive,
 }
 
@@ -52,8 +54,8 @@ pub struct HubTls {
     pub chain_pem: String,
     /// The key of it.
     pub key_pem: SecretPem,
-    /// The CA whose client certificates the admin endpoint takes.
-    pub client_ca_pem: String,
+    /// The CA whose client certificates the admin endpoint takes; without one there is no such endpoint.
+    pub client_ca_pem: Option<String>,
 }
 
 /// A hub whose listeners are open.
@@ -71,6 +73,7 @@ pub(crate) struct Shared {
     started: Instant,
     refused: AtomicU64,
     lines: Mutex<BTreeMap<(String, String), LineRecord>>,
+    refused_spokes: RefusedSpokes,
     pub(crate) superlink: SuperLink,
     ledger: Ledger,
 }
@@ -100,8 +103,10 @@ impl Hub {
             certificate = Some(CertificateInfo::from_pem(&tls.chain_pem)?);
             let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
             fleet_tls = Some(server(&tls.chain_pem, &tls.key_pem, None, Versions::Tls12AndUp, alpn)?);
-            let ca = Some(tls.client_ca_pem.as_str());
-            admin_tls = Some(server(&tls.chain_pem, &tls.key_pem, ca, Versions::Tls13, alpn)?);
+            // A server without a client CA would take anybody.
+            if let Some(ca) = tls.client_ca_pem.as_deref() {
+                admin_tls = Some(server(&tls.chain_pem, &tls.key_pem, Some(ca), Versions::Tls13, alpn)?);
+            }
         }
         let keepalive = Some(config.keepalive);
         let fleet =
@@ -119,7 +124,8 @@ impl Hub {
             started: Instant::now(),
             refused: AtomicU64::new(0),
             lines: Mutex::default(),
-            superlink: SuperLink::new(config.superlink),
+            refused_spokes: RefusedSpokes::default(),
+            superlink: SuperLink::new(config.superlink)?,
             ledger: Ledger::default(),
         };
         Ok(Self { fleet, admin, shared: Arc::new(shared) })
@@ -206,14 +212,17 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
         Ok(call) => call,
         Err(refusal) => return boxed(refusal.into_response()),
     };
-    let answer = shared.superlink.fleet(&call).await.safe_for(operation, transport);
+    let answer = shared.superlink.fleet(&call).await;
     shared.ledger.note(connection.site(), &call, &answer);
-    if let Some(spoke) = connection.spoke.get() {
-        let mut lines = shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get_mut(spoke) {
-            line.calls += 1;
-        }
+    let Some(spoke) = connection.spoke.get() else {
+        return boxed(answer.safe_for(operation, transport).into_response());
+    };
+    let mut lines = shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(line) = lines.get_mut(spoke) {
+        line.calls += 1;
     }
+    drop(lines);
+    // The spoke hears SuperLink's own words, and makes them safe for its SuperNode.
     boxed(answer.into_response())
 }
 
@@ -228,18 +237,18 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
         Ok(hello) => hello,
         Err(why) => return text(StatusCode::BAD_REQUEST, format!("not a hello: {why}")),
     };
-    if hello.protocol != PROTOCOL {
-        let why = format!("this hub speaks link protocol {PROTOCOL}, the spoke {}", hello.protocol);
-        return text(StatusCode::CONFLICT, why + ": run the same onefed release on both");
-    }
-    if hello.federation != shared.federation {
-        let why = format!("this hub serves federation `{}`, not `{}`", shared.federation, hello.federation);
-        return text(StatusCode::CONFLICT, why);
-    }
     if hello.site.len() > MAX_NAME || hello.spoke.len() > MAX_NAME {
         return text(StatusCode::BAD_REQUEST, "the name of the site or of the spoke is too long");
     }
-    let id = (hello.site, hello.spoke);
+    let id = (hello.site.clone(), hello.spoke.clone());
+    if let Some(why) = shared.objection(&hello) {
+        tracing::warn!(site = id.0, spoke = id.1, peer = %connection.peer.address, why, "spoke refused");
+        // A spoke of another federation is not this one's business.
+        if hello.federation == shared.federation {
+            shared.refused_spokes.note(id, connection.peer.address, why.clone());
+        }
+        return text(StatusCode::CONFLICT, why);
+    }
     if connection.spoke.set(id.clone()).is_err() {
         return text(StatusCode::CONFLICT, "this connection has said hello already");
     }
@@ -255,7 +264,25 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
 }
 
 impl Shared {
+    /// Why this hub does not take a spoke, if so.
+    fn objection(&self, hello: &Hello) -> Option<String> {
+        if hello.protocol != PROTOCOL {
+            return Some(format!(
+                "this hub speaks link protocol {PROTOCOL}, the spoke {}: run the same onefed release on both",
+                hello.protocol
+            ));
+        }
+        if hello.federation != self.federation {
+            return Some(format!(
+                "this hub serves federation `{}`, not `{}`",
+                self.federation, hello.federation
+            ));
+        }
+        self.keepalive.refusal_of(&hello.site, Duration::from_millis(hello.keepalive_time_ms))
+    }
+
     fn take_in(&self, spoke: (String, String), connection: &Connection) {
+        self.refused_spokes.forget(&spoke);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, calls) = lines.get(&spoke).map_or(((0, 0), 0), |old| {
             let ((down, up), meter) = (old.before, &old.peer.meter);
@@ -301,6 +328,8 @@ impl Shared {
             nodes: self.ledger.nodes(),
             runs: runs.collect(),
             refused: self.refused.load(Ordering::Relaxed),
+            refused_nodes: self.ledger.refused(),
+            refused_spokes: self.refused_spokes.list(),
         }
     }
 
@@ -325,8 +354,4 @@ impl Shared {
         };
         lines.iter().map(spoke).collect()
     }
-}
-
-fn millis(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,14 +4,15 @@
 //! heartbeat (at most 22.5 s later) fills it again.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onefed_flower::Operation;
 use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::messages;
+use onefed_trust::NodePublicKey;
 
-use crate::status::NodeStatus;
+use crate::status::{NodeStatus, RefusedNode};
 
 /// Flower takes a node for offline when its heartbeat of 30 s was missed twice.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// With more nodes than this, those that were not seen for a while are forgotten.
 const MAX_NODES: usize = 10_000;
 const FORGET: Duration = Duration::from_secs(3600);
+/// So many refused keys are remembered, the last ones; everybody who reaches the listener can bring new ones.
+const MAX_REFUSED: usize = 256;
 
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<Books>);
@@ -26,6 +29,8 @@ pub(crate) struct Ledger(Mutex<Books>);
 #[derive(Default)]
 struct Books {
     nodes: BTreeMap<u64, Entry>,
+    /// By the fingerprint of the key.
+    refused: BTreeMap<String, Refused>,
     /// The last round seen per run.
     rounds: BTreeMap<u64, u64>,
 }
@@ -34,31 +39,43 @@ struct Entry {
     site: String,
     seen: Instant,
     gone: bool,
+    key: Option<String>,
+}
+
+struct Refused {
+    site: String,
+    why: String,
+    seen: Instant,
 }
 
 impl Ledger {
-    /// Notes what a call and its answer say about a node.
+    /// Notes what a call and SuperLink's own answer to it say about a node.
     pub(crate) fn note(&self, site: &str, call: &FleetCall, answer: &FleetAnswer) {
         if !answer.is_ok() {
-            return;
+            return self.note_refusal(site, call, answer);
         }
-        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.books();
         if books.nodes.len() > MAX_NODES {
             books.nodes.retain(|_, entry| entry.seen.elapsed() < FORGET);
             books.rounds.clear();
         }
-        let mut alive = |id| {
-            books.nodes.insert(id, Entry { site: site.to_owned(), seen: Instant::now(), gone: false });
+        let mut alive = |id, key: Option<String>| {
+            if let Some(key) = &key {
+                books.refused.remove(key);
+            }
+            books.nodes.insert(id, Entry { site: site.to_owned(), seen: Instant::now(), gone: false, key });
         };
         match call.operation {
+            // Not the key that the call is signed with: the answer is about the key in its body.
             Operation::ActivateNode => {
                 if let Some(id) = messages::granted_node(&answer.body) {
-                    alive(id);
+                    alive(id, messages::activated_key(&call.body).and_then(|pem| fingerprint(&pem)));
                 }
             }
+            // SuperLink has checked that this node is the one with the key that the call is signed with.
             Operation::SendNodeHeartbeat if messages::heartbeat_accepted(&answer.body) => {
                 if let Some(id) = messages::requesting_node(call.operation, &call.body) {
-                    alive(id);
+                    alive(id, messages::signing_key(&call.headers).and_then(|pem| fingerprint(&pem)));
                 }
             }
             Operation::DeactivateNode => {
@@ -83,14 +100,48 @@ impl Ledger {
         }
     }
 
+    /// Notes a SuperNode that may not come online. That nobody answered is no refusal.
+    fn note_refusal(&self, site: &str, call: &FleetCall, answer: &FleetAnswer) {
+        if call.operation != Operation::ActivateNode || answer.is_unavailable() {
+            return;
+        }
+        let key = messages::activated_key(&call.body).and_then(|pem| fingerprint(&pem));
+        let Some(key) = key else { return };
+        let mut books = self.books();
+        let refused = Refused { site: site.to_owned(), why: answer.words(), seen: Instant::now() };
+        books.refused.insert(key, refused);
+        while books.refused.len() > MAX_REFUSED {
+            let oldest = books.refused.iter().min_by_key(|(_, refused)| refused.seen);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
+            books.refused.remove(&oldest);
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The SuperNodes that may not come online.
+    pub(crate) fn refused(&self) -> Vec<RefusedNode> {
+        let books = self.books();
+        let status = |(key, refused): (&String, &Refused)| RefusedNode {
+            key: key.clone(),
+            site: refused.site.clone(),
+            why: refused.why.clone(),
+            seen_seconds: refused.seen.elapsed().as_secs(),
+        };
+        books.refused.iter().map(status).collect()
+    }
+
     /// All nodes by id.
     pub(crate) fn nodes(&self) -> Vec<NodeStatus> {
-        let books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = self.books();
         let status = |(id, entry): (&u64, &Entry)| NodeStatus {
             node_id: *id,
             site: entry.site.clone(),
             online: !entry.gone && entry.seen.elapsed() < PATIENCE,
             seen_seconds: entry.seen.elapsed().as_secs(),
+            key: entry.key.clone(),
         };
         books.nodes.iter().map(status).collect()
     }
@@ -102,6 +153,14 @@ impl Ledger {
 
     /// The last round of a run whose messages went out.
     pub(crate) fn round(&self, run_id: u64) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).rounds.get(&run_id).copied()
+        self.books().rounds.get(&run_id).copied()
     }
 }
+
+/// How a key is told to people: by the fingerprint that `ssh-keygen -l` shows.
+fn fingerprint(pem: &str) -> Option<String> {
+    NodePublicKey::from_pem(pem).ok().map(|key| key.fingerprint())
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,10 @@
 //! No PING ever goes to a SuperLink: it would close the connection ([`superlink`]).
 
 pub mod admin;
+mod admission;
 mod backoff;
 pub mod connect;
+mod dial;
 mod error;
 pub mod hub;
 pub mod io;
@@ -18,6 +20,7 @@ mod ledger;
 mod line;
 mod listen;
 pub mod probe;
+mod refused;
 pub mod spoke;
 pub mod status;
 pub mod superlink;

@@ -46,7 +46,7 @@ pub struct LineConfig {
     pub tls: Option<Arc<ClientConfig>>,
     /// PINGs.
     pub keepalive: KeepAlive,
-    /// What to say first.
+    /// What to say first. Its two keepalive fields are filled in from `keepalive`.
     pub hello: Hello,
 }
 
@@ -90,7 +90,10 @@ impl Drop for AbortOnDrop {
 
 impl Line {
     /// Starts to dial, and goes on for ever.
-    pub fn start(config: LineConfig) -> Self {
+    pub fn start(mut config: LineConfig) -> Self {
+        // The hub judges by what is said; so that is what is done.
+        config.hello.keepalive_time_ms = millis(config.keepalive.time);
+        config.hello.keepalive_timeout_ms = millis(config.keepalive.timeout);
         let (state, state_seen) = watch::channel(LineState::Down("not connected yet".into()));
         let (tap, tap_seen) = watch::channel(FrameTap::default());
         let meter = Arc::<Meter>::default();
@@ -327,6 +330,11 @@ async fn hello(
     let welcome =
         serde_json::from_slice(&body).map_err(|why| fail(format!("an unreadable welcome: {why}")))?;
     Ok((sender, welcome))
+}
+
+/// A time as hello and welcome carry it.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The innermost cause of an HTTP error; the outer ones say little.

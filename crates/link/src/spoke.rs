@@ -119,7 +119,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
         }
     };
     shared.ledger.note(&shared.site, &call, &answer);
-    boxed(answer.into_response())
+    boxed(answer.safe_for(operation, transport).into_response())
 }
 
 /// Reads a Fleet call to its end. The error is the answer to give instead.
@@ -161,6 +161,7 @@ impl Shared {
             connected: why.is_none(),
             why,
             nodes: self.ledger.nodes(),
+            refused: self.ledger.refused(),
         }
     }
 }

@@ -28,6 +28,12 @@ pub struct HubStatus {
     pub runs: Vec<RunStatus>,
     /// Requests at the Fleet listener that were not one of the twelve operations.
     pub refused: u64,
+    /// SuperNodes that SuperLink did not let come online, and have not come online since.
+    #[serde(default)]
+    pub refused_nodes: Vec<RefusedNode>,
+    /// Spokes whose hello the hub refused, and that it has not taken in since.
+    #[serde(default)]
+    pub refused_spokes: Vec<RefusedSpoke>,
 }
 
 /// Whether SuperLink is there.
@@ -75,11 +81,42 @@ pub struct NodeStatus {
     /// Flower's node id. In JSON a text: it exceeds what JSON numbers hold everywhere.
     #[serde(with = "as_text")]
     pub node_id: u64,
-    /// The site that its calls come from; empty at a spoke, which has only one.
+    /// The site that its calls come from; empty for one that came to the hub without a spoke.
     pub site: String,
     /// Registered, and a heartbeat accepted within Flower's patience (60 s).
     pub online: bool,
     /// Seconds since SuperLink last accepted a sign of life.
+    pub seen_seconds: u64,
+    /// The fingerprint of its public key, `SHA256:…` as `ssh-keygen -l` shows it; `None` where that is not on P-384.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+/// A SuperNode that asked to come online and was refused by SuperLink. It goes on asking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedNode {
+    /// The fingerprint of its public key, as in [`NodeStatus`].
+    pub key: String,
+    /// The site that it asks from; empty for one that came to the hub without a spoke.
+    pub site: String,
+    /// SuperLink's words and status.
+    pub why: String,
+    /// Seconds since it last asked.
+    pub seen_seconds: u64,
+}
+
+/// A spoke that was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedSpoke {
+    /// Its site, as it says.
+    pub site: String,
+    /// Which spoke of the site, as it says.
+    pub spoke: String,
+    /// Its address as the hub sees it.
+    pub peer: String,
+    /// What it was told.
+    pub why: String,
+    /// Seconds since it last asked.
     pub seen_seconds: u64,
 }
 
@@ -112,17 +149,48 @@ pub struct SpokeStatus {
     pub why: Option<String>,
     /// The nodes whose calls came through this spoke.
     pub nodes: Vec<NodeStatus>,
+    /// SuperNodes at this spoke that SuperLink did not let come online, and have not come online since.
+    #[serde(default)]
+    pub refused: Vec<RefusedNode>,
+}
+
+/// What a spoke knows of the SuperNode with a given key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeByKey {
+    /// Registered, and a heartbeat accepted within Flower's patience. The node id.
+    Online(u64),
+    /// It was online once, under this node id.
+    Offline(u64),
+    /// SuperLink does not let it come online, for instance because its key is not registered yet. Its words.
+    Refused(String),
+    /// It has not asked, or no answer came back: see [`SpokeStatus::why`].
+    Unknown,
+}
+
+impl SpokeStatus {
+    /// What is known of the SuperNode whose key has this fingerprint (`SHA256:…`). A refusal that came after its last
+    /// sign of life counts for more than that.
+    pub fn node_by_key(&self, fingerprint: &str) -> NodeByKey {
+        let node = self.nodes.iter().find(|node| node.key.as_deref() == Some(fingerprint));
+        let refused = self.refused.iter().find(|node| node.key == fingerprint);
+        match (node, refused) {
+            (Some(node), _) if node.online => NodeByKey::Online(node.node_id),
+            (_, Some(refused)) => NodeByKey::Refused(refused.why.clone()),
+            (Some(node), None) => NodeByKey::Offline(node.node_id),
+            (None, None) => NodeByKey::Unknown,
+        }
+    }
 }
 
 /// 64-bit ids as texts.
-mod as_text {
+pub(crate) mod as_text {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(super) fn serialize<S: Serializer>(id: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(id: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(id)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

@@ -13,11 +13,12 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal, frame, ready, unframe};
+use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal, frame, ready};
 use onefed_flower::{Release, Transport, control};
 
+use crate::Result;
+use crate::dial::Dial;
 use crate::line::{deadline, reason};
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, STREAM_WINDOW};
 
@@ -29,7 +30,7 @@ const HEAD_START: Duration = Duration::from_secs(1);
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where a SuperLink is, and which release it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SuperLinkAddress {
     /// Its release.
     pub release: Release,
@@ -37,32 +38,37 @@ pub struct SuperLinkAddress {
     pub fleet: SocketAddr,
     /// Its Control API.
     pub control: SocketAddr,
+    /// The CA (PEM) of the certificate that it shows on both APIs, which must name their addresses; `None` where it
+    /// speaks in plaintext on the VM's own loopback. TLS 1.3 only.
+    pub ca_pem: Option<String>,
 }
 
 /// A client to one SuperLink.
 #[derive(Clone)]
 pub struct SuperLink {
     address: SuperLinkAddress,
-    grpc: Client<HttpConnector, Body>,
-    http: Client<HttpConnector, Body>,
+    client: Client<Dial, Body>,
 }
 
 impl SuperLink {
     /// Makes a client; connects when first needed.
-    pub fn new(address: SuperLinkAddress) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(3)));
+    ///
+    /// # Errors
+    /// [`crate::Error::Trust`] for a damaged CA certificate.
+    pub fn new(address: SuperLinkAddress) -> Result<Self> {
+        let transport = address.release.transport();
+        let dial = Dial::new(address.ca_pem.as_deref(), transport)?;
         let mut builder = Client::builder(TokioExecutor::new());
-        builder.retry_canceled_requests(false).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
-        let http = builder.build(connector.clone());
-        let grpc = builder
-            .pool_idle_timeout(None)
-            .http2_only(true)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .build(connector);
-        Self { address, grpc, http }
+        builder.retry_canceled_requests(false).pool_timer(TokioTimer::new());
+        match transport {
+            Transport::Http => builder.pool_idle_timeout(IDLE),
+            Transport::Grpc => builder
+                .pool_idle_timeout(None)
+                .http2_only(true)
+                .http2_initial_stream_window_size(STREAM_WINDOW)
+                .http2_initial_connection_window_size(CONNECTION_WINDOW),
+        };
+        Ok(Self { client: builder.build(dial), address })
     }
 
     /// The release that this SuperLink is.
@@ -70,11 +76,8 @@ impl SuperLink {
         self.address.release
     }
 
-    fn client(&self, transport: Transport) -> &Client<HttpConnector, Body> {
-        match transport {
-            Transport::Grpc => &self.grpc,
-            Transport::Http => &self.http,
-        }
+    fn scheme(&self) -> Scheme {
+        if self.address.ca_pem.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// Passes a Fleet call on. Failures come back as the answer that makes a SuperNode try again.
@@ -102,16 +105,21 @@ impl SuperLink {
         }
     }
 
-    async fn fleet_once(&self, call: &FleetCall) -> Result<FleetAnswer, String> {
-        let request =
-            call.to_request(&format!("http://{}", self.address.fleet)).map_err(|why| why.to_string())?;
-        let request = request.map(|body| body.map_err(|never| match never {}).boxed_unsync());
-        let response = self.client(call.transport).request(request).await.map_err(|why| reason(&why))?;
+    async fn fleet_once(&self, call: &FleetCall) -> std::result::Result<FleetAnswer, String> {
+        let base = format!("{}://{}", self.scheme(), self.address.fleet);
+        let request = call.to_request(&base).map_err(|why| why.to_string())?;
+        self.exchange(request.map(|body| body.map_err(|never| match never {}).boxed_unsync())).await
+    }
+
+    /// One unary exchange. Control answers come in the same envelopes as Fleet answers.
+    async fn exchange(&self, request: Request<Body>) -> std::result::Result<FleetAnswer, String> {
+        let response = self.client.request(request).await.map_err(|why| reason(&why))?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|why| reason(&why))?;
         let trailers = body.trailers().cloned();
+        let transport = self.address.release.transport();
         FleetAnswer::from_response(
-            call.transport,
+            transport,
             parts.status,
             &parts.headers,
             trailers.as_ref(),
@@ -124,14 +132,14 @@ impl SuperLink {
     ///
     /// # Errors
     /// Why SuperLink did not answer.
-    pub async fn control(&self, request: Request<Incoming>) -> Result<Response<Body>, String> {
+    pub async fn control(&self, request: Request<Incoming>) -> std::result::Result<Response<Body>, String> {
         let (mut parts, body) = request.into_parts();
-        parts.uri = rebase(&parts.uri, self.address.control)?;
+        parts.uri = rebase(&parts.uri, self.scheme(), self.address.control)?;
         parts.version = http::Version::default();
         strip_hop_headers(&mut parts.headers);
         let body = body.map_err(BodyError::from).boxed_unsync();
-        let client = self.client(self.address.release.transport());
-        let response = client.request(Request::from_parts(parts, body)).await.map_err(|why| reason(&why))?;
+        let request = Request::from_parts(parts, body);
+        let response = self.client.request(request).await.map_err(|why| reason(&why))?;
         let mut response = response.map(|body| body.map_err(BodyError::from).boxed_unsync());
         strip_hop_headers(response.headers_mut());
         Ok(response)
@@ -141,20 +149,31 @@ impl SuperLink {
     ///
     /// # Errors
     /// Why SuperLink did not answer, or not as it should.
-    pub async fn runs(&self, limit: u64) -> Result<Vec<control::RunInfo>, String> {
+    pub async fn runs(&self, limit: u64) -> std::result::Result<Vec<control::RunInfo>, String> {
+        let path = control::list_runs_path(self.address.release);
+        let answer = self.ask(path, control::list_runs_request(limit)).await?;
+        if !answer.is_ok() {
+            return Err(format!("ListRuns: {}", answer.words()));
+        }
+        control::list_runs_answer(answer.body)
+    }
+
+    /// Asks the Control API one thing of our own. Refusals are answers.
+    ///
+    /// # Errors
+    /// Why SuperLink did not answer.
+    pub(crate) async fn ask(&self, path: &str, message: Bytes) -> std::result::Result<FleetAnswer, String> {
         let transport = self.address.release.transport();
-        let message = control::list_runs_request(limit);
         let (kind, body) = match transport {
             Transport::Grpc => ("application/grpc", frame(&message)),
             Transport::Http => ("application/protobuf", message),
         };
-        let version = self.address.release.version().to_string();
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("http://{}{}", self.address.control, control::list_runs_path(self.address.release)))
+            .uri(format!("{}://{}{path}", self.scheme(), self.address.control))
             .header(CONTENT_TYPE, kind)
             .header("flwr-package-name", "flwr")
-            .header("flwr-package-version", version)
+            .header("flwr-package-version", self.address.release.version().to_string())
             .header("flwr-component-name", "CLI");
         let request = match transport {
             Transport::Grpc => request.header(TE, "trailers"),
@@ -162,30 +181,15 @@ impl SuperLink {
         };
         let body = ready(body).map_err(|never| match never {}).boxed_unsync();
         let request = request.body(body).map_err(|why| why.to_string())?;
-        let exchange = async {
-            let response = self.client(transport).request(request).await.map_err(|why| reason(&why))?;
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.map_err(|why| reason(&why))?;
-            let trailers = body.trailers().cloned().unwrap_or_default();
-            let status = trailers.get("grpc-status").or_else(|| parts.headers.get("grpc-status"));
-            if !parts.status.is_success() || status.is_some_and(|status| status != "0") {
-                return Err(format!("ListRuns: HTTP {}, grpc-status {status:?}", parts.status));
-            }
-            match transport {
-                Transport::Grpc => unframe(body.to_bytes()).map_err(|why| why.to_string()),
-                Transport::Http => Ok(body.to_bytes()),
-            }
-        };
-        let body = tokio::time::timeout(STATUS_DEADLINE, exchange).await;
-        let body = body.map_err(|_| format!("no answer within {} s", STATUS_DEADLINE.as_secs()))??;
-        control::list_runs_answer(body)
+        let answer = tokio::time::timeout(STATUS_DEADLINE, self.exchange(request)).await;
+        answer.map_err(|_| format!("no answer within {} s", STATUS_DEADLINE.as_secs()))?
     }
 }
 
-/// The same path and query at another authority, in plain HTTP.
-pub(crate) fn rebase(uri: &Uri, address: SocketAddr) -> Result<Uri, String> {
+/// The same path and query at another authority.
+fn rebase(uri: &Uri, scheme: Scheme, address: SocketAddr) -> std::result::Result<Uri, String> {
     let mut parts = uri.clone().into_parts();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = Some(Authority::try_from(address.to_string()).map_err(|why| why.to_string())?);
     Uri::from_parts(parts).map_err(|why| why.to_string())
 }

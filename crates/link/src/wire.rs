@@ -14,6 +14,43 @@ pub const SPOKE_PATH: &str = "/onefed/v1/spoke";
 /// Where an operator asks the hub for its state (admin endpoint).
 pub const STATUS_PATH: &str = "/onefed/v1/status";
 
+/// Where an operator admits a SuperNode ([`AdmitNode`]; admin endpoint).
+pub const REGISTER_NODE_PATH: &str = "/onefed/v1/nodes/register";
+/// Where an operator withdraws one ([`WithdrawNode`]; admin endpoint).
+pub const UNREGISTER_NODE_PATH: &str = "/onefed/v1/nodes/unregister";
+
+/// Asks for a SuperNode to be admitted by its public key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmitNode {
+    /// The OpenSSH line, `ecdsa-sha2-nistp384 AAAA…`.
+    pub public_key: String,
+}
+
+/// The answer to [`AdmitNode`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAdmitted {
+    /// Flower's node id, the same for the same key. In JSON a text, as everywhere.
+    #[serde(with = "crate::status::as_text")]
+    pub node_id: u64,
+    /// Whether this request registered it; `false` where it was before.
+    pub new: bool,
+}
+
+/// Asks for a SuperNode to be withdrawn for good: its key is spent with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawNode {
+    /// Flower's node id.
+    #[serde(with = "crate::status::as_text")]
+    pub node_id: u64,
+}
+
+/// The answer to [`WithdrawNode`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeWithdrawn {
+    /// Whether there was such a node; `false` where it had been withdrawn before, or never was.
+    pub was_there: bool,
+}
+
 /// What a spoke says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

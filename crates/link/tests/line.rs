@@ -2,188 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use onefed_flower::fleet::{FleetAnswer, FleetCall, FleetStatus};
-use onefed_flower::{Operation, Release, Transport};
-use onefed_link::hub::{Hub, HubConfig, HubTls};
-use onefed_link::io::{FrameTap, Tapped};
-use onefed_link::spoke::{Spoke, SpokeConfig};
-use onefed_link::superlink::SuperLinkAddress;
-use onefed_link::wire::{Hello, PROTOCOL};
-use onefed_link::{KeepAlive, Line, LineConfig, connect, probe};
-use onefed_trust::{ClientIdentity, ClientRole, LeafRequest, RootCa, SanName, tls};
-use tokio::net::TcpListener;
-
-/// What a SuperLink stand-in has seen.
-#[derive(Default)]
-struct Seen {
-    calls: AtomicUsize,
-    other: AtomicUsize,
-}
-
-/// Answers Fleet calls by sending their body back; heartbeats without a signature are unauthenticated, as at a real one.
-async fn superlink(transport: Transport) -> (SocketAddr, Arc<Seen>, FrameTap) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, seen, tap) = (listener.local_addr().unwrap(), Arc::<Seen>::default(), FrameTap::default());
-    let (seen_too, tap_too) = (seen.clone(), tap.clone());
-    tokio::spawn(async move {
-        loop {
-            let (tcp, _) = listener.accept().await.unwrap();
-            let (seen, tap) = (seen_too.clone(), tap_too.clone());
-            tokio::spawn(async move {
-                let service =
-                    service_fn(move |request: Request<Incoming>| answer(seen.clone(), transport, request));
-                match transport {
-                    Transport::Grpc => {
-                        let io = TokioIo::new(Tapped::new(tcp, tap));
-                        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                            .serve_connection(io, service)
-                            .await;
-                    }
-                    Transport::Http => {
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(tcp), service)
-                            .await;
-                    }
-                }
-            });
-        }
-    });
-    (address, seen, tap)
-}
-
-async fn answer(
-    seen: Arc<Seen>,
-    transport: Transport,
-    request: Request<Incoming>,
-) -> Result<Response<onefed_flower::fleet::ReadyBody>, std::convert::Infallible> {
-    let Some((operation, spoken)) = Operation::from_path(request.uri().path()) else {
-        seen.other.fetch_add(1, Ordering::Relaxed);
-        let mut response = Response::new(onefed_flower::fleet::ready(Bytes::from_static(b"control")));
-        *response.status_mut() = StatusCode::OK;
-        return Ok(response);
-    };
-    assert_eq!(spoken, transport);
-    seen.calls.fetch_add(1, Ordering::Relaxed);
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    let call = FleetCall::from_request(operation, transport, &parts.headers, body).unwrap();
-    let signed = call.headers.contains_key("flwr-timestamp");
-    let status = match (transport, signed) {
-        (Transport::Grpc, true) => FleetStatus::Grpc(0, None),
-        (Transport::Grpc, false) => FleetStatus::Grpc(16, None),
-        (Transport::Http, true) => FleetStatus::Http(StatusCode::OK),
-        (Transport::Http, false) => FleetStatus::Http(StatusCode::UNAUTHORIZED),
-    };
-    Ok(FleetAnswer { status, body: call.body, content_type: None }.into_response())
-}
-
-/// Certificates of a small federation, all for 127.0.0.1.
-struct Trust {
-    root: RootCa,
-    chain: String,
-    key: onefed_trust::SecretPem,
-}
-
-impl Trust {
-    fn new() -> Self {
-        let now = SystemTime::now();
-        let root = RootCa::generate("test", now).unwrap();
-        let names = [SanName::of_host("127.0.0.1")];
-        let request = LeafRequest::generate(&names).unwrap();
-        let chain = root.sign_server(&request.csr_pem, &names, now).unwrap();
-        Self { root, chain, key: request.key_pem }
-    }
-
-    fn client(&self, role: ClientRole) -> ClientIdentity {
-        self.root.issue_client("test", role, SystemTime::now()).unwrap()
-    }
-}
-
-/// A running hub: its Fleet and admin addresses.
-struct RunningHub {
-    fleet: SocketAddr,
-    admin: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
-}
-
-async fn hub(
-    trust: &Trust,
-    release: &str,
-    superlink: SocketAddr,
-    keepalive: KeepAlive,
-    fleet: &str,
-) -> RunningHub {
-    let config = HubConfig {
-        federation: "test".into(),
-        superlink: SuperLinkAddress {
-            release: Release::parse(release).unwrap(),
-            fleet: superlink,
-            control: superlink,
-        },
-        fleet_listen: fleet.parse().unwrap(),
-        admin_listen: "127.0.0.1:0".parse().unwrap(),
-        tls: Some(HubTls {
-            chain_pem: trust.chain.clone(),
-            key_pem: trust.key.clone(),
-            client_ca_pem: trust.root.cert_pem().into(),
-        }),
-        keepalive,
-    };
-    let hub = Hub::open(config).await.unwrap();
-    let (fleet, admin) = (hub.fleet_address().unwrap(), hub.admin_address().unwrap().unwrap());
-    RunningHub { fleet, admin, task: tokio::spawn(hub.serve()) }
-}
-
-/// A running spoke that listens in plaintext, and its line.
-async fn spoke(trust: &Trust, hub: SocketAddr, keepalive: KeepAlive, federation: &str) -> (SocketAddr, Line) {
-    let config = SpokeConfig {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        tls: None,
-        line: LineConfig {
-            host: hub.ip().to_string(),
-            port: hub.port(),
-            from: None,
-            tls: Some(tls::client(trust.root.cert_pem(), None, &[b"h2"]).unwrap()),
-            keepalive,
-            hello: Hello {
-                protocol: PROTOCOL,
-                federation: federation.into(),
-                site: "paris".into(),
-                spoke: "7".into(),
-                flower: "1.41.0".into(),
-                keepalive_time_ms: 1,
-                keepalive_timeout_ms: 1,
-            },
-        },
-    };
-    let spoke = Spoke::open(config).await.unwrap();
-    let (address, line) = (spoke.address().unwrap(), spoke.line());
-    tokio::spawn(spoke.serve());
-    (address, line)
-}
-
-fn short() -> KeepAlive {
-    KeepAlive { time: Duration::from_millis(200), timeout: Duration::from_millis(150) }
-}
+use http::{HeaderMap, StatusCode};
+use hyper_util::rt::TokioIo;
+use onefed_flower::fleet::FleetCall;
+use onefed_flower::{Operation, Transport};
+use onefed_link::{KeepAlive, connect, probe};
+use onefed_trust::{ClientIdentity, ClientRole, tls};
+use support::{Trust, UP, admin, hub, post, request, short, spoke, superlink};
 
 fn call(transport: Transport, body: &'static [u8]) -> FleetCall {
     let mut headers = HeaderMap::new();
     headers.insert("flwr-timestamp", "now".parse().unwrap());
     FleetCall { operation: Operation::PullObject, transport, headers, body: Bytes::from_static(body) }
 }
-
-const UP: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn an_idle_line_carries_pings_from_both_ends_and_none_reaches_the_superlink() {
@@ -261,7 +98,7 @@ async fn the_hub_answers_fleet_operations_only_and_the_admin_endpoint_people_wit
     let operator = admin(&trust, hub.admin, ClientRole::Operator);
     assert_eq!(operator.status().await.unwrap().refused, 6);
     let user = admin(&trust, hub.admin, ClientRole::User).status().await.unwrap_err();
-    assert!(user.to_string().contains("403"), "{user}");
+    assert!(user.to_string().contains("the state of the hub is for operators"), "{user}");
     let with = |role| {
         let identity = trust.client(role);
         tls::client(trust.root.cert_pem(), Some(&identity), &[b"http/1.1"]).unwrap()
@@ -345,26 +182,4 @@ async fn the_control_port_passes_control_operations_and_nothing_else() {
     assert_eq!(status("/v1/fleet/pull-messages").await, StatusCode::NOT_FOUND);
     assert_eq!(status("/onefed/v1/status").await, StatusCode::NOT_FOUND);
     assert_eq!(seen.other.load(Ordering::Relaxed), 1);
-}
-
-fn admin(trust: &Trust, address: SocketAddr, role: ClientRole) -> connect::AdminClient {
-    let host = address.ip().to_string();
-    connect::AdminClient::new(&host, address.port(), trust.root.cert_pem(), &trust.client(role)).unwrap()
-}
-
-fn request(path: &str) -> Request<onefed_flower::fleet::ReadyBody> {
-    let request = Request::post(path).header("host", "hub").header("content-type", "application/protobuf");
-    request.body(onefed_flower::fleet::ready(Bytes::new())).unwrap()
-}
-
-/// One POST over TLS and HTTP/1.1.
-async fn post(address: SocketAddr, config: Arc<tls::ClientConfig>, path: &str) -> Result<StatusCode, String> {
-    let tcp = tokio::net::TcpStream::connect(address).await.map_err(|why| why.to_string())?;
-    let name = tokio_rustls::rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let stream =
-        tokio_rustls::TlsConnector::from(config).connect(name, tcp).await.map_err(|why| why.to_string())?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
-    tokio::spawn(connection);
-    sender.send_request(request(path)).await.map(|answer| answer.status()).map_err(|why| why.to_string())
 }
