@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use url::Url;
 
-use crate::files::{Readers, private_dir, read_if_there, write};
+use crate::files::{Readers, private_dir, read_if_there, sweep, write};
 use crate::manager::Manager;
 use crate::publication::{Publisher, attribute, encode};
 use crate::record::{HealthCheck, Record, State};
@@ -281,6 +281,9 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
 fn prepare_disk(machine: &Machine) -> Result<(u64, String), StepError> {
     for dir in [machine.disk.clone(), machine.log_dir()] {
         private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
+    }
+    for dir in [machine.disk.clone(), machine.tls_dir(), machine.node_dir()] {
+        sweep(&dir).map_err(|why| StepError::file(&dir, &why))?;
     }
     let path = machine.disk.join("boot-generation");
     let before = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;

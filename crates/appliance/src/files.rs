@@ -50,6 +50,25 @@ pub fn write(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
     written
 }
 
+/// Removes what an earlier process that was killed has left of [`write`] in a directory. For directories that only
+/// one process at a time writes into.
+///
+/// # Errors
+/// What the system says; a directory that is not there has nothing left in it.
+pub fn sweep(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().contains(".new-") && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a directory and its parents, readable by the owner only (0700). One that is there is left as it is.
 ///
 /// # Errors

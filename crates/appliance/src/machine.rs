@@ -56,6 +56,11 @@ impl Machine {
         self.disk.join("tls")
     }
 
+    /// What makes this VM's SuperNode the node that it is.
+    pub(crate) fn node_dir(&self) -> PathBuf {
+        self.disk.join("node")
+    }
+
     pub(crate) fn log_dir(&self) -> PathBuf {
         self.disk.join("log")
     }

@@ -23,7 +23,7 @@ pub(crate) struct Kept {
 /// The key that is there, or a new one. One that cannot be read is an error: a new key would be a new node, with the
 /// old one's data but none of its history.
 pub(crate) fn keep(machine: &Machine) -> Result<Kept, StepError> {
-    let dir = machine.disk.join("node");
+    let dir = machine.node_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
     let private = dir.join("supernode.key");
     let there = read_if_there(&private).map_err(|why| StepError::file(&private, &why))?;

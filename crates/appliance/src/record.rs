@@ -10,21 +10,21 @@ use crate::StepError;
 
 /// The state of a VM's boot, as its disk says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// Which boot of this disk it was.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Process id of that boot.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// How far it is.
-    pub state: State,
+    pub(crate) state: State,
     /// The questions that tell whether the VM does its work; none before its processes were started.
-    pub health: Option<HealthCheck>,
+    pub(crate) health: Option<HealthCheck>,
 }
 
 /// How far a boot is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
-pub enum State {
+pub(crate) enum State {
     /// Its steps are under way.
     Starting,
     /// It has said READY.
@@ -47,25 +47,25 @@ pub enum State {
 
 /// What to ask whom to know that a VM does its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthCheck {
+pub(crate) struct HealthCheck {
     /// The role, as in the context.
-    pub role: String,
+    pub(crate) role: String,
     /// Who to ask: the hub at its published address, or the spoke.
-    pub host: String,
+    pub(crate) host: String,
     /// Its port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The CA that its certificate must have; none for plaintext.
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// The transport of the Fleet API behind a hub: `grpc` or `http`.
-    pub grpc: bool,
+    pub(crate) grpc: bool,
     /// Which node must be registered and alive, on a SuperNode's VM.
-    pub node: Option<Node>,
+    pub(crate) node: Option<Node>,
 }
 
 /// How a spoke's node is told from the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Node {
+pub(crate) enum Node {
     /// By the fingerprint of the key that it signs with, `SHA256:…`.
     Key(String),
     /// By its node id: where it signs with a key that Flower makes for itself.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -245,9 +245,11 @@ fn another_context_restarts_exactly_what_depends_on_it() {
     let wrong = vm.health("gateway");
     assert_eq!(wrong.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("this VM is a superlink, not a gateway"));
+    // By content: a set of files is replaced as a whole, the CA in it too.
     let ca = |vm: &Vm| {
         let all = vm.secrets().into_iter();
-        all.filter(|(path, _)| path.to_string_lossy().contains("ca.")).collect::<BTreeMap<_, _>>()
+        let of_ca = all.filter(|(path, _)| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ca.")));
+        of_ca.map(|(_, text)| text).collect::<BTreeSet<_>>()
     };
     let (first, trusted) = (vm.processes(), ca(&vm));
 
@@ -308,7 +310,10 @@ fn a_crash_loop_is_reported_as_one() {
     }
     let mut vm = Vm::new(12, fake.path().to_owned());
     vm.start();
-    let status = vm.boot.take().unwrap().wait().unwrap();
+    let mut boot = vm.boot.take().unwrap();
+    // Waiting closes it, and that would be the end of the VM.
+    let _open = boot.stdin.take();
+    let status = boot.wait().unwrap();
     assert_eq!(status.code(), Some(1));
     let log = vm.log();
     assert!(log.contains("flower-superlink keeps ending (exit status: 3): no space left for the state"), "{log}");
