@@ -5,6 +5,7 @@
 //! issued anew. `<dir>/ca` (0700) holds the CA and its key, `<dir>/server/current` what a server needs, as one set.
 
 mod error;
+mod imported;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use onefed_trust::{CertificateInfo, Error as TrustError, RootCa, SanName, SecretPem, check_leaf};
 
 pub use crate::authority::error::AuthorityError;
+pub use crate::authority::imported::{Installed, imported_set, install, installed, request_key};
 use crate::files::set::{lock, passable_dir, sync, write_new};
 use crate::files::{FileSet, Member, Owner, Readers, crash_point, read_if_there};
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
+use crate::verb::PkiVerb;
 
 /// Flower federated learning across OpenNebula zones.
 #[derive(Debug, Parser)]
@@ -113,6 +114,11 @@ pub(crate) enum Verb {
     Context {
         #[command(subcommand)]
         verb: ContextVerb,
+    },
+    /// A server certificate of your own PKI for this VM (run inside a VM).
+    Pki {
+        #[command(subcommand)]
+        verb: PkiVerb,
     },
     /// Boot this VM from its context (run inside a VM).
     Boot(BootArgs),

@@ -28,6 +28,9 @@ fn help_of_every_visible_verb() {
         "vars",
         "context",
         "context check",
+        "pki",
+        "pki csr",
+        "pki import",
         "boot",
     ] {
         let name =

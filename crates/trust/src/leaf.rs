@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+    PublicKeyData,
+};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 
@@ -33,9 +36,33 @@ impl LeafRequest {
     /// # Errors
     /// [`Error::Malformed`] for a damaged key or a DNS name that is none.
     pub fn for_key(key_pem: &SecretPem, names: &[SanName]) -> Result<Self> {
-        let key = KeyPair::from_pem(key_pem.expose()).map_err(|why| Error::malformed("the key", why))?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
+        Self::request(key_pem, names, params)
+    }
+
+    /// Makes a request for an operator's own PKI. Unlike onefed's own CA, others copy from a request: it has a common
+    /// name (the first DNS name, else the first address) and asks for what a TLS server's certificate needs.
+    ///
+    /// # Errors
+    /// [`Error::NoNames`], [`Error::Malformed`] for a damaged key or a DNS name that is none.
+    pub fn for_pki(key_pem: &SecretPem, names: &[SanName]) -> Result<Self> {
+        let dns =
+            names.iter().find_map(|name| if let SanName::Dns(dns) = name { Some(dns.clone()) } else { None });
+        let first = names
+            .iter()
+            .find_map(|name| if let SanName::Ip(ip) = name { Some(ip.to_string()) } else { None });
+        let mut params = CertificateParams::default();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.distinguished_name = DistinguishedName::new();
+        let name = dns.or(first).ok_or(Error::NoNames)?;
+        params.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
+        Self::request(key_pem, names, params)
+    }
+
+    fn request(key_pem: &SecretPem, names: &[SanName], mut params: CertificateParams) -> Result<Self> {
+        let key = KeyPair::from_pem(key_pem.expose()).map_err(|why| Error::malformed("the key", why))?;
         params.subject_alt_names = names.iter().map(SanName::to_rcgen).collect::<Result<_>>()?;
         let fail = |why| Error::generate("a signing request", why);
         let csr_pem = params.serialize_request(&key).map_err(fail)?.pem().map_err(fail)?;

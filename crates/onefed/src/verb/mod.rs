@@ -6,6 +6,7 @@ mod connect;
 mod context;
 mod demo;
 mod destroy;
+mod pki;
 mod plan;
 mod sandbox;
 mod status;
@@ -19,6 +20,8 @@ use std::future::Future;
 use crate::cli::{Cli, ContextVerb, Verb};
 use crate::failure::{Done, Exit, Failure};
 use crate::output::Output;
+
+pub(crate) use pki::PkiVerb;
 
 /// Runs the verb of a command line.
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
@@ -37,6 +40,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Demo(args) => block_on(demo::run(&args, output)),
         Verb::Vars { markdown } => vars::run(markdown, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
+        Verb::Pki { verb } => pki::run(&verb, output),
         Verb::Boot(args) => vm::boot(&args),
         Verb::Health(args) => block_on(vm::health(&args, output)),
         Verb::Hub { config } => vm::hub(&config),

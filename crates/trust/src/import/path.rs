@@ -36,7 +36,7 @@ enum Break<'a, 'c> {
     TooDeep(&'c Cert<'a>),
 }
 
-/// Picks the server certificate out of the chain.
+/// Picks the server certificate out of the chain. `None` where going on would only confuse.
 pub(super) fn leaf<'a, 'c>(
     chain: &'c [Cert<'a>],
     ca: &[Cert<'_>],
@@ -59,17 +59,20 @@ pub(super) fn leaf<'a, 'c>(
             of_key().or_else(|| several.first().copied())
         }
     }
-    .inspect(|leaf| swapped(leaf, ca, findings))
+    .filter(|leaf| !interchanged(leaf, ca, findings))
 }
 
-/// The two inputs given the wrong way round is worth a word of its own.
-fn swapped(leaf: &Cert<'_>, ca: &[Cert<'_>], findings: &mut Findings) {
-    if leaf.is_ca() && ca.iter().all(|cert| !cert.is_ca()) {
-        let (input, other) = (leaf.input, ca.first().map_or("", |cert| cert.input));
-        let message =
-            format!("{input} holds a CA certificate and {other} holds none: they look interchanged.");
-        findings.error("import::interchanged", input, message, "give each the other's value");
-    }
+/// Whether the two inputs were given the wrong way round. Nothing else needs to be said then.
+fn interchanged(leaf: &Cert<'_>, ca: &[Cert<'_>], findings: &mut Findings) -> bool {
+    let issued = ca.iter().find(|cert| leaf.is_named_by(cert));
+    let Some(issued) = issued.filter(|_| leaf.is_ca() && ca.iter().all(|cert| !cert.is_ca())) else {
+        return false;
+    };
+    let (input, other) = (leaf.input, issued.input);
+    let message =
+        format!("{input} holds a CA certificate, and {other} one that it signed: they are interchanged.");
+    findings.error("import::interchanged", input, message, "give each the other's value");
+    true
 }
 
 impl<'a, 'c> Path<'a, 'c> {
