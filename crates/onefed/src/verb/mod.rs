@@ -8,6 +8,7 @@ mod demo;
 mod destroy;
 mod plan;
 mod sandbox;
+mod schema;
 mod status;
 mod train;
 mod user;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),
         Verb::Vars { markdown } => vars::run(markdown, output),
+        Verb::Schema { of } => schema::run(of, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Boot(args) => vm::boot(&args),
         Verb::Hub { config } => vm::hub(&config),
