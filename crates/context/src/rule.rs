@@ -292,13 +292,16 @@ fn is_path(value: &str) -> bool {
         && !value.split('/').any(|part| part == "..")
 }
 
+/// As it is written, not as a browser would mend it: no blanks, no control characters, two slashes.
 fn is_http_url(value: &str) -> bool {
-    url::Url::parse(value).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-    })
+    let plain = value.bytes().all(|b| b.is_ascii_graphic()) && value.contains("://");
+    plain
+        && url::Url::parse(value).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+        })
 }
 
 /// An error as the reason of a refusal.

@@ -2,7 +2,7 @@
 
 mod build;
 #[cfg(test)]
-mod cases;
+pub(crate) mod cases;
 mod checks;
 #[cfg(test)]
 mod tests;

@@ -110,6 +110,11 @@ pub(crate) enum Verb {
         #[arg(long)]
         markdown: bool,
     },
+    /// Write a JSON schema, for editors and pipelines that check files without onefed.
+    Schema {
+        #[command(subcommand)]
+        of: SchemaOf,
+    },
     /// Look at the context of a VM.
     Context {
         #[command(subcommand)]
@@ -189,6 +194,13 @@ pub(crate) enum SandboxVerb {
         #[arg(long)]
         lease_stdin: bool,
     },
+}
+
+/// What there is a schema of.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum SchemaOf {
+    /// The context of a VM: a property for each variable, draft 2020-12.
+    Context,
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,7 +20,28 @@ fn the_table_in_three_forms() {
     assert_eq!(time.unwrap()["user_input"], "O|number|gRPC keepalive interval in seconds||60");
     let markdown = support::run(&mut desk.onefed("vars --markdown")).expect(0);
     assert_eq!(markdown.stdout, include_str!("../../../spec/03-contextualization-reference.md"));
+    for format in ["text", "json"] {
+        let schema = support::run(&mut desk.onefed(&format!("schema context --format {format}"))).expect(0);
+        assert_eq!(schema.stdout, include_str!("../../../spec/context.schema.json"));
+    }
     assert_eq!(desk.files(), Vec::<String>::new());
+}
+
+/// The ways to TLS and to the hub, as `context check` tells them.
+#[test]
+fn what_does_not_go_together_is_said_with_what_to_do() {
+    let desk = Desk::new("vars-ways", NET);
+    desk.write(
+        "pki.env",
+        "FL_SSL_CERTFILE=x\nFL_NODE_AUTH=YES\nFL_TLS_ENABLED=NO\nFL_CHECKPOINT_PATH=relative\n",
+    );
+    desk.snapshot("vars__check_superlink", &mut desk.onefed("context check pki.env --role superlink"))
+        .expect(78);
+    desk.write("single.env", "TOKEN=YES\nFL_CA_TRUST=first-use\n");
+    desk.snapshot("vars__check_single_site", &mut desk.onefed("context check single.env --role supernode"))
+        .expect(0);
+    desk.write("site.env", "FL_SITE=paris\nFL_GATEWAY=embedded\nTOKEN=YES\n");
+    desk.snapshot("vars__check_site", &mut desk.onefed("context check site.env --role supernode")).expect(78);
 }
 
 #[test]

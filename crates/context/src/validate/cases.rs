@@ -1,20 +1,20 @@
 //! Values of every variable: accepted ones, and refused ones with the exact message.
 
-pub(super) const CA: &str = include_str!("../../tests/data/ca.pem");
-pub(super) const KEY: &str = "q1w2e3r4t5y6u7i8o9p0-_q1w2e3r4t5";
-pub(super) const PRINT: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+pub(crate) const CA: &str = include_str!("../../tests/data/ca.pem");
+pub(crate) const KEY: &str = "q1w2e3r4t5y6u7i8o9p0-_q1w2e3r4t5";
+pub(crate) const PRINT: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// The shape of a private key, with nothing in it.
-pub(super) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+pub(crate) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
 
 /// One row of the table: accepted values, and refused ones with the exact message.
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    pub(super) good: &'static [&'static str],
-    pub(super) bad: &'static [(&'static str, &'static str)],
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) good: &'static [&'static str],
+    pub(crate) bad: &'static [(&'static str, &'static str)],
 }
 
-pub(super) const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "FLOWER_VERSION",
         good: &["1.41.0", "0.0.1", "1.25.10"],

@@ -9,6 +9,7 @@ mod destroy;
 mod pki;
 mod plan;
 mod sandbox;
+mod schema;
 mod status;
 mod train;
 mod user;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),
         Verb::Vars { markdown } => vars::run(markdown, output),
+        Verb::Schema { of } => schema::run(of, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Pki { verb } => pki::run(&verb, output),
         Verb::Boot(args) => vm::boot(&args),

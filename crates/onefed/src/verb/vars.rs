@@ -54,7 +54,7 @@ fn document(row: &Variable) -> Value {
         "only_when": row.only_when.map(|when| json!({ "variable": when.variable, "words": when.words })),
         "effect": row.effect.as_str(),
         "instead": instead,
-        "required": row.required,
+        "required_for": row.required,
         "spoke_only": row.spoke_only,
         "secret": row.secret,
         "infrastructure": row.placement == Placement::Infrastructure,
