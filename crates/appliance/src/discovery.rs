@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use onefed_context::{Endpoint, HubSource, NodeConfig, NodeValue, PartitionShare, SiteTrust, SuperNodeContext};
+use onefed_context::{
+    Endpoint, HubSource, NodeConfig, NodeValue, PartitionShare, SiteTrust, SuperNodeContext,
+};
 use onefed_opennebula::onegate::Client;
 
 use crate::files::{Readers, read_if_there, write};
@@ -37,7 +39,8 @@ pub(crate) async fn hub(
     own: &SuperNodeContext,
     tls: bool,
 ) -> Result<FoundHub, StepError> {
-    if let (Some(HubSource::Static(endpoint)), SiteTrust::Off | SiteTrust::Given(_)) = (&own.hub, &own.trust) {
+    if let (Some(HubSource::Static(endpoint)), SiteTrust::Off | SiteTrust::Given(_)) = (&own.hub, &own.trust)
+    {
         return Ok(FoundHub { endpoint: endpoint.clone(), ca: None });
     }
     let Some(gate) = gate else {
@@ -98,10 +101,17 @@ async fn superlink(gate: &Client) -> Result<Published, StepError> {
                             ),
                             Some(text) => {
                                 let endpoint = text.parse().map_err(|why| {
-                                    StepError::superlink(format!("SuperLink VM {} names `{text}`: {why}", vm.id))
+                                    StepError::superlink(format!(
+                                        "SuperLink VM {} names `{text}`: {why}",
+                                        vm.id
+                                    ))
                                 })?;
                                 let tls = said(attribute::TLS) == Some("YES");
-                                return Ok(Published { endpoint, tls, ca: said(attribute::CA).and_then(decode) });
+                                return Ok(Published {
+                                    endpoint,
+                                    tls,
+                                    ca: said(attribute::CA).and_then(decode),
+                                });
                             }
                         }
                     }

@@ -87,7 +87,12 @@ impl StepError {
 
     /// A VM that does not do its work now.
     pub(crate) fn unwell(text: impl ToString) -> Self {
-        Self::new("health_timeout", FAILED, text, "see the log of the boot, and those in the disk's log directory")
+        Self::new(
+            "health_timeout",
+            FAILED,
+            text,
+            "see the log of the boot, and those in the disk's log directory",
+        )
     }
 
     /// The context has changed while a step waited. Not a failure: the boot begins again.

@@ -36,7 +36,11 @@ pub(crate) enum Flower {
 }
 
 /// Finds Flower as the context says, and checks that it is the release asked for.
-pub(crate) async fn find(steps: &Steps<'_>, release: Release, runtime: &Runtime) -> Result<Flower, StepError> {
+pub(crate) async fn find(
+    steps: &Steps<'_>,
+    release: Release,
+    runtime: &Runtime,
+) -> Result<Flower, StepError> {
     let machine = steps.machine;
     let find = async || match runtime {
         Runtime::Venv => {

@@ -28,9 +28,10 @@ impl Foreground {
     pub(crate) async fn apply(&mut self, wanted: Vec<Service>) -> Result<Vec<(String, Change)>, StepError> {
         let digests: Vec<String> = wanted.iter().map(Service::digest).collect::<Result<_, _>>()?;
         let fits = |running: &Running| {
-            wanted.iter().zip(&digests).any(|(service, digest)| {
-                service.name == running.name && *digest == running.digest
-            })
+            wanted
+                .iter()
+                .zip(&digests)
+                .any(|(service, digest)| service.name == running.name && *digest == running.digest)
         };
         let (keep, leave) = std::mem::take(&mut self.running).into_iter().partition(fits);
         self.running = keep;

@@ -92,7 +92,9 @@ async fn ask(check: &HealthCheck) -> Result<String, String> {
     if check.role == Role::SuperLink.to_string() {
         let transport = check.transport();
         let config = client_tls(check, transport)?;
-        probe::fleet(host, port, config, transport).await.map_err(|why| why.to_string())?;
+        probe::fleet(host, port, check.name.as_deref(), config, transport)
+            .await
+            .map_err(|why| why.to_string())?;
         return Ok(format!("the SuperLink behind the hub at {host}:{port} answers"));
     }
     let config = client_tls(check, Transport::Http)?;
@@ -108,7 +110,8 @@ async fn ask(check: &HealthCheck) -> Result<String, String> {
 
 /// The node id, if the spoke has seen the node accepted; else what it knows.
 fn online(status: &SpokeStatus, node: &Node) -> Result<u64, String> {
-    let line = status.why.as_ref().map_or(String::new(), |why| format!("; the line to the hub is down: {why}"));
+    let line =
+        status.why.as_ref().map_or(String::new(), |why| format!("; the line to the hub is down: {why}"));
     let silent = format!("no heartbeat of the SuperNode has been accepted for a minute{line}");
     let unknown = format!("the spoke has not seen the SuperNode registered{line}");
     let wanted = match node {

@@ -6,7 +6,7 @@
 //!
 //! [manager]: crate::Machine::units
 
-mod authority;
+pub mod authority;
 mod boot;
 mod certificate;
 mod discovery;

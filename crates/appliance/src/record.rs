@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use onefed_flower::Transport;
 use serde::{Deserialize, Serialize};
 
-use crate::files::{Readers, read_if_there, write};
 use crate::StepError;
+use crate::files::{Readers, read_if_there, write};
 
 /// The state of a VM's boot, as its disk says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub(crate) struct HealthCheck {
     pub(crate) role: String,
     /// Who to ask: the hub at its published address, or the spoke.
     pub(crate) host: String,
+    /// What its certificate names, where that is not the host.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
     /// Its port.
     pub(crate) port: u16,
     /// The CA that its certificate must have; none for plaintext.
@@ -91,7 +94,8 @@ impl Record {
     pub(crate) fn read(disk: &Path) -> Result<Option<Self>, StepError> {
         let path = path(disk);
         let text = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
-        text.map(|text| serde_json::from_str(&text).map_err(|why| StepError::file(&path, &why.into()))).transpose()
+        text.map(|text| serde_json::from_str(&text).map_err(|why| StepError::file(&path, &why.into())))
+            .transpose()
     }
 }
 

@@ -10,17 +10,12 @@ use onefed_context::{CaBundle, GatewayContext, Secret, SiteTrust, SuperLinkConte
 use onefed_trust::import::{self, Given, Imported, Request};
 use onefed_trust::{CertificateInfo, EnrolKey, SanName};
 
-use crate::authority::{self, Order};
+use crate::authority::{self, AuthorityError, Installed, Order, imported_set, install, installed};
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
-use crate::files::{FileSet, Member, Owner, Readers, private_dir, read_if_there, write};
+use crate::files::{FileSet, Owner, Readers, private_dir, read_if_there, write};
 use crate::service::User;
 use crate::{Machine, StepError, TlsFiles};
-
-/// The names of a set of files with which a listener serves.
-const CA: &str = "ca.pem";
-const CERTIFICATE: &str = "server.pem";
-const KEY: &str = "server.key";
 
 /// The TLS of one listener, as files; nothing for plaintext.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +24,8 @@ pub(crate) struct Secured {
     pub(crate) files: Option<TlsFiles>,
     /// What its peers, and this VM's own clients, hold against it.
     pub(crate) ca: Option<PathBuf>,
+    /// What peers must dial, where the certificate does not name this VM's own address.
+    pub(crate) name: Option<String>,
     /// Whose certificates open the admin endpoint: only a CA that the operator's tool keeps.
     pub(crate) admin_ca: Option<PathBuf>,
 }
@@ -74,11 +71,12 @@ pub(crate) async fn superlink(
                 ca: Given { name: "FL_SSL_CA_CERTFILE", bytes: ca.pem().as_bytes() },
                 certificate: Given { name: "FL_SSL_CERTFILE", bytes: certificate.pem().as_bytes() },
                 key: Given { name: "FL_SSL_KEYFILE", bytes: key.expose().as_bytes() },
-                dialled: &names,
+                // Peers may dial a name that this VM does not know of.
+                dialled: &[],
                 grpc_clients: grpc,
                 now: SystemTime::now(),
             };
-            steps.run("certificate", async || given(machine, &request)).await
+            steps.run("certificate", async || given(machine, &names, &request)).await
         }
         SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, &names, grpc)).await,
     }
@@ -123,13 +121,16 @@ pub(crate) async fn site(
             let install = async || {
                 let pem = named(offered)?;
                 check_pin(pem, &pin.to_string())?;
-                Ok((install(machine, pem)?, format!("the CA that OneGate names is {pin}, as the context says")))
+                Ok((
+                    install_ca_text(machine, pem)?,
+                    format!("the CA that OneGate names is {pin}, as the context says"),
+                ))
             };
             steps.run("ca", install).await?
         }
         SiteTrust::FirstUse => steps.run("ca", async || first_use(machine, named(offered)?)).await?,
     };
-    Ok(Secured { files: None, ca: Some(ca), admin_ca: None })
+    Ok(Secured { ca: Some(ca), ..Secured::default() })
 }
 
 /// The certificate of a hop inside this VM, by a CA that never leaves it.
@@ -143,7 +144,9 @@ pub(crate) async fn inner(steps: &Steps<'_>) -> Result<Secured, StepError> {
 }
 
 fn plaintext() {
-    tracing::warn!("FL_TLS_ENABLED is NO: this VM speaks PLAINTEXT, because the operator asked for it by name");
+    tracing::warn!(
+        "FL_TLS_ENABLED is NO: this VM speaks PLAINTEXT, because the operator asked for it by name"
+    );
 }
 
 async fn enrolled(
@@ -164,62 +167,52 @@ async fn enrolled(
             names: names.clone(),
         };
         let (files, text) = certificate::obtain(machine, &steps.publisher, &asking).await?;
-        Ok((Secured { files: Some(files), ca: Some(installed), admin_ca: None }, text))
+        Ok((Secured { files: Some(files), ca: Some(installed), ..Secured::default() }, text))
     };
     steps.wait("certificate", obtain).await
 }
 
 /// A certificate from the context, of a PKI of the operator's own.
-fn given(machine: &Machine, request: &Request<'_>) -> Result<(Secured, String), StepError> {
+fn given(machine: &Machine, own: &[SanName], request: &Request<'_>) -> Result<(Secured, String), StepError> {
     let imported = checked(request, "correct the certificate, or leave all three out")?;
-    let set = FileSet::at(machine.tls_dir().join("given"));
-    let files = [
-        (CA, imported.ca_pem.as_str(), Readers::All),
-        (CERTIFICATE, imported.chain_pem.as_str(), Readers::All),
-        (KEY, imported.key_pem.expose(), Readers::Owner),
-    ];
-    let there = set.read(files.map(|(name, ..)| name)).map_err(|why| StepError::file(&set.path(CA), &why))?;
-    if there.iter().zip(&files).any(|(there, (_, text, _))| there.as_deref() != Some(text)) {
-        private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&machine.tls_dir(), &why))?;
-        let members = files.map(|(name, text, readers)| Member { name, content: text.as_bytes(), readers });
-        set.replace(&members, machine.owner(User::Onefed))
-            .map_err(|why| StepError::file(&set.path(CERTIFICATE), &why))?;
+    let dir = machine.tls_dir();
+    private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
+    let set = FileSet::at(dir.join("given"));
+    let there = installed(&set).map_err(own_fault)?;
+    let same = there.is_some_and(|there| {
+        there.ca_pem == imported.ca_pem
+            && there.chain_pem == imported.chain_pem
+            && there.key_pem.expose() == imported.key_pem.expose()
+    });
+    if !same {
+        install(&set, &imported, &[], machine.owner(User::Onefed)).map_err(own_fault)?;
     }
-    let days = imported.leaf.days_left(request.now);
-    Ok((of_set(&set), format!("the one in the context, {days} days left")))
+    let there = installed(&set)
+        .map_err(own_fault)?
+        .ok_or_else(|| StepError::certificate("not kept", "boot again"))?;
+    let words = format!("the one in the context, {} days left", imported.leaf.days_left(request.now));
+    Ok((of_set(&there, &imported.leaf, own)?, words))
 }
 
 /// What `onefed pki import` has put on the disk, or else a CA of this VM's own.
-fn own_or_imported(
-    machine: &Machine,
-    names: &[SanName],
-    grpc: bool,
-) -> Result<(Secured, String), StepError> {
-    let set = FileSet::at(machine.tls_dir().join("imported"));
-    let path = set.path(CERTIFICATE);
-    let there = set.read([CA, CERTIFICATE, KEY]).map_err(|why| StepError::file(&path, &why))?;
-    let [Some(ca), Some(certificate), Some(key)] = &there else {
-        if there.iter().any(Option::is_some) {
-            return Err(StepError::certificate(
-                format!("the imported certificate in {} is not whole", path.display()),
-                "import it again: `onefed pki import`",
-            ));
-        }
+fn own_or_imported(machine: &Machine, names: &[SanName], grpc: bool) -> Result<(Secured, String), StepError> {
+    let Some(there) = installed(&imported_set(&machine.disk)).map_err(own_fault)? else {
         let dir = machine.tls_dir().join("own");
         private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&dir, &why))?;
         return own_ca(&dir, "onefed SuperLink", names, machine.owner(User::Onefed));
     };
     let now = SystemTime::now();
     let request = Request {
-        ca: Given { name: "the imported CA", bytes: ca.as_bytes() },
-        certificate: Given { name: "the imported certificate", bytes: certificate.as_bytes() },
-        key: Given { name: "the imported key", bytes: key.as_bytes() },
-        dialled: names,
+        ca: Given { name: "the imported CA", bytes: there.ca_pem.as_bytes() },
+        certificate: Given { name: "the imported certificate", bytes: there.chain_pem.as_bytes() },
+        key: Given { name: "the imported key", bytes: there.key_pem.expose().as_bytes() },
+        dialled: &there.dialled,
         grpc_clients: grpc,
         now,
     };
-    let days = checked(&request, "import another one: `onefed pki csr`, `onefed pki import`")?.leaf.days_left(now);
-    Ok((of_set(&set), format!("the imported one, {days} days left")))
+    let leaf = checked(&request, "import another one: `onefed pki csr`, `onefed pki import`")?.leaf;
+    let words = format!("the imported one, {} days left", leaf.days_left(now));
+    Ok((of_set(&there, &leaf, names)?, words))
 }
 
 fn checked(request: &Request<'_>, hint: &str) -> Result<Imported, StepError> {
@@ -238,15 +231,32 @@ fn own_ca(
     owner: Option<Owner>,
 ) -> Result<(Secured, String), StepError> {
     let order = Order { dir, name, names, owner, now: SystemTime::now() };
-    let kept = authority::keep(&order).map_err(|why| StepError::certificate(&why, why.hint()))?;
+    let kept = authority::keep(&order).map_err(own_fault)?;
     let words = format!("{}, {} days left", kept.done, kept.leaf.days_left(order.now));
     let files = TlsFiles { certificate: kept.chain, key: kept.key };
-    Ok((Secured { files: Some(files), ca: Some(kept.ca), admin_ca: None }, words))
+    Ok((Secured { files: Some(files), ca: Some(kept.ca), name: None, admin_ca: None }, words))
 }
 
-fn of_set(set: &FileSet) -> Secured {
-    let files = TlsFiles { certificate: set.path(CERTIFICATE), key: set.path(KEY) };
-    Secured { files: Some(files), ca: Some(set.path(CA)), admin_ca: None }
+/// A set of an operator's own PKI. Such a PKI may name hosts only; then peers have to dial a name.
+fn of_set(set: &Installed, leaf: &CertificateInfo, own: &[SanName]) -> Result<Secured, StepError> {
+    let named = own.iter().any(|name| leaf.names.contains(name));
+    let name = leaf.names.iter().find_map(|name| match name {
+        SanName::Dns(name) if !named && !name.starts_with('*') => Some(name.clone()),
+        _ => None,
+    });
+    if !named && name.is_none() {
+        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+        return Err(StepError::certificate(
+            format!("the certificate names no host that peers could dial, and none of {}", own.join(", ")),
+            "have it issued for this VM's address or for a DNS name",
+        ));
+    }
+    let files = TlsFiles { certificate: set.chain.clone(), key: set.key.clone() };
+    Ok(Secured { files: Some(files), ca: Some(set.ca.clone()), name, admin_ca: None })
+}
+
+fn own_fault(why: AuthorityError) -> StepError {
+    StepError::certificate(&why, why.hint())
 }
 
 /// The CA that OneGate names, or why there is none.
@@ -289,14 +299,16 @@ fn first_use(machine: &Machine, offered: &str) -> Result<(PathBuf, String), Step
             check_pin(offered, &found)?;
             private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&path, &why))?;
             write(&path, found.as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
-            tracing::warn!("FL_CA_TRUST is first-use: the CA {found} that OneGate names is trusted from now on");
+            tracing::warn!(
+                "FL_CA_TRUST is first-use: the CA {found} that OneGate names is trusted from now on"
+            );
             format!("{found}, taken on first use")
         }
     };
-    Ok((install(machine, offered)?, words))
+    Ok((install_ca_text(machine, offered)?, words))
 }
 
-fn install(machine: &Machine, pem: &str) -> Result<PathBuf, StepError> {
+fn install_ca_text(machine: &Machine, pem: &str) -> Result<PathBuf, StepError> {
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
     let path = dir.join("ca.pem");

@@ -23,19 +23,23 @@ use crate::{Error, Result};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks a Fleet endpoint whether a SuperLink answers behind it. `tls` must offer the ALPN of the transport.
+/// Asks a Fleet endpoint whether a SuperLink answers behind it. `tls` must offer the ALPN of the transport; `name` is
+/// what its certificate must name, where that is not `host`.
 ///
 /// # Errors
 /// [`Error::Unreachable`], [`Error::Tls`], [`Error::Timeout`], or [`Error::Answer`] if somebody else answered.
 pub async fn fleet(
     host: &str,
     port: u16,
+    name: Option<&str>,
     tls: Option<Arc<ClientConfig>>,
     transport: Transport,
 ) -> Result<()> {
     let what = format!("the Fleet API at {host}:{port}");
     let late = |_| Error::Timeout { what: what.clone(), seconds: PATIENCE.as_secs() };
-    let answer = tokio::time::timeout(PATIENCE, ask(host, port, tls, transport)).await.map_err(late)??;
+    let answer = tokio::time::timeout(PATIENCE, ask(host, port, name.unwrap_or(host), tls, transport))
+        .await
+        .map_err(late)??;
     if answer.is_unauthenticated() {
         return Ok(());
     }
@@ -93,6 +97,7 @@ where
 async fn ask(
     host: &str,
     port: u16,
+    name: &str,
     tls: Option<Arc<ClientConfig>>,
     transport: Transport,
 ) -> Result<FleetAnswer> {
@@ -102,7 +107,7 @@ async fn ask(
         Some(tls) => {
             let fail =
                 |why: String| Error::Tls { what: "the Fleet API", address: format!("{host}:{port}"), why };
-            let name = ServerName::try_from(host.to_owned()).map_err(|why| fail(why.to_string()))?;
+            let name = ServerName::try_from(name.to_owned()).map_err(|why| fail(why.to_string()))?;
             let stream =
                 TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(why.to_string()))?;
             exchange(stream, host, port, transport).await

@@ -206,7 +206,15 @@ impl Drop for Vm {
 fn a_boot_killed_at_every_step_and_booted_again_ends_in_the_same_state() {
     let mut vm = Vm::new(10, flower());
     let steps = [
-        "context", "disk", "onegate", "flower", "addresses", "certificate", "inner certificate", "processes", "health",
+        "context",
+        "disk",
+        "onegate",
+        "flower",
+        "addresses",
+        "certificate",
+        "inner certificate",
+        "processes",
+        "health",
     ];
     let mut secrets: Option<BTreeMap<PathBuf, String>> = None;
     for step in steps {
@@ -228,10 +236,14 @@ fn a_boot_killed_at_every_step_and_booted_again_ends_in_the_same_state() {
     vm.wait(&["step=\"publish\"", "ok: READY"]);
     vm.healthy();
     let names: Vec<String> = vm.processes().into_keys().collect();
-    assert!(["boot", "hub", "flower-superlink"].iter().all(|name| names.iter().any(|n| n == name)), "{names:?}");
+    assert!(
+        ["boot", "hub", "flower-superlink"].iter().all(|name| names.iter().any(|n| n == name)),
+        "{names:?}"
+    );
     assert_eq!(secrets.unwrap(), vm.secrets(), "a second CA, another certificate or key");
     vm.end(Signal::TERM);
-    let left: Vec<_> = walk(&vm.disk()).into_iter().filter(|path| path.to_string_lossy().contains(".new")).collect();
+    let left: Vec<_> =
+        walk(&vm.disk()).into_iter().filter(|path| path.to_string_lossy().contains(".new")).collect();
     assert!(left.is_empty(), "half-written files are left: {left:?}");
 }
 
@@ -248,7 +260,9 @@ fn another_context_restarts_exactly_what_depends_on_it() {
     // By content: a set of files is replaced as a whole, the CA in it too.
     let ca = |vm: &Vm| {
         let all = vm.secrets().into_iter();
-        let of_ca = all.filter(|(path, _)| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ca.")));
+        let of_ca = all.filter(|(path, _)| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ca."))
+        });
         of_ca.map(|(_, text)| text).collect::<BTreeSet<_>>()
     };
     let (first, trusted) = (vm.processes(), ca(&vm));
@@ -301,7 +315,10 @@ fn another_context_restarts_exactly_what_depends_on_it() {
 #[test]
 fn a_crash_loop_is_reported_as_one() {
     let fake = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(fake.path().join(format!("lib/python3.11/site-packages/flwr-{FLOWER}.dist-info"))).unwrap();
+    std::fs::create_dir_all(
+        fake.path().join(format!("lib/python3.11/site-packages/flwr-{FLOWER}.dist-info")),
+    )
+    .unwrap();
     std::fs::create_dir_all(fake.path().join("bin")).unwrap();
     for program in ["flower-superlink", "flower-supernode"] {
         let path = fake.path().join("bin").join(program);
@@ -316,7 +333,10 @@ fn a_crash_loop_is_reported_as_one() {
     let status = boot.wait().unwrap();
     assert_eq!(status.code(), Some(1));
     let log = vm.log();
-    assert!(log.contains("flower-superlink keeps ending (exit status: 3): no space left for the state"), "{log}");
+    assert!(
+        log.contains("flower-superlink keeps ending (exit status: 3): no space left for the state"),
+        "{log}"
+    );
     let output = vm.health("superlink");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);

@@ -31,6 +31,7 @@ pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Resu
             host: listen.ip().to_string(),
             port: listen.port(),
             ca: tls.ca.clone(),
+            name: None,
             grpc: false,
             node: None,
         })

@@ -60,10 +60,7 @@ fn published(listener: SocketAddr, own: IpAddr) -> SocketAddr {
 
 /// Checks before anything else is done that nobody else listens where this VM is going to. A service of an earlier
 /// boot that still runs may.
-async fn addresses(
-    steps: &Steps<'_>,
-    sockets: &[(SocketAddr, &str, &'static str)],
-) -> Result<(), StepError> {
+async fn addresses(steps: &Steps<'_>, sockets: &[(SocketAddr, &str, &'static str)]) -> Result<(), StepError> {
     let look = async || {
         for (socket, what, service) in sockets {
             if !steps.manager.runs(service).await {

@@ -49,16 +49,24 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     };
     let host = host(machine, context, release, &environment)?;
     let inner_tls = match (&inner.files, &inner.ca) {
-        (Some(files), Some(ca)) => Some(SuperLinkTls { ca, certificate: &files.certificate, key: &files.key }),
+        (Some(files), Some(ca)) => {
+            Some(SuperLinkTls { ca, certificate: &files.certificate, key: &files.key })
+        }
         _ => None,
     };
-    let options =
-        SuperLinkOptions { database: &database, tls: inner_tls, supernode_auth: own.node_auth };
+    let options = SuperLinkOptions { database: &database, tls: inner_tls, supernode_auth: own.node_auth };
     let superlink = host.superlink(&options);
     let mut reads = outside.inputs();
     reads.extend(inner.ca.clone());
     let services = vec![
-        flower.wrap(flower_service(machine, "flower-superlink", superlink, ports, inner.inputs(), Some(&state)))?,
+        flower.wrap(flower_service(
+            machine,
+            "flower-superlink",
+            superlink,
+            ports,
+            inner.inputs(),
+            Some(&state),
+        ))?,
         own_service(steps, "hub", &hub, vec![fleet, admin], reads)?,
     ];
     steps.processes(services).await?;
@@ -68,12 +76,17 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
             role: Role::SuperLink.to_string(),
             host: published.ip().to_string(),
             port: published.port(),
+            name: outside.name.clone(),
             ca: outside.ca.clone(),
             grpc,
             node: None,
         })
         .await?;
-    let endpoint = encode(&published.to_string());
+    let endpoint = match &outside.name {
+        Some(name) => format!("{name}:{}", published.port()),
+        None => published.to_string(),
+    };
+    let endpoint = encode(&endpoint);
     let ca = outside.ca_text()?.map(|pem| encode(&pem));
     let mut said = vec![
         (attribute::ENDPOINT, endpoint.as_str()),

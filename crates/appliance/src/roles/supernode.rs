@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use onefed_context::{Endpoint, GatewayPlacement, Host, Role, SuperNodeContext};
 use onefed_flower::command::{self, SuperNodeOptions};
 
-use super::{
-    SPOKE_PORT, addresses, flower_service, host, host_text, own_service, release, spoke_file,
-};
+use super::{SPOKE_PORT, addresses, flower_service, host, host_text, own_service, release, spoke_file};
 use crate::boot::Steps;
 use crate::publication::{attribute, encode};
 use crate::record::{HealthCheck, Node};
@@ -94,6 +92,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
             host: host_text(&spoke),
             port: spoke.port,
             ca: hop.ca,
+            name: None,
             grpc: false,
             node: Some(node),
         })

@@ -28,7 +28,8 @@ impl Registrar {
     /// by the others of its site: they are one to the operator.
     pub(super) async fn if_asked(&mut self, awaited: &Awaited<'_>, member: &Member) -> Result<(), Failure> {
         let vm = &member.vm;
-        let Some(shown) = vm.user_template.get(attribute::NODE_KEY).filter(|_| member.role == SUPERNODE) else {
+        let Some(shown) = vm.user_template.get(attribute::NODE_KEY).filter(|_| member.role == SUPERNODE)
+        else {
             return Ok(());
         };
         if self.seen.get(&vm.id.id) == Some(shown) {
