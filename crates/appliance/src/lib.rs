@@ -15,6 +15,8 @@ mod process;
 mod publication;
 mod roles;
 mod supervisor;
+#[allow(dead_code, reason = "until the boot's manager calls it")]
+mod systemd;
 
 pub use boot::{Outcome, boot};
 pub use error::StepError;
