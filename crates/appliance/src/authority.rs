@@ -187,7 +187,7 @@ fn belongs(set: &FileSet, owner: Option<Owner>) -> bool {
     owner.is_none_or(|owner| meta.is_ok_and(|meta| (meta.uid(), meta.gid()) == (owner.uid, owner.gid)))
 }
 
-fn ca_dir(dir: &Path) -> PathBuf {
+pub(crate) fn ca_dir(dir: &Path) -> PathBuf {
     dir.join("ca")
 }
 

@@ -11,7 +11,7 @@ use onefed_flower::container::{Container, ContainerError, Engine, Image, Pull};
 use onefed_flower::{Environment, Release};
 
 use crate::boot::Steps;
-use crate::service::{Service, User};
+use crate::service::{InContainer, Service};
 use crate::{Machine, StepError};
 
 /// Where the clients of container engines are, in the order in which they are taken.
@@ -89,7 +89,8 @@ impl Flower {
 
     /// Puts a service's command line into a container, if that is how Flower is run.
     pub(crate) fn wrap(&self, service: Service) -> Result<Service, StepError> {
-        let Some(container) = self.container(&service.reads, &service.writes) else { return Ok(service) };
+        let files: Vec<PathBuf> = service.inputs.iter().chain(&service.reads).cloned().collect();
+        let Some(container) = self.container(&files, &service.writes) else { return Ok(service) };
         let wrapped = match service.name {
             "flower-superlink" => container.superlink(&service.command),
             _ => container.supernode(&service.command),
@@ -97,10 +98,11 @@ impl Flower {
         let commands = wrapped.map_err(|why| StepError::new_flower(&why, why.hint()))?;
         Ok(Service {
             command: commands.run,
-            before: commands.before,
-            stop: Some(commands.stop),
-            // The engine's client; what is inside the container is Flower's user by the command line.
-            user: User::Engine,
+            container: Some(InContainer {
+                engine: container.engine,
+                before: commands.before,
+                stop: commands.stop,
+            }),
             ..service
         })
     }

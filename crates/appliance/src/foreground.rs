@@ -26,7 +26,10 @@ impl Foreground {
     }
 
     pub(crate) async fn apply(&mut self, wanted: Vec<Service>) -> Result<Vec<(String, Change)>, StepError> {
-        let digests: Vec<String> = wanted.iter().map(Service::digest).collect::<Result<_, _>>()?;
+        let digests: Vec<String> = wanted
+            .iter()
+            .map(|service| service.digest().map_err(|(path, why)| StepError::file(&path, &why)))
+            .collect::<Result<_, _>>()?;
         let fits = |running: &Running| {
             wanted
                 .iter()

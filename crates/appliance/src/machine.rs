@@ -5,9 +5,6 @@ use std::path::PathBuf;
 
 use onefed_context::Endpoint;
 
-use crate::files::Owner;
-use crate::service::User;
-
 /// The VM that is booting: its directories and, in a sandbox, its stand-in for loopback.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -46,14 +43,28 @@ impl Machine {
         self.sandbox_loopback.map(|_| own)
     }
 
-    /// Whom files are given to that a service's own user has to read. Only where systemd starts services under other
-    /// users than the boot's.
-    pub(crate) fn owner(&self, user: User) -> Option<Owner> {
-        self.units.as_ref().map(|_| user.ids())
-    }
-
     pub(crate) fn tls_dir(&self) -> PathBuf {
         self.disk.join("tls")
+    }
+
+    /// SuperLink's data directory: its database is in it.
+    pub(crate) fn superlink_dir(&self) -> PathBuf {
+        self.disk.join("superlink")
+    }
+
+    /// The CA whose certificates hold on hops inside this VM.
+    pub(crate) fn inner_dir(&self) -> PathBuf {
+        self.disk.join("inner")
+    }
+
+    /// The CA of this VM's own, for peers.
+    pub(crate) fn own_dir(&self) -> PathBuf {
+        self.tls_dir().join("own")
+    }
+
+    /// Where keys of CAs are. No process that the boot starts may read them.
+    pub(crate) fn ca_dirs(&self) -> [PathBuf; 2] {
+        [self.inner_dir(), self.own_dir()].map(|dir| crate::authority::ca_dir(&dir))
     }
 
     /// What makes this VM's SuperNode the node that it is.

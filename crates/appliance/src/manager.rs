@@ -18,7 +18,10 @@ impl Manager {
     pub(crate) fn of(machine: &Machine) -> Self {
         match &machine.units {
             None => Self::Foreground(Foreground::new(machine)),
-            Some(dir) => Self::Systemd(Systemd::new(dir)),
+            Some(dir) => {
+                let systemd = Systemd::new(dir, &machine.disk);
+                Self::Systemd(machine.ca_dirs().iter().fold(systemd, |own, dir| own.never_give(dir)))
+            }
         }
     }
 
@@ -52,8 +55,8 @@ impl Manager {
         match self {
             Self::Foreground(own) => own.announced(name),
             Self::Systemd(own) => {
-                let words = own.last_lines(name).await;
-                words.iter().rev().find_map(|line| onefed_flower::command::announced_node_id(line))
+                let said = own.said(name).await;
+                said.lines().rev().find_map(onefed_flower::command::announced_node_id)
             }
         }
     }

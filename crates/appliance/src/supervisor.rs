@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::StepError;
-use crate::service::Service;
+use crate::service::{InContainer, Service};
 
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(8);
@@ -54,12 +54,12 @@ pub(crate) struct Supervised {
 impl Supervised {
     /// Starts a process and keeps it running. Its output goes to `<log_dir>/<name>.log`.
     pub(crate) fn start(service: Service, exe: &Path, marker: Vec<(String, String)>, log_dir: &Path) -> Self {
-        let Service { name, command, before, stop: end, .. } = service;
+        let Service { name, command, container, .. } = service;
         let log = log_dir.join(format!("{name}.log"));
         let (state, state_seen) = watch::channel(ProcessState::default());
         let (stop, stopped) = mpsc::channel(1);
         let (exe, log_file, state) = (exe.to_owned(), log.clone(), Arc::new(state));
-        let keeper = Keeper { name, exe, command, before, end, marker, log: log_file, state };
+        let keeper = Keeper { name, exe, command, container, marker, log: log_file, state };
         let task = tokio::spawn(keeper.keep(stopped));
         Self { name, log, state: state_seen, stop, task }
     }
@@ -91,8 +91,7 @@ struct Keeper {
     name: &'static str,
     exe: PathBuf,
     command: CommandLine,
-    before: Vec<CommandLine>,
-    end: Option<CommandLine>,
+    container: Option<InContainer>,
     marker: Vec<(String, String)>,
     log: PathBuf,
     state: Arc<watch::Sender<ProcessState>>,
@@ -102,7 +101,7 @@ impl Keeper {
     async fn keep(self, mut stopped: mpsc::Receiver<()>) {
         let mut wait = FIRST_WAIT;
         loop {
-            for command in &self.before {
+            for command in self.container.iter().flat_map(|container| &container.before) {
                 aside(command).await;
             }
             let started = Instant::now();
@@ -123,8 +122,8 @@ impl Keeper {
                                 break status.map_or_else(|why| why.to_string(), |status| status.to_string());
                             }
                             _ = stopped.recv() => {
-                                if let Some(command) = &self.end {
-                                    aside(command).await;
+                                if let Some(container) = &self.container {
+                                    aside(&container.stop).await;
                                 }
                                 return end(&mut child).await;
                             }

@@ -13,8 +13,7 @@ use onefed_trust::{CertificateInfo, EnrolKey, SanName};
 use crate::authority::{self, AuthorityError, Installed, Order, imported_set, install, installed};
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
-use crate::files::{FileSet, Owner, Readers, private_dir, read_if_there, write};
-use crate::service::User;
+use crate::files::{FileSet, Readers, private_dir, read_if_there, write};
 use crate::{Machine, StepError, TlsFiles};
 
 /// The TLS of one listener, as files; nothing for plaintext.
@@ -31,13 +30,18 @@ pub(crate) struct Secured {
 }
 
 impl Secured {
-    /// The files whose change concerns who reads them.
+    /// The files that everybody may read, and whose change concerns who does.
     pub(crate) fn inputs(&self) -> Vec<PathBuf> {
-        let served = self.files.iter().flat_map(|files| [files.certificate.clone(), files.key.clone()]);
+        let served = self.files.iter().map(|files| files.certificate.clone());
         let mut all: Vec<_> = served.chain(self.ca.clone()).chain(self.admin_ca.clone()).collect();
         all.sort();
         all.dedup();
         all
+    }
+
+    /// The key, for the listener's user alone.
+    pub(crate) fn keys(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|files| files.key.clone()).collect()
     }
 
     /// The CA, to be published.
@@ -138,7 +142,7 @@ pub(crate) async fn inner(steps: &Steps<'_>) -> Result<Secured, StepError> {
     let machine = steps.machine;
     let make = async || {
         let names = [SanName::Ip(machine.loopback()), SanName::Dns("localhost".to_owned())];
-        own_ca(&machine.disk.join("inner"), "onefed inside one VM", &names, machine.owner(User::Flower))
+        own_ca(&machine.inner_dir(), "onefed inside one VM", &names)
     };
     steps.run("inner certificate", make).await
 }
@@ -185,7 +189,7 @@ fn given(machine: &Machine, own: &[SanName], request: &Request<'_>) -> Result<(S
             && there.key_pem.expose() == imported.key_pem.expose()
     });
     if !same {
-        install(&set, &imported, &[], machine.owner(User::Onefed)).map_err(own_fault)?;
+        install(&set, &imported, &[], None).map_err(own_fault)?;
     }
     let there = installed(&set)
         .map_err(own_fault)?
@@ -197,9 +201,9 @@ fn given(machine: &Machine, own: &[SanName], request: &Request<'_>) -> Result<(S
 /// What `onefed pki import` has put on the disk, or else a CA of this VM's own.
 fn own_or_imported(machine: &Machine, names: &[SanName], grpc: bool) -> Result<(Secured, String), StepError> {
     let Some(there) = installed(&imported_set(&machine.disk)).map_err(own_fault)? else {
-        let dir = machine.tls_dir().join("own");
+        let dir = machine.own_dir();
         private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&dir, &why))?;
-        return own_ca(&dir, "onefed SuperLink", names, machine.owner(User::Onefed));
+        return own_ca(&dir, "onefed SuperLink", names);
     };
     let now = SystemTime::now();
     let request = Request {
@@ -224,13 +228,8 @@ fn checked(request: &Request<'_>, hint: &str) -> Result<Imported, StepError> {
     report.imported.ok_or_else(|| StepError::certificate(errors.join("; "), hint))
 }
 
-fn own_ca(
-    dir: &Path,
-    name: &str,
-    names: &[SanName],
-    owner: Option<Owner>,
-) -> Result<(Secured, String), StepError> {
-    let order = Order { dir, name, names, owner, now: SystemTime::now() };
+fn own_ca(dir: &Path, name: &str, names: &[SanName]) -> Result<(Secured, String), StepError> {
+    let order = Order { dir, name, names, owner: None, now: SystemTime::now() };
     let kept = authority::keep(&order).map_err(own_fault)?;
     let words = format!("{}, {} days left", kept.done, kept.leaf.days_left(order.now));
     let files = TlsFiles { certificate: kept.chain, key: kept.key };

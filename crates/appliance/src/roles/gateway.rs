@@ -16,7 +16,7 @@ pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Resu
     addresses(steps, &[(listen, "the spoke", "spoke")]).await?;
     let tls = tls::gateway(steps, own).await?;
     let file = spoke_file(steps, release, own.site.as_str(), &own.hub, listen, &tls);
-    let spoke = own_service(steps, "spoke", &file, vec![listen], tls.inputs())?;
+    let spoke = own_service(steps, "spoke", &file, vec![listen], &tls, None)?;
     steps.processes(vec![spoke]).await?;
     // SuperNodes of the site may connect before the line is up: the spoke answers them truthfully.
     let endpoint = encode(&listen.to_string());

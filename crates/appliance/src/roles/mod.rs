@@ -5,7 +5,7 @@ mod superlink;
 mod supernode;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use onefed_context::{Endpoint, Host, KeepAlive, VmContext};
 use onefed_flower::command::{self, CommandLine};
@@ -97,13 +97,15 @@ fn spoke_file(
     }
 }
 
-/// One of onefed's own processes, with the file that tells it what it needs.
+/// One of onefed's own processes, with the file that tells it what it needs, and what its listener serves with. `more`
+/// is another file that it reads.
 fn own_service(
     steps: &Steps<'_>,
     name: &'static str,
     content: &impl serde::Serialize,
     listens: Vec<SocketAddr>,
-    inputs: Vec<PathBuf>,
+    tls: &Secured,
+    more: Option<&PathBuf>,
 ) -> Result<Service, StepError> {
     let (machine, context) = (steps.machine, steps.context);
     let file = machine.disk.join(format!("{name}.json"));
@@ -120,19 +122,19 @@ fn own_service(
             ),
         ],
     };
-    let mut inputs = inputs;
+    let mut inputs = tls.inputs();
+    inputs.extend(more.cloned());
     inputs.push(file);
-    let reads = inputs.clone();
     Ok(Service {
         name,
         command,
-        before: Vec::new(),
-        stop: None,
         inputs,
         user: User::Onefed,
         writes: Vec::new(),
-        reads,
+        reads: tls.keys(),
         listens,
+        gpu: false,
+        container: None,
     })
 }
 
@@ -143,13 +145,10 @@ fn flower_service(
     command: CommandLine,
     listens: Vec<SocketAddr>,
     inputs: Vec<PathBuf>,
-    state: Option<&Path>,
+    reads: Vec<PathBuf>,
 ) -> Service {
-    let mut writes = vec![machine.flower_home()];
-    writes.extend(state.map(Path::to_owned));
-    let reads = inputs.clone();
-    let (before, stop, user) = (Vec::new(), None, User::Flower);
-    Service { name, command, before, stop, inputs, user, writes, reads, listens }
+    let writes = vec![machine.flower_home()];
+    Service { name, command, inputs, user: User::Flower, writes, reads, listens, gpu: false, container: None }
 }
 
 fn host_text(endpoint: &Endpoint) -> String {

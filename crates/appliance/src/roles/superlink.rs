@@ -31,9 +31,10 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     // Flower asks for TLS on every hop once nodes have to be registered.
     let inner = if own.node_auth { tls::inner(steps).await? } else { tls::Secured::default() };
 
-    let database = machine.disk.join(&own.database);
-    let state = database.parent().unwrap_or(&machine.disk).to_owned();
-    private_dir(&state).map_err(|why| StepError::file(&state, &why))?;
+    let data = machine.superlink_dir();
+    let database = data.join(&own.database);
+    let parent = database.parent().unwrap_or(&data);
+    private_dir(parent).map_err(|why| StepError::file(parent, &why))?;
     let hub = HubFile {
         federation: context.federation.to_string(),
         flower: release.version().to_string(),
@@ -56,18 +57,12 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     };
     let options = SuperLinkOptions { database: &database, tls: inner_tls, supernode_auth: own.node_auth };
     let superlink = host.superlink(&options);
-    let mut reads = outside.inputs();
-    reads.extend(inner.ca.clone());
+    let (certificates, key) = (inner.inputs(), inner.keys());
+    let mut superlink = flower_service(machine, "flower-superlink", superlink, ports, certificates, key);
+    superlink.writes.push(data);
     let services = vec![
-        flower.wrap(flower_service(
-            machine,
-            "flower-superlink",
-            superlink,
-            ports,
-            inner.inputs(),
-            Some(&state),
-        ))?,
-        own_service(steps, "hub", &hub, vec![fleet, admin], reads)?,
+        flower.wrap(superlink)?,
+        own_service(steps, "hub", &hub, vec![fleet, admin], &outside, inner.ca.as_ref())?,
     ];
     steps.processes(services).await?;
     let published = published(fleet, address);

@@ -57,7 +57,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     if let Some(hub) = &hub {
         let served = Secured { files: hop.files.clone(), ..line };
         let file = spoke_file(steps, release, own.site.as_str(), &hub.endpoint, inside(SPOKE_PORT), &served);
-        services.push(own_service(steps, "spoke", &file, vec![inside(SPOKE_PORT)], served.inputs())?);
+        services.push(own_service(steps, "spoke", &file, vec![inside(SPOKE_PORT)], &served, None)?);
     }
     let host = host(machine, context, release, &environment)?;
     let node = host.supernode(&SuperNodeOptions {
@@ -68,9 +68,9 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
         max_retries: own.max_retries,
         max_wait_time: own.max_wait,
     });
-    let mut inputs: Vec<_> = hop.ca.clone().into_iter().collect();
-    inputs.extend(key.as_ref().map(|key| key.private.clone()));
-    let service = flower_service(machine, "flower-supernode", node, vec![client_app], inputs, None);
+    let certificates = hop.ca.clone().into_iter().collect();
+    let keys = key.iter().map(|key| key.private.clone()).collect();
+    let service = flower_service(machine, "flower-supernode", node, vec![client_app], certificates, keys);
     services.push(flower.wrap(service)?);
     steps.processes(services).await?;
     if let Some(key) = &key {
