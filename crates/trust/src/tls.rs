@@ -1,7 +1,10 @@
 //! TLS settings: one crypto provider, no system roots, no fallback.
 
+mod diagnosis;
+
 use std::sync::Arc;
 
+pub use diagnosis::{Diagnosis, Refusal};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;

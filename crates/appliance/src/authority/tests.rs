@@ -195,3 +195,40 @@ fn a_clock_outside_the_cas_life_makes_no_new_ca() {
     let none = keep(&order(&dir.path().join("x"), &[], now)).unwrap_err();
     assert!(matches!(none, AuthorityError::Trust(TrustError::NoNames)), "{none}");
 }
+
+#[test]
+fn an_operators_set_is_kept_with_the_names_that_peers_dial() {
+    use onefed_trust::import::{Given, Request, check};
+    let dir = tempfile::tempdir().unwrap();
+    let set = imported_set(dir.path());
+    assert!(installed(&set).unwrap().is_none());
+    assert!(request_key(dir.path(), false).unwrap().1.is_none());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "asking has made something");
+    let (path, key) = request_key(dir.path(), true).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(request_key(dir.path(), true).unwrap().1, key);
+
+    let names = [ip("10.0.0.1"), SanName::of_host("hub.example.org")];
+    let operators = RootCa::generate("the operator's", SystemTime::now()).unwrap();
+    let made = operators.issue_server(&names, SystemTime::now()).unwrap();
+    let checked = |ca: &str, chain: &str, key: &SecretPem, dialled: &[SanName]| {
+        check(&Request {
+            ca: Given { name: "CA", bytes: ca.as_bytes() },
+            certificate: Given { name: "CERT", bytes: chain.as_bytes() },
+            key: Given { name: "KEY", bytes: key.expose().as_bytes() },
+            dialled,
+            grpc_clients: true,
+            now: SystemTime::now(),
+        })
+    };
+    let report = checked(operators.cert_pem(), &made.cert_pem, &made.key_pem, &names);
+    install(&set, &report.imported.unwrap(), &names, None).unwrap();
+    let kept = installed(&set).unwrap().unwrap();
+    assert_eq!((kept.dialled.as_slice(), text(&kept.chain)), (names.as_slice(), kept.chain_pem.clone()));
+    assert_eq!(checked(&kept.ca_pem, &kept.chain_pem, &kept.key_pem, &kept.dialled).findings, []);
+    // What was removed by hand is noticed by the check, not taken for no set at all.
+    std::fs::remove_file(&kept.key).unwrap();
+    let kept = installed(&set).unwrap().unwrap();
+    let report = checked(&kept.ca_pem, &kept.chain_pem, &kept.key_pem, &kept.dialled);
+    assert_eq!(report.findings[0].message, "KEY does not contain a valid PEM private key: it is empty.");
+}
