@@ -99,7 +99,7 @@ pub(crate) fn is_private_key(text: &str) -> bool {
             _ if label.ends_with("PRIVATE KEY") => true,
             _ => return false,
         };
-        if !decode(body).is_some_and(|der| !der.is_empty()) {
+        if decode(body).is_none_or(|der| der.is_empty()) {
             return false;
         }
         keys += usize::from(is_key);

@@ -464,7 +464,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::YesNo,
         error: "Invalid FL_TLS_ENABLED: '{value}'. Must be YES or NO.",
         phase: Some(2),
-        interactions: "YES fails closed: a site without a CA refuses to boot. NO next to a CA is refused.",
+        interactions: "YES fails closed: a site without a CA refuses to boot. NO next to a CA is refused. (10p)",
         ..Variable::ROW
     },
     Variable {
@@ -474,7 +474,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::Certificates,
         error: "FL_SSL_CA_CERTFILE does not contain a valid base64-encoded PEM certificate.",
         phase: Some(2),
-        interactions: "Names the CA of the hub. A site with TLS needs it, or FL_CA_FINGERPRINT, or FL_CA_TRUST=first-use. A SuperLink has it with FL_ENROL_KEY, or with FL_SSL_CERTFILE and FL_SSL_KEYFILE.",
+        interactions: "Names the CA of the hub. A site with TLS needs it, or FL_CA_FINGERPRINT, or FL_CA_TRUST=first-use. A SuperLink has it with FL_ENROL_KEY, or with FL_SSL_CERTFILE and FL_SSL_KEYFILE. (10p)",
         ..Variable::ROW
     },
     Variable {
@@ -485,7 +485,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::Certificates,
         error: "FL_SSL_CERTFILE does not contain a valid base64-encoded PEM certificate.",
         phase: Some(2),
-        interactions: "Only together with FL_SSL_CA_CERTFILE and FL_SSL_KEYFILE, never with FL_ENROL_KEY; the other way is `onefed pki csr` and `onefed pki import`.",
+        interactions: "Only together with FL_SSL_CA_CERTFILE and FL_SSL_KEYFILE, never with FL_ENROL_KEY; the other way is `onefed pki csr` and `onefed pki import`. (10p)",
         ..Variable::ROW
     },
     Variable {
@@ -497,7 +497,7 @@ pub static TABLE: &[Variable] = &[
         error: "FL_SSL_KEYFILE does not contain a valid base64-encoded PEM private key.",
         secret: true,
         phase: Some(2),
-        interactions: "Only together with FL_SSL_CA_CERTFILE and FL_SSL_CERTFILE. Draws a warning: a private key in CONTEXT can be read by everybody who can see the VM.",
+        interactions: "Only together with FL_SSL_CA_CERTFILE and FL_SSL_CERTFILE. Draws a warning: a private key in CONTEXT can be read by everybody who can see the VM. (10p)",
         ..Variable::ROW
     },
     Variable {
@@ -564,7 +564,7 @@ pub static TABLE: &[Variable] = &[
         description: "Take only SuperNodes whose key has been registered",
         rule: Rule::YesNo,
         error: "Invalid FL_NODE_AUTH: '{value}'. Must be YES or NO.",
-        interactions: "Flower's --enable-supernode-auth, and the key that a SuperNode then shows: the same on both sides. Needs FL_TLS_ENABLED=YES. A plan says YES unless told otherwise. NO is the default of an appliance alone, where nobody registers keys.",
+        interactions: "Flower's --enable-supernode-auth, and the key that a SuperNode then shows: the same on both sides. Needs FL_TLS_ENABLED=YES. A plan says YES unless told otherwise. NO is the default of an appliance alone, where nobody registers keys. (10q)",
         ..Variable::ROW
     },
     Variable {
@@ -575,7 +575,7 @@ pub static TABLE: &[Variable] = &[
         description: "Run Flower from a virtual environment or in a container",
         rule: Rule::OneOf(&["venv", "container"]),
         error: "Unknown FL_RUNTIME: '{value}'. Valid options: venv, container.",
-        interactions: "A gateway runs no Flower and needs none.",
+        interactions: "A gateway runs no Flower and needs none. (10r)",
         ..Variable::ROW
     },
     Variable {
@@ -585,7 +585,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::Image,
         error: "Invalid FL_CONTAINER_IMAGE: '{value}'. Expected format: repository:tag or repository@sha256:<64 hexadecimal digits>.",
         only_when: Some(When { variable: "FL_RUNTIME", words: &["container"] }),
-        interactions: "Blank: flwr/superlink or flwr/supernode with FLOWER_VERSION as its tag. A tag of another release draws a warning.",
+        interactions: "Blank: flwr/superlink or flwr/supernode with FLOWER_VERSION as its tag. A tag of another release draws a warning. (10r)",
         ..Variable::ROW
     },
     Variable {
@@ -597,7 +597,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::OneOf(&["pinned", "first-use"]),
         error: "Unknown FL_CA_TRUST: '{value}'. Valid options: pinned, first-use.",
         only_when: Some(When { variable: "FL_TLS_ENABLED", words: &["YES"] }),
-        interactions: "first-use: only without FL_SSL_CA_CERTFILE and FL_CA_FINGERPRINT, and with TOKEN=YES. The CA is taken from OneGate once and pinned on the disk.",
+        interactions: "first-use: only without FL_SSL_CA_CERTFILE and FL_CA_FINGERPRINT, and with TOKEN=YES. The CA is taken from OneGate once and pinned on the disk. (10p)",
         ..Variable::ROW
     },
     Variable {
@@ -626,7 +626,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::Name,
         error: "Invalid FL_SITE: '{value}'. Must be a lower-case letter, then up to 30 letters, digits or hyphens.",
         required: &[Role::Gateway],
-        interactions: "Blank on a SuperNode: a single site, named `local`. The SuperNode has its own spoke and is in the SuperLink's OneFlow service.",
+        interactions: "Blank on a SuperNode: a single site, named `local`. The SuperNode has its own spoke and is in the SuperLink's OneFlow service. (10c)",
         ..Variable::ROW
     },
     Variable {
@@ -646,7 +646,7 @@ pub static TABLE: &[Variable] = &[
         description: "Fingerprint that the CA certificate must have",
         rule: Rule::Fingerprint,
         error: "Invalid FL_CA_FINGERPRINT: '{value}'. Expected format: sha256:<64 hexadecimal digits>.",
-        interactions: "Holds for FL_SSL_CA_CERTFILE. A site without that takes the CA from OneGate if it has this fingerprint.",
+        interactions: "Holds for FL_SSL_CA_CERTFILE. A site without that takes the CA from OneGate if it has this fingerprint. (10p)",
         ..Variable::ROW
     },
     Variable {
@@ -658,7 +658,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::OneTimeKey,
         error: "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url.",
         secret: true,
-        interactions: "Only together with FL_SSL_CA_CERTFILE (on a gateway FL_CA_FINGERPRINT will do), never with FL_SSL_CERTFILE or FL_SSL_KEYFILE.",
+        interactions: "Only together with FL_SSL_CA_CERTFILE (on a gateway FL_CA_FINGERPRINT will do), never with FL_SSL_CERTFILE or FL_SSL_KEYFILE. (10p)",
         ..Variable::ROW
     },
     Variable {
@@ -717,7 +717,7 @@ pub static TABLE: &[Variable] = &[
         error: "Invalid REPORT_READY: '{value}'. Must be YES or NO.",
         effect: Effect::Platform,
         phase: Some(1),
-        interactions: "YES: the guest agent reports READY besides the appliance; without READY_SCRIPT_PATH it may do so too early, which draws a warning.",
+        interactions: "YES: the guest agent reports READY besides the appliance; without READY_SCRIPT_PATH it may do so too early, which draws a warning. (10s)",
         ..Variable::ROW
     },
     Variable {
@@ -729,7 +729,7 @@ pub static TABLE: &[Variable] = &[
         only_when: Some(When { variable: "REPORT_READY", words: &["YES"] }),
         effect: Effect::Platform,
         phase: Some(1),
-        interactions: "Without REPORT_READY=YES nobody runs it: the appliance reports READY itself.",
+        interactions: "Without REPORT_READY=YES nobody runs it: the appliance reports READY itself. (10s)",
         ..Variable::ROW
     },
     Variable {

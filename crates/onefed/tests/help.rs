@@ -26,6 +26,8 @@ fn help_of_every_visible_verb() {
         "sandbox down",
         "demo",
         "vars",
+        "schema",
+        "schema context",
         "context",
         "context check",
         "pki",

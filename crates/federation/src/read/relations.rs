@@ -20,6 +20,7 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     versions(draft, sink);
     tls(draft, sink);
     keepalive(draft, sink);
+    image(draft, sink);
 }
 
 fn names(draft: &Draft, sink: &mut Sink<'_>) {
@@ -156,6 +157,15 @@ fn tls(draft: &Draft, sink: &mut Sink<'_>) {
             sink.error("plan::tls-differs", own.at, message).hint("set it once, in [variables]");
         }
     }
+}
+
+/// Flower has one image for the SuperLink and another for SuperNodes.
+fn image(draft: &Draft, sink: &mut Sink<'_>) {
+    let Some(image) = draft.settings.get("FL_CONTAINER_IMAGE") else { return };
+    let message = "FL_CONTAINER_IMAGE in [variables] gives the SuperLink and the SuperNodes the same image";
+    sink.warning("plan::one-image", image.span(), message).hint(
+        "set it in `variables` of [coordinator] and of each [[site]], unless the image has both programs",
+    );
 }
 
 fn keepalive(draft: &Draft, sink: &mut Sink<'_>) {

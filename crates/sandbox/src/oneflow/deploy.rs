@@ -197,3 +197,6 @@ fn lease_one(plan: Plan, state: &mut State, nic: &Value) -> Result<u8, String> {
     };
     state.lease(wanted).ok_or_else(none)
 }
+
+#[cfg(test)]
+mod carries;
