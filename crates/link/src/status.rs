@@ -168,16 +168,17 @@ pub enum NodeByKey {
 }
 
 impl SpokeStatus {
-    /// What is known of the SuperNode whose key has this fingerprint (`SHA256:…`). A refusal that came after its last
-    /// sign of life counts for more than that.
+    /// What is known of the SuperNode whose key has this fingerprint (`SHA256:…`). A refusal is always newer than the
+    /// last sign of life, which would have ended it: for a minute after a SuperNode was killed, SuperLink takes it for
+    /// online and refuses the one that was started in its place.
     pub fn node_by_key(&self, fingerprint: &str) -> NodeByKey {
-        let node = self.nodes.iter().find(|node| node.key.as_deref() == Some(fingerprint));
-        let refused = self.refused.iter().find(|node| node.key == fingerprint);
-        match (node, refused) {
-            (Some(node), _) if node.online => NodeByKey::Online(node.node_id),
-            (_, Some(refused)) => NodeByKey::Refused(refused.why.clone()),
-            (Some(node), None) => NodeByKey::Offline(node.node_id),
-            (None, None) => NodeByKey::Unknown,
+        if let Some(refused) = self.refused.iter().find(|node| node.key == fingerprint) {
+            return NodeByKey::Refused(refused.why.clone());
+        }
+        match self.nodes.iter().find(|node| node.key.as_deref() == Some(fingerprint)) {
+            Some(node) if node.online => NodeByKey::Online(node.node_id),
+            Some(node) => NodeByKey::Offline(node.node_id),
+            None => NodeByKey::Unknown,
         }
     }
 }

@@ -82,6 +82,21 @@ fn a_key_is_taken_from_where_superlink_has_checked_it() {
     ledger.note("", &beat, &answer(StatusCode::UNAUTHORIZED, b""));
     ledger.note("", &beat, &answer(StatusCode::OK, b""));
     assert_eq!(asked(&ledger, &other), NodeByKey::Unknown);
+
+    // A refusal counts against a key only where its holder asked: not where it was signed with another one, nor where
+    // SuperLink did not accept the signature while the node is there.
+    ledger.note("", &foreign, &answer(StatusCode::PRECONDITION_FAILED, REFUSED));
+    let coming = call(Operation::ActivateNode, &own, activate(&own));
+    ledger.note("", &coming, &answer(StatusCode::UNAUTHORIZED, b""));
+    assert_eq!(asked(&ledger, &own), NodeByKey::Online(7));
+    // A node that was killed, and its successor that SuperLink does not let in yet.
+    ledger.note("", &coming, &answer(StatusCode::PRECONDITION_FAILED, REFUSED));
+    assert!(matches!(asked(&ledger, &own), NodeByKey::Refused(_)));
+    // A clock that is wrong from the start is told.
+    let stranger = call(Operation::ActivateNode, &other, activate(&other));
+    ledger.note("", &stranger, &answer(StatusCode::UNAUTHORIZED, b""));
+    let NodeByKey::Refused(why) = asked(&ledger, &other) else { panic!("not refused") };
+    assert_eq!(why, "HTTP 401 Unauthorized");
 }
 
 #[test]
