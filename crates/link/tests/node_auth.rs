@@ -190,7 +190,8 @@ async fn a_node_that_is_not_admitted_yet_waits_and_its_spoke_says_why() {
         let admitted = operator.register_node(key.public()).await.unwrap();
         let heard = support::activate_at(listen, transport, &activation(transport, &key)).await;
         assert!(matches!(heard.status, FleetStatus::Grpc(0, _) | FleetStatus::Http(StatusCode::OK)));
-        assert_eq!(asked().await, NodeByKey::Online(admitted.node_id));
+        let NodeByKey::Online { node_id, .. } = asked().await else { panic!("{transport}: not online") };
+        assert_eq!(node_id, admitted.node_id);
         let status = operator.status().await.unwrap();
         assert!(status.refused_nodes.is_empty(), "{:?}", status.refused_nodes);
         assert_eq!(status.nodes[0].key.as_deref(), Some(print.as_str()));
