@@ -42,6 +42,12 @@ struct Entry {
     key: Option<String>,
 }
 
+impl Entry {
+    fn online(&self) -> bool {
+        !self.gone && self.seen.elapsed() < PATIENCE
+    }
+}
+
 struct Refused {
     site: String,
     why: String,
@@ -105,9 +111,18 @@ impl Ledger {
         if call.operation != Operation::ActivateNode || answer.is_unavailable() {
             return;
         }
-        let key = messages::activated_key(&call.body).and_then(|pem| fingerprint(&pem));
-        let Some(key) = key else { return };
+        // Who signs with another key may not speak for this one.
+        let key = messages::activated_key(&call.body);
+        if key != messages::signing_key(&call.headers) {
+            return;
+        }
+        let Some(key) = key.and_then(|pem| fingerprint(&pem)) else { return };
         let mut books = self.books();
+        // An identity that SuperLink did not accept proves nothing against a node that is there.
+        let online = |entry: &Entry| entry.key.as_ref() == Some(&key) && entry.online();
+        if answer.is_unauthenticated() && books.nodes.values().any(online) {
+            return;
+        }
         let refused = Refused { site: site.to_owned(), why: answer.words(), seen: Instant::now() };
         books.refused.insert(key, refused);
         while books.refused.len() > MAX_REFUSED {
@@ -139,7 +154,7 @@ impl Ledger {
         let status = |(id, entry): (&u64, &Entry)| NodeStatus {
             node_id: *id,
             site: entry.site.clone(),
-            online: !entry.gone && entry.seen.elapsed() < PATIENCE,
+            online: entry.online(),
             seen_seconds: entry.seen.elapsed().as_secs(),
             key: entry.key.clone(),
         };

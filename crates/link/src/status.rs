@@ -157,10 +157,19 @@ pub struct SpokeStatus {
 /// What a spoke knows of the SuperNode with a given key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeByKey {
-    /// Registered, and a heartbeat accepted within Flower's patience. The node id.
-    Online(u64),
-    /// It was online once, under this node id.
-    Offline(u64),
+    /// Registered, and a sign of life accepted within Flower's patience.
+    Online {
+        /// Flower's node id.
+        node_id: u64,
+        /// Seconds since that sign of life. Whoever has just started the SuperNode anew must see one that is younger
+        /// than its process: the killed one counts as online for a minute.
+        seen_seconds: u64,
+    },
+    /// It was online once.
+    Offline {
+        /// Flower's node id.
+        node_id: u64,
+    },
     /// SuperLink does not let it come online, for instance because its key is not registered yet. Its words.
     Refused(String),
     /// It has not asked, or no answer came back: see [`SpokeStatus::why`].
@@ -168,16 +177,19 @@ pub enum NodeByKey {
 }
 
 impl SpokeStatus {
-    /// What is known of the SuperNode whose key has this fingerprint (`SHA256:…`). A refusal that came after its last
-    /// sign of life counts for more than that.
+    /// What is known of the SuperNode whose key has this fingerprint (`SHA256:…`). A refusal is always newer than the
+    /// last sign of life, which would have ended it: for a minute after a SuperNode was killed, SuperLink takes it for
+    /// online and refuses the one that was started in its place.
     pub fn node_by_key(&self, fingerprint: &str) -> NodeByKey {
-        let node = self.nodes.iter().find(|node| node.key.as_deref() == Some(fingerprint));
-        let refused = self.refused.iter().find(|node| node.key == fingerprint);
-        match (node, refused) {
-            (Some(node), _) if node.online => NodeByKey::Online(node.node_id),
-            (_, Some(refused)) => NodeByKey::Refused(refused.why.clone()),
-            (Some(node), None) => NodeByKey::Offline(node.node_id),
-            (None, None) => NodeByKey::Unknown,
+        if let Some(refused) = self.refused.iter().find(|node| node.key == fingerprint) {
+            return NodeByKey::Refused(refused.why.clone());
+        }
+        match self.nodes.iter().find(|node| node.key.as_deref() == Some(fingerprint)) {
+            Some(&NodeStatus { online: true, node_id, seen_seconds, .. }) => {
+                NodeByKey::Online { node_id, seen_seconds }
+            }
+            Some(&NodeStatus { node_id, .. }) => NodeByKey::Offline { node_id },
+            None => NodeByKey::Unknown,
         }
     }
 }

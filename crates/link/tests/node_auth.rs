@@ -7,8 +7,10 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use onefed_flower::fleet::{FleetCall, FleetStatus};
 use onefed_flower::{Operation, Transport};
 use onefed_link::status::{NodeByKey, SuperLinkStatus};
@@ -22,7 +24,10 @@ const BOTH: [Transport; 2] = [Transport::Grpc, Transport::Http];
 
 fn activation(transport: Transport, key: &NodeKey) -> FleetCall {
     let body = Bytes::from(field(1, key.public().to_pem().as_bytes()));
-    FleetCall { operation: Operation::ActivateNode, transport, headers: HeaderMap::new(), body }
+    let name = if transport == Transport::Grpc { "flwr-public-key-bin" } else { "flwr-public-key" };
+    let value = STANDARD.encode(key.public().to_pem()).parse().unwrap();
+    let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
+    FleetCall { operation: Operation::ActivateNode, transport, headers, body }
 }
 
 #[tokio::test]
@@ -185,7 +190,8 @@ async fn a_node_that_is_not_admitted_yet_waits_and_its_spoke_says_why() {
         let admitted = operator.register_node(key.public()).await.unwrap();
         let heard = support::activate_at(listen, transport, &activation(transport, &key)).await;
         assert!(matches!(heard.status, FleetStatus::Grpc(0, _) | FleetStatus::Http(StatusCode::OK)));
-        assert_eq!(asked().await, NodeByKey::Online(admitted.node_id));
+        let NodeByKey::Online { node_id, .. } = asked().await else { panic!("{transport}: not online") };
+        assert_eq!(node_id, admitted.node_id);
         let status = operator.status().await.unwrap();
         assert!(status.refused_nodes.is_empty(), "{:?}", status.refused_nodes);
         assert_eq!(status.nodes[0].key.as_deref(), Some(print.as_str()));

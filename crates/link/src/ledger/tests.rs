@@ -56,16 +56,16 @@ fn a_node_is_found_by_its_key_from_refusal_to_heartbeat_and_goodbye() {
     assert_eq!(why, "Failed to activate SuperNode. (HTTP 412 Precondition Failed)");
 
     ledger.note("paris", &coming, &answer(StatusCode::OK, NODE));
-    assert_eq!(asked(&ledger, &key), NodeByKey::Online(7));
+    assert_eq!(asked(&ledger, &key), NodeByKey::Online { node_id: 7, seen_seconds: 0 });
     assert!(ledger.refused().is_empty());
     let bye = call(Operation::DeactivateNode, &key, NODE.to_vec());
     ledger.note("paris", &bye, &answer(StatusCode::OK, b""));
-    assert_eq!(asked(&ledger, &key), NodeByKey::Offline(7));
+    assert_eq!(asked(&ledger, &key), NodeByKey::Offline { node_id: 7 });
     ledger.note("paris", &coming, &answer(StatusCode::PRECONDITION_FAILED, REFUSED));
     assert!(matches!(asked(&ledger, &key), NodeByKey::Refused(_)));
     let beat = call(Operation::SendNodeHeartbeat, &key, OF_NODE.to_vec());
     ledger.note("paris", &beat, &answer(StatusCode::OK, &[0x08, 0x01]));
-    assert_eq!(asked(&ledger, &key), NodeByKey::Online(7));
+    assert_eq!(asked(&ledger, &key), NodeByKey::Online { node_id: 7, seen_seconds: 0 });
 }
 
 #[test]
@@ -75,13 +75,28 @@ fn a_key_is_taken_from_where_superlink_has_checked_it() {
     // Signed with one key, about another: the answer is about the one in the body.
     let foreign = call(Operation::ActivateNode, &other, activate(&own));
     ledger.note("", &foreign, &answer(StatusCode::OK, NODE));
-    assert_eq!(asked(&ledger, &own), NodeByKey::Online(7));
+    assert_eq!(asked(&ledger, &own), NodeByKey::Online { node_id: 7, seen_seconds: 0 });
     assert_eq!(asked(&ledger, &other), NodeByKey::Unknown);
     // A heartbeat that SuperLink does not accept says nothing.
     let beat = call(Operation::SendNodeHeartbeat, &other, OF_NODE.to_vec());
     ledger.note("", &beat, &answer(StatusCode::UNAUTHORIZED, b""));
     ledger.note("", &beat, &answer(StatusCode::OK, b""));
     assert_eq!(asked(&ledger, &other), NodeByKey::Unknown);
+
+    // A refusal counts against a key only where its holder asked: not where it was signed with another one, nor where
+    // SuperLink did not accept the signature while the node is there.
+    ledger.note("", &foreign, &answer(StatusCode::PRECONDITION_FAILED, REFUSED));
+    let coming = call(Operation::ActivateNode, &own, activate(&own));
+    ledger.note("", &coming, &answer(StatusCode::UNAUTHORIZED, b""));
+    assert_eq!(asked(&ledger, &own), NodeByKey::Online { node_id: 7, seen_seconds: 0 });
+    // A node that was killed, and its successor that SuperLink does not let in yet.
+    ledger.note("", &coming, &answer(StatusCode::PRECONDITION_FAILED, REFUSED));
+    assert!(matches!(asked(&ledger, &own), NodeByKey::Refused(_)));
+    // A clock that is wrong from the start is told.
+    let stranger = call(Operation::ActivateNode, &other, activate(&other));
+    ledger.note("", &stranger, &answer(StatusCode::UNAUTHORIZED, b""));
+    let NodeByKey::Refused(why) = asked(&ledger, &other) else { panic!("not refused") };
+    assert_eq!(why, "HTTP 401 Unauthorized");
 }
 
 #[test]
