@@ -15,7 +15,7 @@ use crate::files::{Readers, private_dir, read_if_there, sweep, write};
 use crate::manager::Manager;
 use crate::publication::{Publisher, attribute, encode};
 use crate::record::{HealthCheck, Record, State};
-use crate::service::{Service, in_words};
+use crate::service::{Change, SUPERNODE, Service, in_words};
 use crate::supervisor::stop_signal;
 use crate::{Machine, StepError, roles};
 
@@ -47,6 +47,8 @@ pub(crate) struct Steps<'a> {
     pub(crate) manager: &'a mut Manager,
     pub(crate) log: StepLog,
     pub(crate) reload: &'a Reload,
+    /// When this boot started the SuperNode, if it did: a sign of life from before is its predecessor's.
+    pub(crate) node_since: Option<Instant>,
 }
 
 /// Tells a boot that the context has changed: contextualization sends SIGHUP.
@@ -113,8 +115,16 @@ impl Steps<'_> {
     /// Makes the services run, applying only differences.
     pub(crate) async fn processes(&mut self, services: Vec<Service>) -> Result<(), StepError> {
         let manager = &mut *self.manager;
-        let apply = async || manager.apply(services).await.map(|done| ((), in_words(&done)));
-        self.log.run("processes", apply).await
+        let began = Instant::now();
+        let apply = async || {
+            let done = manager.apply(services).await?;
+            let words = in_words(&done);
+            Ok((done, words))
+        };
+        let done = self.log.run("processes", apply).await?;
+        let new = done.iter().any(|(name, change)| name == SUPERNODE && *change != Change::Kept);
+        self.node_since = new.then_some(began);
+        Ok(())
     }
 
     /// The node id that SuperLink gave a SuperNode without a key of its own, as its log announces it.
@@ -130,7 +140,7 @@ impl Steps<'_> {
     pub(crate) async fn healthy(&mut self, check: HealthCheck) -> Result<String, StepError> {
         self.record(State::Starting, Some(&check))?;
         let asked = async || {
-            let words = crate::health::until_well(&check, self.manager).await?;
+            let words = crate::health::until_well(&check, self.manager, self.node_since).await?;
             Ok((words.clone(), words))
         };
         self.wait("health", asked).await
@@ -236,6 +246,7 @@ async fn boot_steps(
         manager,
         log: StepLog,
         reload,
+        node_since: None,
     };
     steps.record(State::Starting, None)?;
     match &context.role {

@@ -16,6 +16,7 @@ use onefed_trust::tls;
 
 use crate::manager::Manager;
 use crate::record::{HealthCheck, Node, Record, State};
+use crate::service::SUPERNODE;
 use crate::{StepError, files};
 
 /// Python on a small VM under load takes its time.
@@ -43,17 +44,23 @@ pub async fn health(disk: &Path, role: Option<Role>) -> Result<String, StepError
     if let Some(role) = role.filter(|role| role.to_string() != check.role) {
         return Err(nothing(format!("this VM is a {}, not a {role}", check.role)));
     }
-    ask(check).await.map_err(StepError::unwell)
+    ask(check, None).await.map_err(StepError::unwell)
 }
 
 /// Asks until the answer is good, a process keeps ending, or time is up.
-pub(crate) async fn until_well(check: &HealthCheck, manager: &Manager) -> Result<String, StepError> {
+///
+/// `node_since`: when the SuperNode was started; what the spoke heard before is no sign of its life.
+pub(crate) async fn until_well(
+    check: &HealthCheck,
+    manager: &Manager,
+    node_since: Option<Instant>,
+) -> Result<String, StepError> {
     let patience = if check.node.is_some() { REGISTRATION } else { PATIENCE };
     let started = Instant::now();
     let mut last = String::new();
     while started.elapsed() < patience {
         manager.check().await?;
-        match ask(check).await {
+        match ask(check, node_since).await {
             Ok(words) => return Ok(words),
             Err(why) => {
                 if why != last {
@@ -75,7 +82,7 @@ pub(crate) async fn announced(manager: &Manager) -> Result<u64, StepError> {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         manager.check().await?;
-        if let Some(id) = manager.announced("flower-supernode").await {
+        if let Some(id) = manager.announced(SUPERNODE).await {
             return Ok(id);
         }
         tokio::time::sleep(LOOK).await;
@@ -87,7 +94,7 @@ pub(crate) async fn announced(manager: &Manager) -> Result<u64, StepError> {
 }
 
 /// One question, and what the answer means.
-async fn ask(check: &HealthCheck) -> Result<String, String> {
+async fn ask(check: &HealthCheck, node_since: Option<Instant>) -> Result<String, String> {
     let (host, port) = (check.host.as_str(), check.port);
     if check.role == Role::SuperLink.to_string() {
         let transport = check.transport();
@@ -101,7 +108,7 @@ async fn ask(check: &HealthCheck) -> Result<String, String> {
     let status = probe::spoke(host, port, config).await.map_err(|why| why.to_string())?;
     match &check.node {
         Some(node) => {
-            let id = online(&status, node)?;
+            let id = online(&status, node, node_since.map(|since| since.elapsed().as_secs()))?;
             Ok(format!("registered as node {id}"))
         }
         None => status.why.map_or_else(|| Ok("the line to the hub is up".to_owned()), Err),
@@ -109,7 +116,7 @@ async fn ask(check: &HealthCheck) -> Result<String, String> {
 }
 
 /// The node id, if the spoke has seen the node accepted; else what it knows.
-fn online(status: &SpokeStatus, node: &Node) -> Result<u64, String> {
+fn online(status: &SpokeStatus, node: &Node, age: Option<u64>) -> Result<u64, String> {
     let line =
         status.why.as_ref().map_or(String::new(), |why| format!("; the line to the hub is down: {why}"));
     let silent = format!("no heartbeat of the SuperNode has been accepted for a minute{line}");
@@ -117,8 +124,11 @@ fn online(status: &SpokeStatus, node: &Node) -> Result<u64, String> {
     let wanted = match node {
         Node::Key(fingerprint) => {
             return match status.node_by_key(fingerprint) {
-                NodeByKey::Online(id) => Ok(id),
-                NodeByKey::Offline(_) => Err(silent),
+                NodeByKey::Online { node_id, seen_seconds } if age.is_none_or(|age| seen_seconds <= age) => {
+                    Ok(node_id)
+                }
+                NodeByKey::Online { .. } => Err(unknown),
+                NodeByKey::Offline { .. } => Err(silent),
                 NodeByKey::Refused(why) => Err(format!("SuperLink does not take {fingerprint}: {why}")),
                 NodeByKey::Unknown => Err(unknown),
             };

@@ -8,6 +8,9 @@ use onefed_flower::command::CommandLine;
 use onefed_flower::container::Engine;
 use ring::digest::{Context, SHA256};
 
+/// The service that is a SuperNode.
+pub(crate) const SUPERNODE: &str = "flower-supernode";
+
 /// One process that this VM is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Service {

@@ -9,6 +9,7 @@ use super::{SPOKE_PORT, addresses, flower_service, host, host_text, own_service,
 use crate::boot::Steps;
 use crate::publication::{attribute, encode};
 use crate::record::{HealthCheck, Node};
+use crate::service::SUPERNODE;
 use crate::tls::Secured;
 use crate::{StepError, discovery, flower, node_key, tls};
 
@@ -20,7 +21,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     let embedded = own.gateway == GatewayPlacement::Embedded;
     let inside = |port| SocketAddr::new(machine.loopback(), port);
     let client_app = inside(command::CLIENT_APP_PORT);
-    let mut sockets = vec![(client_app, "SuperNode", "flower-supernode")];
+    let mut sockets = vec![(client_app, "SuperNode", SUPERNODE)];
     if embedded {
         sockets.push((inside(SPOKE_PORT), "the spoke", "spoke"));
     }
@@ -70,7 +71,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     });
     let certificates = hop.ca.clone().into_iter().collect();
     let keys = key.iter().map(|key| key.private.clone()).collect();
-    let service = flower_service(machine, "flower-supernode", node, vec![client_app], certificates, keys);
+    let service = flower_service(machine, SUPERNODE, node, vec![client_app], certificates, keys);
     services.push(flower.wrap(service)?);
     steps.processes(services).await?;
     if let Some(key) = &key {

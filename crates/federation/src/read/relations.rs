@@ -19,6 +19,7 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     ranges(draft, sink);
     versions(draft, sink);
     tls(draft, sink);
+    node_auth(draft, sink);
     keepalive(draft, sink);
     image(draft, sink);
 }
@@ -122,6 +123,26 @@ fn versions(draft: &Draft, sink: &mut Sink<'_>) {
         );
         sink.error("plan::flower-differs", own.span(), message)
             .hint("every site must run the federation's release for now");
+    }
+}
+
+/// SuperLink and SuperNodes must agree on whether keys are registered.
+fn node_auth(draft: &Draft, sink: &mut Sink<'_>) {
+    const NAME: &str = "FL_NODE_AUTH";
+    let Some(coordinator) = &draft.coordinator else { return };
+    // A plan's own default is YES, whatever an appliance alone does.
+    let of = |settings, at| {
+        let own = effective(NAME, settings, &draft.settings, at);
+        let text = if own.given { own.text.to_uppercase() } else { "YES".to_owned() };
+        (text, own.at)
+    };
+    let (ours, _) = of(&coordinator.settings, &coordinator.at);
+    for site in &draft.sites {
+        let (own, at) = of(&site.settings, &site.at);
+        if own != ours {
+            let message = format!("{NAME} is {own} for {} but {ours} for the coordinator", site.label());
+            sink.error("plan::node-auth-differs", at, message).hint("set it once, in [variables]");
+        }
     }
 }
 
