@@ -39,7 +39,7 @@ async fn fleet_and_control_reach_a_superlink_with_tls_and_still_no_ping_does() {
         let hub = hub_with(&trust, release(transport), address, short(), "127.80.1.1:0", ca).await;
         let (listen, line) = spoke(&trust, hub.fleet, short(), "test").await;
         line.wait_up(UP).await.unwrap();
-        probe::fleet(&listen.ip().to_string(), listen.port(), None, transport).await.unwrap();
+        probe::fleet(&listen.ip().to_string(), listen.port(), None, None, transport).await.unwrap();
         assert_eq!(seen.calls.load(Ordering::Relaxed), 1, "{transport}");
         // Our own question, and one that is passed through.
         let operator = admin(&trust, hub.admin, ClientRole::Operator);
@@ -77,7 +77,7 @@ async fn a_superlink_that_is_not_the_trusted_one_is_not_spoken_to() {
             let (listen, line) = spoke(&trust, hub.fleet, short(), "test").await;
             line.wait_up(UP).await.unwrap();
             let refused =
-                probe::fleet(&listen.ip().to_string(), listen.port(), None, transport).await.unwrap_err();
+                probe::fleet(&listen.ip().to_string(), listen.port(), None, None, transport).await.unwrap_err();
             assert!(matches!(refused, Error::Answer { .. }), "{transport}: {refused}");
             assert!(!refused.to_string().contains("handshake failed"), "{refused}");
             assert_eq!(seen.calls.load(Ordering::Relaxed), 0, "{transport}");
