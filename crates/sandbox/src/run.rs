@@ -230,7 +230,7 @@ async fn stop(zones: &[Arc<Zone>]) {
         for zone in zones {
             for vm in zone.lock().vms.values().filter(|vm| vm.state != VmState::Done) {
                 alive += 1;
-                let _ = vm.commands.send(Command::Terminate { hard: true });
+                vm.tell(Command::Terminate { hard: true });
             }
         }
         if alive == 0 {

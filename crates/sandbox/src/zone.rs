@@ -6,7 +6,7 @@ use crate::attributes::Attributes;
 use crate::files::random;
 use crate::machine::Vm;
 use crate::oneflow::Documents;
-use onefed_opennebula::{Credentials, ZoneName};
+use onefed_opennebula::{Credentials, LcmState, VmState, ZoneName};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -83,6 +83,19 @@ impl Zone {
         self.host.dir.join("zones").join(self.name.as_str()).join("vms").join(id.to_string())
     }
 
+    /// Names a VM in the environment of its processes.
+    pub(crate) fn mark(&self, id: u32) -> String {
+        format!("{}/{id}", self.name)
+    }
+
+    /// Sets the state of a VM and tells whoever waits for it.
+    pub(crate) fn set(&self, id: u32, state: VmState, lcm: LcmState) {
+        if let Some(vm) = self.lock().vms.get_mut(&id) {
+            vm.set(state, lcm);
+        }
+        self.changed.notify_one();
+    }
+
     /// User name and password are those of the sandbox.
     pub(crate) fn knows(&self, login: &str) -> bool {
         Credentials::parse(login).is_ok_and(|c| c == self.host.credentials)
@@ -102,8 +115,7 @@ impl State {
     /// Marks a VM as gone and gives its leases back.
     pub(crate) fn release(&mut self, id: u32) {
         if let Some(vm) = self.vms.get_mut(&id) {
-            vm.state = onefed_opennebula::VmState::Done;
-            vm.lcm = onefed_opennebula::LcmState::Init;
+            vm.set(VmState::Done, LcmState::Init);
             self.leases.remove(&vm.octet);
             for nic in &vm.nics {
                 self.leases.remove(&nic.octet);
