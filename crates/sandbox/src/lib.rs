@@ -4,6 +4,11 @@
 //! included. A "VM" is a process group that runs `onefed boot` with a context as a real VM gets it, so that what is
 //! tested here is what boots there. State lives in memory: a sandbox that stops is gone.
 //!
+//! VMs can be powered off, resumed, rebooted and given another context, as by oned. A context that changes while a VM runs is
+//! told to its first process by SIGHUP, as contextualization does it for the appliance. [`misbehave`] makes OneGate fail
+//! on purpose; the file it writes, `onegate-faults` in the sandbox's directory, can be written by hand as well, one
+//! fault a line, such as `answer=503 zone=paris vm=2 method=PUT times=3 seconds=10`.
+//!
 //! What is not as in the original: OneGate's token is an opaque random text of the same shape (there it is an AES
 //! ciphertext); the NETWORKS of a service are only looked up, never created; `vr` roles, elasticity, schedules and
 //! `on_hold` are accepted and do nothing.
@@ -12,6 +17,7 @@ mod addresses;
 mod attributes;
 mod context;
 mod error;
+mod faults;
 mod files;
 mod guest;
 mod machine;
@@ -26,6 +32,7 @@ mod xmlrpc;
 mod zone;
 
 pub use error::SandboxError;
+pub use faults::{Fault, Misbehaviour, misbehave};
 pub use run::{SandboxConfig, ZoneEndpoints, run};
 pub use sweep::sweep;
 

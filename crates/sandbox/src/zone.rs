@@ -3,6 +3,7 @@
 use crate::SandboxError;
 use crate::addresses::{Plan, leases};
 use crate::attributes::Attributes;
+use crate::faults::{Faults, Misbehaviour};
 use crate::files::random;
 use crate::machine::Vm;
 use crate::oneflow::Documents;
@@ -31,6 +32,7 @@ pub(crate) struct Zone {
     /// ZONE_POOL, the same in every zone.
     pub(crate) pool_xml: String,
     state: Mutex<State>,
+    faults: Mutex<Faults>,
     /// Something changed that a service may be waiting for.
     pub(crate) changed: Notify,
 }
@@ -66,7 +68,15 @@ impl Zone {
             leases: BTreeSet::new(),
             documents: Documents::default(),
         };
-        Self { name, plan, host, pool_xml, state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            name,
+            plan,
+            host,
+            pool_xml,
+            state: Mutex::new(state),
+            faults: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// The state. Nothing may be awaited while it is held.
@@ -94,6 +104,17 @@ impl Zone {
             vm.set(state, lcm);
         }
         self.changed.notify_one();
+    }
+
+    /// How OneGate is to misbehave to a request. `Err` says what is wrong with its file of faults.
+    pub(crate) fn strike(&self, vm: Option<u32>, method: &str) -> Result<Option<Misbehaviour>, String> {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.strike(&self.host.dir, &self.name, vm, method)
+    }
+
+    /// The service that a VM says it is in.
+    pub(crate) fn service_of(&self, vm: u32) -> Option<String> {
+        self.lock().vms.get(&vm)?.user_template.get("SERVICE_ID").map(crate::attributes::text)
     }
 
     /// User name and password are those of the sandbox.
