@@ -56,6 +56,13 @@ impl Orders {
         }
     }
 
+    /// Forgets reboots that were asked for while the VM went down for one: this is theirs too. Says whether the VM is to
+    /// come up again.
+    fn rebooted(&mut self) -> bool {
+        self.backlog.retain(|c| !matches!(c, Command::Reboot { .. }));
+        !self.backlog.iter().any(|c| matches!(c, Command::Poweroff { .. } | Command::Terminate { .. }))
+    }
+
     /// Returns when something arrives that does not wait for a grace to end.
     async fn hard(&mut self) {
         while let Some(command) = self.receiver.recv().await {
@@ -93,7 +100,7 @@ pub(crate) async fn supervise(zone: Arc<Zone>, id: u32, receiver: UnboundedRecei
             // What was accepted while the VM was on, and finds it off, comes too late.
             Some(Command::Reboot { hard }) if guest.is_some() => {
                 stop(&zone, id, guest.take(), hard, &mut orders).await;
-                guest = up(&zone, id, Start::Again);
+                guest = if orders.rebooted() { up(&zone, id, Start::Again) } else { None };
             }
             Some(Command::Resume) if guest.is_none() => guest = up(&zone, id, Start::Resumed),
             Some(Command::Retry) if guest.is_none() => guest = up(&zone, id, Start::First),
