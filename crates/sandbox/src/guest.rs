@@ -165,3 +165,27 @@ pub(crate) fn power_on(zone: &Zone, id: u32, start: Start) -> Result<Guest, Sand
     let pid = child.id().and_then(|p| i32::try_from(p).ok()).and_then(Pid::from_raw);
     Ok(Guest { pid, _host: child.stdin.take(), child })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+
+    /// Whether a shell that does this first is taken for one that listens.
+    fn listens(first: &str) -> bool {
+        let mut shell = std::process::Command::new("sh");
+        let shell = shell.args(["-c", &format!("{first}; echo; read line")]);
+        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        let found = catches_hangup(Pid::from_raw(shell.id() as i32).unwrap());
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        found
+    }
+
+    #[test]
+    fn only_who_listens_is_told() {
+        assert!(listens("trap : HUP"));
+        assert!(!listens("trap : TERM") && !listens("trap '' HUP"));
+    }
+}

@@ -11,9 +11,9 @@
 //!
 //! What is not as in the original: OneGate's token is an opaque random text of the same shape (there it is an AES
 //! ciphertext); the NETWORKS of a service are only looked up, never created; `vr` roles, elasticity, schedules and
-//! `on_hold` are accepted and do nothing; a guest that does not shut down or reboot when asked is killed after 20 s (there KVM
-//! gives up after its own time, and the VM is RUNNING again or never left it); a reboot starts the VM's process anew with the
-//! context that it has.
+//! `on_hold` are accepted and do nothing; a guest that does not shut down when asked is killed after 20 s (KVM's stock
+//! settings: 180 s), and so is one that does not reboot (there it is left alone); a reboot starts the VM's process anew,
+//! with the context disk as it is.
 
 mod addresses;
 mod attributes;
