@@ -271,8 +271,12 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
     }
     match validated.context {
         Some(context) => {
-            let words =
-                format!("{} of federation {}, VM {}", context.role(), context.federation, context.vm_id);
+            let words = format!(
+                "{} of federation {}, VM {}",
+                context.role(),
+                context.federation,
+                context.name_in_zone()
+            );
             Ok((context, words))
         }
         None => {
@@ -317,7 +321,7 @@ async fn connect(
     context: &VmContext,
     generation: u64,
 ) -> Result<(Publisher, String), StepError> {
-    let Some(endpoint) = &context.onegate else {
+    let (Some(endpoint), Some(vm_id)) = (&context.onegate, context.vm_id) else {
         return Ok((Publisher::new(None), "none: TOKEN is not YES".to_owned()));
     };
     let url = Url::parse(endpoint).map_err(|why| {
@@ -328,7 +332,7 @@ async fn connect(
     })?;
     let path = machine.context.join("token.txt");
     let token = std::fs::read_to_string(&path).map_err(|why| StepError::file(&path, &why))?;
-    let client = Client::new(url, Secret::new(token.trim()), context.vm_id);
+    let client = Client::new(url, Secret::new(token.trim()), vm_id);
     let publisher = Publisher::new(Some(client.map_err(|why| StepError::onegate(&why))?));
     publisher.begin(&context.role().to_string(), context.flower.as_str(), generation).await;
     Ok((publisher, endpoint.clone()))
@@ -376,7 +380,11 @@ async fn degraded(machine: &Machine, publisher: &Publisher, why: &StepError) -> 
 fn note(machine: &Machine, state: State) {
     let written = Record::read(&machine.disk).and_then(|record| match record {
         Some(record) => Record { state, ..record }.write(&machine.disk),
-        None => Record { generation: 0, pid: std::process::id(), state, health: None }.write(&machine.disk),
+        None => {
+            // The context may be at fault, and the disk not have been made.
+            private_dir(&machine.disk).map_err(|why| StepError::file(&machine.disk, &why))?;
+            Record { generation: 0, pid: std::process::id(), state, health: None }.write(&machine.disk)
+        }
     });
     if let Err(why) = written {
         tracing::warn!(%why, "the state of the boot could not be written down");

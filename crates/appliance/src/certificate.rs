@@ -24,7 +24,6 @@ const RENEW: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) struct Asking<'a> {
     pub(crate) ca: &'a CaBundle,
     pub(crate) key: &'a EnrolKey,
-    pub(crate) vm_id: u32,
     pub(crate) generation: u64,
     pub(crate) names: Vec<SanName>,
 }
@@ -106,7 +105,7 @@ pub(crate) async fn obtain(
     };
     let request = LeafRequest::for_key(&key, &asking.names)?;
     let csr = request.csr_pem.trim();
-    let proof = asking.key.proof(asking.vm_id, asking.generation, csr);
+    let proof = asking.key.proof(gate.vm_id(), asking.generation, csr);
     // Base64url has a `_`, which OneGate keeps, and a `-`, which it keeps too.
     publisher.say(&[(attribute::REQUEST, &encode(csr)), (attribute::PROOF, &proof)]).await?;
     tracing::info!(

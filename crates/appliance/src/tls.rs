@@ -163,13 +163,7 @@ async fn enrolled(
     let obtain = async || {
         let installed = certificate::install_ca(machine, ca, steps.context.ca_fingerprint.as_ref())?;
         let key = EnrolKey::from_text(key.expose());
-        let asking = Asking {
-            ca,
-            key: &key,
-            vm_id: steps.context.vm_id,
-            generation: steps.generation,
-            names: names.clone(),
-        };
+        let asking = Asking { ca, key: &key, generation: steps.generation, names: names.clone() };
         let (files, text) = certificate::obtain(machine, &steps.publisher, &asking).await?;
         Ok((Secured { files: Some(files), ca: Some(installed), ..Secured::default() }, text))
     };

@@ -84,7 +84,7 @@ fn spoke_file(
     SpokeFile {
         federation: context.federation.to_string(),
         site: site.to_owned(),
-        spoke: context.vm_id.to_string(),
+        spoke: context.name_in_zone(),
         flower: release.version().to_string(),
         listen,
         tls: tls.files.clone(),
