@@ -110,19 +110,12 @@ impl Access {
         ids: Ids,
         act: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
     ) -> Result<(), SystemdError> {
-        if !path.starts_with(&self.data) {
-            return Ok(());
-        }
         let failed = |path: &Path, why: rustix::io::Errno| SystemdError::File {
             path: path.to_owned(),
             why: why.into(),
         };
-        // A set of files is reached by a link of the boot's own. What that leads to is opened without any.
-        let real = |path: &Path| {
-            std::fs::canonicalize(path).map_err(|why| SystemdError::File { path: path.to_owned(), why })
-        };
-        let (path, data) = (&real(path)?, &real(&self.data)?);
-        let Ok(below) = path.strip_prefix(data) else { return Ok(()) };
+        let path = &crate::files::set::in_force(path);
+        let Ok(below) = path.strip_prefix(&self.data) else { return Ok(()) };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let data = open(&self.data, flags | OFlags::DIRECTORY, Mode::empty())
             .map_err(|why| failed(&self.data, why))?;

@@ -131,6 +131,23 @@ fn root_is_not_led_by_links() {
 }
 
 #[test]
+fn the_link_of_a_set_of_files_is_followed_and_no_other() {
+    let Some(data) = Data::new() else { return };
+    let mut services = data.services();
+    std::fs::create_dir_all(data.path("tls/own/7")).unwrap();
+    std::fs::write(data.path("tls/own/7/server.key"), "x").unwrap();
+    symlink("7", data.path("tls/own/current")).unwrap();
+    services[0].reads = vec![data.path("tls/own/current/server.key")];
+    data.access().settle(&services).unwrap();
+    assert_ne!(rights(&data.path("tls/own/7/server.key")).0, 0);
+    for elsewhere in ["../own/7", "/etc", "."] {
+        std::fs::remove_file(data.path("tls/own/current")).unwrap();
+        symlink(elsewhere, data.path("tls/own/current")).unwrap();
+        data.access().settle(&services).unwrap_err();
+    }
+}
+
+#[test]
 fn users_must_be_there_with_the_numbers_that_images_count_on() {
     let Some(data) = Data::new() else { return };
     for (users, said) in [
