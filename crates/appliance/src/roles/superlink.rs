@@ -27,7 +27,8 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     sockets.extend(ports.iter().map(|socket| (*socket, "SuperLink", "flower-superlink")));
     addresses(steps, &sockets).await?;
     let grpc = release.transport() == Transport::Grpc;
-    let outside = tls::superlink(steps, own, grpc).await?;
+    let published = published(fleet, address);
+    let outside = tls::superlink(steps, own, published.ip(), grpc).await?;
     // Flower asks for TLS on every hop once nodes have to be registered.
     let inner = if own.node_auth { tls::inner(steps).await? } else { tls::Secured::default() };
 
@@ -65,7 +66,6 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
         own_service(steps, "hub", &hub, vec![fleet, admin], &outside, inner.ca.as_ref())?,
     ];
     steps.processes(services).await?;
-    let published = published(fleet, address);
     steps
         .healthy(HealthCheck {
             role: Role::SuperLink.to_string(),
@@ -78,7 +78,10 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
         })
         .await?;
     let endpoint = match &outside.name {
-        Some(name) => format!("{name}:{}", published.port()),
+        Some(name) => match name.parse() {
+            Ok(ip) => SocketAddr::new(ip, published.port()).to_string(),
+            Err(_) => format!("{name}:{}", published.port()),
+        },
         None => published.to_string(),
     };
     let endpoint = encode(&endpoint);
