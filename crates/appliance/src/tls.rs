@@ -14,7 +14,7 @@ use onefed_trust::{CertificateInfo, EnrolKey, SanName};
 use crate::authority::{self, AuthorityError, Installed, Order, imported_set, install, installed};
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
-use crate::files::{FileSet, Readers, private_dir, read_if_there, write};
+use crate::files::{FileSet, Readers, keep, private_dir, read_if_there, write};
 use crate::{Machine, StepError, TlsFiles};
 
 /// The TLS of one listener, as files; nothing for plaintext.
@@ -342,7 +342,7 @@ fn install_ca_text(machine: &Machine, pem: &str) -> Result<PathBuf, StepError> {
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
     let path = dir.join("ca.pem");
-    write(&path, pem.as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
+    keep(&path, pem.as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
     Ok(path)
 }
 

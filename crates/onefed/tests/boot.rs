@@ -334,7 +334,7 @@ fn a_second_boot_with_the_same_disk_changes_nothing() {
     let fake = fake_flower("exec sleep 600");
     let mut vm = Vm::new(15, fake.path().to_owned());
     vm.start();
-    vm.wait(&["step=\"processes\"", "ok: "]);
+    vm.wait(&["not yet: the Fleet API", "SuperLink did not answer"]);
     let record = || std::fs::read_to_string(vm.disk().join("boot.json")).unwrap();
     let (before, running) = (record(), vm.processes());
     let mut second = Command::new(env!("CARGO_BIN_EXE_onefed"));

@@ -1,6 +1,7 @@
 //! The SuperLink's VM: SuperLink on loopback, the hub in front of it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use onefed_context::{Role, SuperLinkContext};
 use onefed_flower::Transport;
@@ -8,7 +9,7 @@ use onefed_flower::command::{SuperLinkOptions, SuperLinkTls};
 
 use super::{addresses, flower_service, host, listen, millis, own_service, published, release};
 use crate::boot::Steps;
-use crate::files::private_dir;
+use crate::files::dir_within;
 use crate::publication::{attribute, encode};
 use crate::record::HealthCheck;
 use crate::{HubFile, StepError, flower, tls};
@@ -34,8 +35,8 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
 
     let data = machine.superlink_dir();
     let database = data.join(&own.database);
-    let parent = database.parent().unwrap_or(&data);
-    private_dir(parent).map_err(|why| StepError::file(parent, &why))?;
+    let parent = Path::new(&own.database).parent().unwrap_or(Path::new(""));
+    dir_within(&data, parent).map_err(|why| StepError::file(&data.join(parent), &why))?;
     let hub = HubFile {
         federation: context.federation.to_string(),
         flower: release.version().to_string(),
