@@ -194,7 +194,11 @@ pub async fn boot(machine: &Machine) -> Outcome {
         () = told_to_stop(machine) => None,
     };
     if let Some(why) = &failure {
-        publisher.failed(why).await;
+        // A OneGate that hangs must not hold up who is told to stop meanwhile.
+        tokio::select! {
+            () = publisher.failed(why) => {}
+            () = stop_signal() => {}
+        }
         note(machine, State::Failed { code: why.code.to_owned(), text: why.text.clone() });
     }
     tracing::info!("stopping");
