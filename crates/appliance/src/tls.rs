@@ -279,7 +279,10 @@ impl Dialled<'_> {
 }
 
 fn own_fault(why: AuthorityError) -> StepError {
-    StepError::certificate(&why, why.hint())
+    match &why {
+        AuthorityError::File { path, why } => StepError::file(path, why),
+        _ => StepError::certificate(&why, why.hint()),
+    }
 }
 
 /// The CA that OneGate names, or why there is none.
