@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use onefed_context::{CaBundle, CaFingerprint, San};
 use onefed_trust::{CertificateInfo, EnrolKey, LeafRequest, SanName, SecretPem, check_leaf};
 
-use crate::files::{Readers, private_dir, read_if_there, write};
+use crate::files::{Readers, keep, private_dir, read_if_there, write};
 use crate::publication::{Publisher, attribute, decode, encode};
 use crate::{Machine, StepError, TlsFiles};
 
@@ -67,7 +67,7 @@ pub(crate) fn install_ca(
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
     let path = dir.join("ca.pem");
-    write(&path, ca.pem().as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
+    keep(&path, ca.pem().as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
     Ok(path)
 }
 

@@ -138,23 +138,6 @@ impl FileSet {
     }
 }
 
-/// The path without the link of a [`FileSet`], for those who follow none: the link leads to a directory beside itself.
-/// Any other link stays in the path.
-pub(crate) fn in_force(path: &Path) -> PathBuf {
-    let mut real = PathBuf::new();
-    for part in path {
-        real.push(part);
-        if part == CURRENT
-            && let Ok(target) = std::fs::read_link(&real)
-            && target.components().count() == 1
-            && let Some(name) = target.file_name()
-        {
-            real.set_file_name(name);
-        }
-    }
-    real
-}
-
 /// Makes a directory and its parents, in which others may reach what they know the name of (0711).
 pub(crate) fn passable_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o711).create(path)

@@ -12,7 +12,7 @@ use onefed_flower::command::{self, CommandLine};
 use onefed_flower::{Environment, Release};
 
 use crate::boot::Steps;
-use crate::files::{Readers, write};
+use crate::files::{Readers, keep};
 use crate::foreground::free;
 use crate::service::{Service, User};
 use crate::tls::Secured;
@@ -110,7 +110,7 @@ fn own_service(
     let (machine, context) = (steps.machine, steps.context);
     let file = machine.disk.join(format!("{name}.json"));
     let json = serde_json::to_vec_pretty(content).map_err(|why| StepError::file(&file, &why.into()))?;
-    write(&file, &json, Readers::Owner).map_err(|why| StepError::file(&file, &why))?;
+    keep(&file, &json, Readers::Owner).map_err(|why| StepError::file(&file, &why))?;
     let command = CommandLine {
         program: machine.exe.clone(),
         args: vec![name.to_owned(), "--config".to_owned(), file.display().to_string()],

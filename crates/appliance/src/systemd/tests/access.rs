@@ -131,20 +131,34 @@ fn root_is_not_led_by_links() {
 }
 
 #[test]
-fn the_link_of_a_set_of_files_is_followed_and_no_other() {
+fn a_link_of_a_users_gives_nothing_to_it_and_one_of_the_boots_own_does() {
     let Some(data) = Data::new() else { return };
-    let mut services = data.services();
-    std::fs::create_dir_all(data.path("tls/own/7")).unwrap();
-    std::fs::write(data.path("tls/own/7/server.key"), "x").unwrap();
-    symlink("7", data.path("tls/own/current")).unwrap();
-    services[0].reads = vec![data.path("tls/own/current/server.key")];
-    data.access().settle(&services).unwrap();
-    assert_ne!(rights(&data.path("tls/own/7/server.key")).0, 0);
-    for elsewhere in ["../own/7", "/etc", "."] {
-        std::fs::remove_file(data.path("tls/own/current")).unwrap();
-        symlink(elsewhere, data.path("tls/own/current")).unwrap();
-        data.access().settle(&services).unwrap_err();
-    }
+    data.access().settle(&data.services()).unwrap();
+    let mut hub = service("hub", "/bin/sh", &[]);
+    std::fs::create_dir(data.path("set")).unwrap();
+    std::fs::write(data.path("set/key"), "x").unwrap();
+    symlink("set", data.path("current")).unwrap();
+    hub.reads = vec![data.path("current/key")];
+    data.access().settle(&[hub.clone()]).unwrap();
+    assert_eq!(rights(&data.path("set/key")), (1234, 1235, 0o600));
+    // Where the user may write, it may also make links, to what is the boot's alone.
+    symlink("../ca", data.path("flower/led")).unwrap();
+    hub.reads = vec![data.path("flower/led/ca.key")];
+    let text = data.access().settle(&[hub]).unwrap_err().to_string();
+    assert!(text.contains("flower/led is a link that a user other than root"), "{text}");
+    assert_eq!(rights(&data.path("ca/ca.key")).0, 0);
+}
+
+#[test]
+fn the_data_directory_itself_may_be_a_link_of_the_operators() {
+    let Some(data) = Data::new() else { return };
+    let link = data.0.path().join("link");
+    symlink(data.path(""), &link).unwrap();
+    let access = Access { data: link.clone(), ..data.access() };
+    let mut hub = service("hub", "/bin/sh", &[]);
+    hub.reads = vec![link.join("tls/server.key")];
+    access.settle(&[hub]).unwrap();
+    assert_eq!(rights(&data.path("tls/server.key")).0, 1234);
 }
 
 #[test]
