@@ -69,7 +69,17 @@ const STALE: [&str; 11] = [
 pub(crate) struct Publisher {
     client: Option<Client>,
     /// The first words of this boot, on their way: nothing else is said before they are.
-    opening: Arc<Mutex<Option<JoinHandle<Result<(), StepError>>>>>,
+    opening: Arc<Mutex<Option<Opening>>>,
+}
+
+/// The first words, on their way. They end with whoever holds this: those of a boot that another context has ended
+/// must not come among the words of the next one.
+struct Opening(JoinHandle<Result<(), StepError>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Publisher {
@@ -87,9 +97,7 @@ impl Publisher {
         let Some(client) = self.client.clone() else { return };
         let (role, version) = (role.to_owned(), version.to_owned());
         let opening = tokio::spawn(async move { open(&client, &role, &version, generation).await });
-        if let Some(before) = self.opening.lock().await.replace(opening) {
-            before.abort();
-        }
+        *self.opening.lock().await = Some(Opening(opening));
     }
 
     /// Publishes attributes in one request.
@@ -113,9 +121,10 @@ impl Publisher {
 
     /// Publishes a failure, best effort: the failure itself is what matters.
     pub(crate) async fn failed(&self, error: &StepError) {
-        // What this boot wanted to say first must not come after this.
-        if let Some(opening) = self.opening.lock().await.take() {
-            opening.abort();
+        // What this boot wanted to say first must not come after this. A request that is under way is heard, also when
+        // nobody waits for its answer any more, so it gets the time to be answered.
+        if let Some(mut opening) = self.opening.lock().await.take() {
+            let _ = tokio::time::timeout(LAST_WORDS, &mut opening.0).await;
         }
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let Some(client) = &self.client else { return };
@@ -130,9 +139,9 @@ impl Publisher {
 
     /// Waits for the first words.
     async fn opened(&self) -> Result<(), StepError> {
-        let Some(opening) = self.opening.lock().await.take() else { return Ok(()) };
+        let Some(mut opening) = self.opening.lock().await.take() else { return Ok(()) };
         // Aborted only where another boot has begun.
-        opening.await.unwrap_or(Ok(()))
+        (&mut opening.0).await.unwrap_or(Ok(()))
     }
 }
 
@@ -155,6 +164,9 @@ async fn open(client: &Client, role: &str, version: &str, generation: u64) -> Re
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// The pause between two tries is drawn from one half of this to all of it: VMs that boot together must not ask together.
 const PAUSE: Duration = Duration::from_secs(3);
+
+/// How long a failed boot waits for its own first words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Asks OneGate again while it cannot answer.
 async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, StepError>

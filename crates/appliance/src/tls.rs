@@ -124,7 +124,7 @@ pub(crate) async fn site(
         SiteTrust::Pinned(pin) => {
             let install = async || {
                 let pem = named(offered)?;
-                check_pin(pem, &pin.to_string())?;
+                check_pin(pem, &pin.to_string(), "FL_CA_FINGERPRINT")?;
                 Ok((
                     install_ca_text(machine, pem)?,
                     format!("the CA that OneGate names is {pin}, as the context says"),
@@ -268,15 +268,21 @@ fn named(offered: Option<&str>) -> Result<&str, StepError> {
     })
 }
 
-fn check_pin(pem: &str, pin: &str) -> Result<(), StepError> {
+/// Holds the CA that OneGate names against the pin; `source` is where that comes from.
+fn check_pin(pem: &str, pin: &str, source: &str) -> Result<(), StepError> {
+    let alarm = |text: String| {
+        let hint = "somebody in this service may be posing as the SuperLink; compare with the CA on the SuperLink's VM";
+        StepError::certificate(format!("ALARM: {text}"), hint)
+    };
     let found = CertificateInfo::from_pem(pem)?.fingerprint.to_string();
-    if found == pin && pem.matches("BEGIN CERTIFICATE").count() == 1 {
-        return Ok(());
+    if found != pin {
+        return Err(alarm(format!("OneGate names a CA with the fingerprint {found}, {source} says {pin}")));
     }
-    Err(StepError::certificate(
-        format!("ALARM: OneGate names a CA with the fingerprint {found}, FL_CA_FINGERPRINT says {pin}"),
-        "somebody in this service may be posing as the SuperLink; compare with the CA on the SuperLink's VM",
-    ))
+    // Everything in the bundle would be trusted, so the pin must cover everything.
+    match pem.matches("BEGIN CERTIFICATE").count() {
+        1 => Ok(()),
+        count => Err(alarm(format!("OneGate names {count} CA certificates, {source} covers one, {pin}"))),
+    }
 }
 
 /// Takes the CA that OneGate names once, and no other ever after.
@@ -286,16 +292,15 @@ fn first_use(machine: &Machine, offered: &str) -> Result<(PathBuf, String), Step
     let kept = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
     let words = match kept {
         Some(pin) => {
-            check_pin(offered, pin.trim()).map_err(|why| {
-                StepError::certificate(
-                    format!("{}; it was taken on first use", why.text),
-                    format!("if the SuperLink's CA was changed on purpose, remove {}", path.display()),
-                )
+            check_pin(offered, pin.trim(), "the pin of the first use").map_err(|why| {
+                let remove =
+                    format!("if the SuperLink's CA was changed on purpose, remove {}", path.display());
+                StepError { hint: format!("{}; {remove}", why.hint), ..why }
             })?;
             format!("{found}, as on first use")
         }
         None => {
-            check_pin(offered, &found)?;
+            check_pin(offered, &found, "the first use")?;
             private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&path, &why))?;
             write(&path, found.as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
             tracing::warn!(
