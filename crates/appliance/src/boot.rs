@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onefed_context::{RawContext, RoleContext, Severity, VmContext, read_context_sh};
+use onefed_context::{Problem, RawContext, RoleContext, Severity, VmContext, read_context_sh};
 use onefed_opennebula::Secret;
 use onefed_opennebula::onegate::Client;
 use tokio::signal::unix::{SignalKind, signal};
@@ -265,8 +265,8 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
     let validated = read_context_sh(&text);
     for problem in validated.problems.iter().filter(|problem| problem.severity != Severity::Error) {
         match problem.severity {
-            Severity::Info => tracing::info!("{problem}"),
-            _ => tracing::warn!("{problem}"),
+            Severity::Info => tracing::info!("{}", in_a_line(problem)),
+            _ => tracing::warn!("{}", in_a_line(problem)),
         }
     }
     match validated.context {
@@ -276,16 +276,21 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
             Ok((context, words))
         }
         None => {
-            let errors: Vec<String> = validated
-                .problems
-                .iter()
-                .filter(|p| p.is_error())
-                .map(|problem| problem.to_string())
-                .collect();
+            let errors: Vec<String> =
+                validated.problems.iter().filter(|p| p.is_error()).map(in_a_line).collect();
             let hint = format!("correct the context variables ({} problems) and boot again", errors.len());
             Err(StepError::context(errors.join("; "), hint))
         }
     }
+}
+
+/// A problem as the log, OneGate and `onefed health` show it: they have one line for it.
+fn in_a_line(problem: &Problem) -> String {
+    let whole = match &problem.hint {
+        Some(hint) => format!("[{}] {} (hint: {hint})", problem.code, problem.message),
+        None => format!("[{}] {}", problem.code, problem.message),
+    };
+    whole.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// Makes the directories and counts this boot.
@@ -374,7 +379,9 @@ async fn degraded(machine: &Machine, publisher: &Publisher, why: &StepError) -> 
 
 /// Writes a new state into the boot's record, best effort: the state itself is in the log.
 fn note(machine: &Machine, state: State) {
-    let written = Record::read(&machine.disk).and_then(|record| match record {
+    // A boot with a wrong context fails before it makes directories, and has to be found failed all the same.
+    let made = private_dir(&machine.disk).map_err(|why| StepError::file(&machine.disk, &why));
+    let written = made.and_then(|()| Record::read(&machine.disk)).and_then(|record| match record {
         Some(record) => Record { state, ..record }.write(&machine.disk),
         None => Record { generation: 0, pid: std::process::id(), state, health: None }.write(&machine.disk),
     });
