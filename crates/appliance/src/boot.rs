@@ -284,13 +284,8 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
     }
 }
 
-/// A problem as the log, OneGate and `onefed health` show it: they have one line for it.
 fn in_a_line(problem: &Problem) -> String {
-    let whole = match &problem.hint {
-        Some(hint) => format!("[{}] {} (hint: {hint})", problem.code, problem.message),
-        None => format!("[{}] {}", problem.code, problem.message),
-    };
-    whole.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    crate::error::in_a_line(problem.code, &problem.message, problem.hint.as_deref())
 }
 
 /// Makes the directories and counts this boot.

@@ -13,6 +13,7 @@ use onefed_trust::{CertificateInfo, EnrolKey, SanName};
 use crate::authority::{self, AuthorityError, Installed, Order, imported_set, install, installed};
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
+use crate::error::in_a_line;
 use crate::files::{FileSet, Readers, private_dir, read_if_there, write};
 use crate::{Machine, StepError, TlsFiles};
 
@@ -220,11 +221,12 @@ fn own_or_imported(machine: &Machine, names: &[SanName], grpc: bool) -> Result<(
 }
 
 fn checked(request: &Request<'_>, hint: &str) -> Result<Imported, StepError> {
+    let line = |finding: &import::Finding| in_a_line(finding.code, &finding.message, finding.hint.as_deref());
     let report = import::check(request);
     for finding in report.findings.iter().filter(|finding| finding.severity != import::Severity::Error) {
-        tracing::warn!("{finding}");
+        tracing::warn!("{}", line(finding));
     }
-    let errors: Vec<String> = report.errors().map(ToString::to_string).collect();
+    let errors: Vec<String> = report.errors().map(line).collect();
     report.imported.ok_or_else(|| StepError::certificate(errors.join("; "), hint))
 }
 
