@@ -96,10 +96,15 @@ pub(crate) async fn gateway(steps: &Steps<'_>, own: &GatewayContext) -> Result<S
             Ok(Secured::default())
         }
         (SiteTrust::Given(ca), Some(key)) => enrolled(steps, ca, key, names).await,
-        _ => Err(StepError::context(
-            "FL_TLS_ENABLED is YES, but FL_SSL_CA_CERTFILE or FL_ENROL_KEY is missing",
-            "deploy with `onefed apply`, which sets both, or use FL_GATEWAY = embedded",
-        )),
+        _ => {
+            let refuse = async || {
+                Err(StepError::context(
+                    "FL_TLS_ENABLED is YES, but FL_SSL_CA_CERTFILE or FL_ENROL_KEY is missing",
+                    "deploy with `onefed apply`, which sets both, or use FL_GATEWAY = embedded",
+                ))
+            };
+            steps.run("certificate", refuse).await
+        }
     }
 }
 
