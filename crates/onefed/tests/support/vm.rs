@@ -242,6 +242,7 @@ impl Vm {
 }
 
 impl Drop for Vm {
+    #[allow(clippy::print_stderr, reason = "what a failed test is looked at with")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.log());
