@@ -69,7 +69,16 @@ const STALE: [&str; 11] = [
 pub(crate) struct Publisher {
     client: Option<Client>,
     /// The first words of this boot, on their way: nothing else is said before they are.
-    opening: Arc<Mutex<Option<JoinHandle<Result<(), StepError>>>>>,
+    opening: Arc<Mutex<Option<Opening>>>,
+}
+
+/// It ends with its publisher: what one boot has to say first must never come after what the next one says.
+struct Opening(JoinHandle<Result<(), StepError>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Publisher {
@@ -87,9 +96,7 @@ impl Publisher {
         let Some(client) = self.client.clone() else { return };
         let (role, version) = (role.to_owned(), version.to_owned());
         let opening = tokio::spawn(async move { open(&client, &role, &version, generation).await });
-        if let Some(before) = self.opening.lock().await.replace(opening) {
-            before.abort();
-        }
+        *self.opening.lock().await = Some(Opening(opening));
     }
 
     /// Publishes attributes in one request.
@@ -114,9 +121,7 @@ impl Publisher {
     /// Publishes a failure, best effort: the failure itself is what matters.
     pub(crate) async fn failed(&self, error: &StepError) {
         // What this boot wanted to say first must not come after this.
-        if let Some(opening) = self.opening.lock().await.take() {
-            opening.abort();
-        }
+        drop(self.opening.lock().await.take());
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let Some(client) = &self.client else { return };
         // The READY of an earlier boot is not true any more. It may not be there.
@@ -130,9 +135,13 @@ impl Publisher {
 
     /// Waits for the first words.
     async fn opened(&self) -> Result<(), StepError> {
-        let Some(opening) = self.opening.lock().await.take() else { return Ok(()) };
+        let mut slot = self.opening.lock().await;
+        // It stays where it is meanwhile: whoever gives up waiting must not let go of it.
+        let Some(opening) = slot.as_mut() else { return Ok(()) };
         // Aborted only where another boot has begun.
-        opening.await.unwrap_or(Ok(()))
+        let done = (&mut opening.0).await.unwrap_or(Ok(()));
+        *slot = None;
+        done
     }
 }
 
@@ -188,4 +197,33 @@ pub(crate) fn encode(text: &str) -> String {
 /// The reverse of [`encode`]; `None` for anything that it did not make.
 pub(crate) fn decode(text: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onefed_opennebula::Secret;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// A boot that begins again lets go of its publisher, also in the middle of a word.
+    #[tokio::test]
+    async fn nothing_of_an_earlier_boot_is_said_once_its_publisher_is_gone() {
+        let listener = TcpListener::bind("127.144.3.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let publisher = Publisher::new(Some(Client::new(endpoint, Secret::new("token"), 7).unwrap()));
+        publisher.begin("superlink", "1.41.0", 1).await;
+        let (mut asked, _) = tokio::time::timeout(SOON, listener.accept()).await.unwrap().unwrap();
+        // OneGate takes its time, and somebody gives up waiting.
+        let said =
+            tokio::time::timeout(Duration::from_millis(50), publisher.say(&[("FL_STATE", "ready")])).await;
+        assert!(said.is_err());
+        assert!(publisher.opening.lock().await.is_some(), "the first words are still to come");
+        drop(publisher);
+        let mut request = Vec::new();
+        let ended = tokio::time::timeout(SOON, asked.read_to_end(&mut request)).await;
+        assert!(ended.is_ok(), "the question is still being asked");
+    }
 }

@@ -3,6 +3,7 @@
 //! It fails closed. Plaintext comes only from `FL_TLS_ENABLED = NO`; a CA that is missing, wrong or changed ends the
 //! boot. What a process gets is a path; a file that has changed makes exactly the processes start again that read it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,7 +14,7 @@ use onefed_trust::{CertificateInfo, EnrolKey, SanName};
 use crate::authority::{self, AuthorityError, Installed, Order, imported_set, install, installed};
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
-use crate::files::{FileSet, Readers, private_dir, read_if_there, write};
+use crate::files::{FileSet, Readers, keep, private_dir, read_if_there, write};
 use crate::{Machine, StepError, TlsFiles};
 
 /// The TLS of one listener, as files; nothing for plaintext.
@@ -53,14 +54,17 @@ impl Secured {
 
 /// The certificate of the hub.
 ///
-/// `grpc`: whether Flower's gRPC may meet it, which cannot do with every kind of key.
+/// `address`: what peers dial, unless the certificate does not name it. `grpc`: whether Flower's gRPC may meet it, which
+/// cannot do with every kind of key.
 pub(crate) async fn superlink(
     steps: &Steps<'_>,
     own: &SuperLinkContext,
+    address: IpAddr,
     grpc: bool,
 ) -> Result<Secured, StepError> {
     let machine = steps.machine;
     let names = certificate::names(&steps.context.addresses, &own.extra_san);
+    let dialled = Dialled { address, names: &names };
     match &own.tls {
         SuperLinkTls::Off => {
             plaintext();
@@ -80,9 +84,9 @@ pub(crate) async fn superlink(
                 grpc_clients: grpc,
                 now: SystemTime::now(),
             };
-            steps.run("certificate", async || given(machine, &names, &request)).await
+            steps.run("certificate", async || given(machine, dialled, &request)).await
         }
-        SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, &names, grpc)).await,
+        SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, dialled, grpc)).await,
     }
 }
 
@@ -124,7 +128,7 @@ pub(crate) async fn site(
         SiteTrust::Pinned(pin) => {
             let install = async || {
                 let pem = named(offered)?;
-                check_pin(pem, &pin.to_string())?;
+                check_pin(pem, &pin.to_string(), "FL_CA_FINGERPRINT says")?;
                 Ok((
                     install_ca_text(machine, pem)?,
                     format!("the CA that OneGate names is {pin}, as the context says"),
@@ -163,13 +167,7 @@ async fn enrolled(
     let obtain = async || {
         let installed = certificate::install_ca(machine, ca, steps.context.ca_fingerprint.as_ref())?;
         let key = EnrolKey::from_text(key.expose());
-        let asking = Asking {
-            ca,
-            key: &key,
-            vm_id: steps.context.vm_id,
-            generation: steps.generation,
-            names: names.clone(),
-        };
+        let asking = Asking { ca, key: &key, generation: steps.generation, names: names.clone() };
         let (files, text) = certificate::obtain(machine, &steps.publisher, &asking).await?;
         Ok((Secured { files: Some(files), ca: Some(installed), ..Secured::default() }, text))
     };
@@ -177,7 +175,7 @@ async fn enrolled(
 }
 
 /// A certificate from the context, of a PKI of the operator's own.
-fn given(machine: &Machine, own: &[SanName], request: &Request<'_>) -> Result<(Secured, String), StepError> {
+fn given(machine: &Machine, own: Dialled<'_>, request: &Request<'_>) -> Result<(Secured, String), StepError> {
     let imported = checked(request, "correct the certificate, or leave all three out")?;
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
@@ -199,11 +197,11 @@ fn given(machine: &Machine, own: &[SanName], request: &Request<'_>) -> Result<(S
 }
 
 /// What `onefed pki import` has put on the disk, or else a CA of this VM's own.
-fn own_or_imported(machine: &Machine, names: &[SanName], grpc: bool) -> Result<(Secured, String), StepError> {
+fn own_or_imported(machine: &Machine, own: Dialled<'_>, grpc: bool) -> Result<(Secured, String), StepError> {
     let Some(there) = installed(&imported_set(&machine.disk)).map_err(own_fault)? else {
         let dir = machine.own_dir();
         private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&dir, &why))?;
-        return own_ca(&dir, "onefed SuperLink", names);
+        return own_ca(&dir, "onefed SuperLink", own.names);
     };
     let now = SystemTime::now();
     let request = Request {
@@ -216,7 +214,7 @@ fn own_or_imported(machine: &Machine, names: &[SanName], grpc: bool) -> Result<(
     };
     let leaf = checked(&request, "import another one: `onefed pki csr`, `onefed pki import`")?.leaf;
     let words = format!("the imported one, {} days left", leaf.days_left(now));
-    Ok((of_set(&there, &leaf, names)?, words))
+    Ok((of_set(&there, &leaf, own)?, words))
 }
 
 fn checked(request: &Request<'_>, hint: &str) -> Result<Imported, StepError> {
@@ -236,26 +234,49 @@ fn own_ca(dir: &Path, name: &str, names: &[SanName]) -> Result<(Secured, String)
     Ok((Secured { files: Some(files), ca: Some(kept.ca), name: None, admin_ca: None }, words))
 }
 
-/// A set of an operator's own PKI. Such a PKI may name hosts only; then peers have to dial a name.
-fn of_set(set: &Installed, leaf: &CertificateInfo, own: &[SanName]) -> Result<Secured, StepError> {
-    let named = own.iter().any(|name| leaf.names.contains(name));
-    let name = leaf.names.iter().find_map(|name| match name {
-        SanName::Dns(name) if !named && !name.starts_with('*') => Some(name.clone()),
-        _ => None,
-    });
-    if !named && name.is_none() {
-        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
-        return Err(StepError::certificate(
-            format!("the certificate names no host that peers could dial, and none of {}", own.join(", ")),
-            "have it issued for this VM's address or for a DNS name",
-        ));
-    }
+/// A set of an operator's own PKI. Such a PKI may not name this VM's address; then peers have to dial what it names.
+fn of_set(set: &Installed, leaf: &CertificateInfo, own: Dialled<'_>) -> Result<Secured, StepError> {
+    let name = if leaf.names.contains(&SanName::Ip(own.address)) {
+        None
+    } else {
+        // Rather what this VM knows of than any other host of the certificate's.
+        let known = leaf.names.iter().filter(|name| own.names.contains(name));
+        let hosts = leaf.names.iter().filter(|name| matches!(name, SanName::Dns(_)));
+        let found = known.chain(hosts).find_map(|name| match name {
+            SanName::Dns(name) if name.starts_with('*') => None,
+            SanName::Dns(name) => Some(name.clone()),
+            SanName::Ip(ip) => Some(ip.to_string()),
+        });
+        Some(found.ok_or_else(|| own.unnamed())?)
+    };
     let files = TlsFiles { certificate: set.chain.clone(), key: set.key.clone() };
     Ok(Secured { files: Some(files), ca: Some(set.ca.clone()), name, admin_ca: None })
 }
 
+/// What peers may dial to reach this VM.
+#[derive(Clone, Copy)]
+struct Dialled<'a> {
+    /// What is published where the certificate names it.
+    address: IpAddr,
+    /// All that this VM knows of.
+    names: &'a [SanName],
+}
+
+impl Dialled<'_> {
+    fn unnamed(self) -> StepError {
+        let own: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+        StepError::certificate(
+            format!("the certificate names no host that peers could dial, and none of {}", own.join(", ")),
+            "have it issued for this VM's address or for a DNS name",
+        )
+    }
+}
+
 fn own_fault(why: AuthorityError) -> StepError {
-    StepError::certificate(&why, why.hint())
+    match &why {
+        AuthorityError::File { path, why } => StepError::file(path, why),
+        _ => StepError::certificate(&why, why.hint()),
+    }
 }
 
 /// The CA that OneGate names, or why there is none.
@@ -268,13 +289,18 @@ fn named(offered: Option<&str>) -> Result<&str, StepError> {
     })
 }
 
-fn check_pin(pem: &str, pin: &str) -> Result<(), StepError> {
+/// `whose`: where the pin is from, before its value.
+fn check_pin(pem: &str, pin: &str, whose: &str) -> Result<(), StepError> {
     let found = CertificateInfo::from_pem(pem)?.fingerprint.to_string();
-    if found == pin && pem.matches("BEGIN CERTIFICATE").count() == 1 {
-        return Ok(());
-    }
+    // Everything in it would be trusted, so the pin must cover everything.
+    let count = pem.matches("BEGIN CERTIFICATE").count();
+    let what = match (found == pin, count) {
+        (true, 1) => return Ok(()),
+        (true, _) => format!("{count} certificates for the CA, and a pin covers one"),
+        (false, _) => format!("a CA with the fingerprint {found}, {whose} {pin}"),
+    };
     Err(StepError::certificate(
-        format!("ALARM: OneGate names a CA with the fingerprint {found}, FL_CA_FINGERPRINT says {pin}"),
+        format!("ALARM: OneGate names {what}"),
         "somebody in this service may be posing as the SuperLink; compare with the CA on the SuperLink's VM",
     ))
 }
@@ -286,16 +312,18 @@ fn first_use(machine: &Machine, offered: &str) -> Result<(PathBuf, String), Step
     let kept = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
     let words = match kept {
         Some(pin) => {
-            check_pin(offered, pin.trim()).map_err(|why| {
-                StepError::certificate(
-                    format!("{}; it was taken on first use", why.text),
-                    format!("if the SuperLink's CA was changed on purpose, remove {}", path.display()),
-                )
+            check_pin(offered, pin.trim(), "on first use it was").map_err(|why| {
+                let hint = format!(
+                    "{}; if the SuperLink's CA was changed on purpose, remove {}",
+                    why.hint,
+                    path.display()
+                );
+                StepError::certificate(why.text, hint)
             })?;
             format!("{found}, as on first use")
         }
         None => {
-            check_pin(offered, &found)?;
+            check_pin(offered, &found, "itself")?;
             private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&path, &why))?;
             write(&path, found.as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
             tracing::warn!(
@@ -311,6 +339,56 @@ fn install_ca_text(machine: &Machine, pem: &str) -> Result<PathBuf, StepError> {
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
     let path = dir.join("ca.pem");
-    write(&path, pem.as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
+    keep(&path, pem.as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onefed_trust::RootCa;
+
+    fn set(names: &[&str]) -> (Installed, CertificateInfo) {
+        let names: Vec<SanName> = names.iter().copied().map(SanName::of_host).collect();
+        let ca = RootCa::generate_for_vm("an operator's", SystemTime::now()).unwrap();
+        let made = ca.issue_server(&names, SystemTime::now()).unwrap();
+        let leaf = CertificateInfo::from_pem(&made.cert_pem).unwrap();
+        let path = PathBuf::new;
+        let installed = Installed {
+            ca: path(),
+            chain: path(),
+            key: path(),
+            ca_pem: ca.cert_pem().to_owned(),
+            chain_pem: made.cert_pem,
+            key_pem: made.key_pem,
+            dialled: Vec::new(),
+        };
+        (installed, leaf)
+    }
+
+    /// Peers and this VM's own question about its health dial what is published: the certificate must name that.
+    #[test]
+    fn what_is_published_is_named_by_the_certificate() {
+        let own = ["10.0.0.5", "10.1.0.5", "hub.example.org"].map(SanName::of_host);
+        let own = Dialled { address: "10.0.0.5".parse().unwrap(), names: &own };
+        let name = |names: &[&str]| {
+            let (installed, leaf) = set(names);
+            of_set(&installed, &leaf, own).map(|secured| secured.name).map_err(|why| why.text)
+        };
+        assert_eq!(name(&["10.0.0.5", "other.org"]), Ok(None));
+        assert_eq!(name(&["10.1.0.5"]), Ok(Some("10.1.0.5".to_owned())));
+        assert_eq!(name(&["other.org", "hub.example.org"]), Ok(Some("hub.example.org".to_owned())));
+        assert_eq!(name(&["*.org", "other.org"]), Ok(Some("other.org".to_owned())));
+        assert!(name(&["*.org", "10.9.9.9"]).unwrap_err().contains("IP:10.1.0.5"));
+    }
+
+    #[test]
+    fn a_pin_covers_one_certificate_and_the_alarm_says_whose_it_is() {
+        let (one, other) = (set(&["a.org"]).0.ca_pem, set(&["a.org"]).0.ca_pem);
+        let print = CertificateInfo::from_pem(&one).unwrap().fingerprint.to_string();
+        let alarm = |pem: &str| check_pin(pem, &print, "on first use it was").unwrap_err().text;
+        assert!(check_pin(&one, &print, "on first use it was").is_ok());
+        assert!(alarm(&other).ends_with(&format!(", on first use it was {print}")));
+        assert!(alarm(&format!("{one}{other}")).contains("2 certificates"));
+    }
 }
