@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onefed_context::{RawContext, RoleContext, Severity, VmContext, read_context_sh};
+use onefed_context::{Problem, RawContext, RoleContext, Severity, VmContext, read_context_sh};
 use onefed_opennebula::Secret;
 use onefed_opennebula::onegate::Client;
 use tokio::signal::unix::{SignalKind, signal};
@@ -272,8 +272,8 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
     let validated = read_context_sh(&text);
     for problem in validated.problems.iter().filter(|problem| problem.severity != Severity::Error) {
         match problem.severity {
-            Severity::Info => tracing::info!("{problem}"),
-            _ => tracing::warn!("{problem}"),
+            Severity::Info => tracing::info!("{}", in_a_line(problem)),
+            _ => tracing::warn!("{}", in_a_line(problem)),
         }
     }
     match validated.context {
@@ -287,16 +287,16 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
             Ok((context, words))
         }
         None => {
-            let errors: Vec<String> = validated
-                .problems
-                .iter()
-                .filter(|p| p.is_error())
-                .map(|problem| problem.to_string())
-                .collect();
+            let errors: Vec<String> =
+                validated.problems.iter().filter(|p| p.is_error()).map(in_a_line).collect();
             let hint = format!("correct the context variables ({} problems) and boot again", errors.len());
             Err(StepError::context(errors.join("; "), hint))
         }
     }
+}
+
+fn in_a_line(problem: &Problem) -> String {
+    crate::error::in_a_line(problem.code, &problem.message, problem.hint.as_deref())
 }
 
 /// Makes the directories and counts this boot.
@@ -407,7 +407,9 @@ async fn degraded(machine: &Machine, publisher: &Publisher, why: &StepError) -> 
 
 /// Writes a new state into the boot's record, best effort: the state itself is in the log.
 fn note(machine: &Machine, state: State) {
-    let written = Record::read(&machine.disk).and_then(|record| match record {
+    // A boot with a wrong context fails before it makes directories, and has to be found failed all the same.
+    let made = private_dir(&machine.disk).map_err(|why| StepError::file(&machine.disk, &why));
+    let written = made.and_then(|()| Record::read(&machine.disk)).and_then(|record| match record {
         Some(record) => Record { state, ..record }.write(&machine.disk),
         None => {
             // The context may be at fault, and the disk not have been made.

@@ -65,6 +65,21 @@ pub(crate) async fn hub(
     Ok(FoundHub { endpoint, ca: found.ca })
 }
 
+/// What a wait is about just now: each new answer is said once, so that a long wait is never a silent one.
+#[derive(Default)]
+struct Waiting {
+    last: String,
+}
+
+impl Waiting {
+    fn note(&mut self, why: String) {
+        if why != self.last {
+            tracing::info!("not yet: {why}");
+            self.last = why;
+        }
+    }
+}
+
 struct Published {
     endpoint: Endpoint,
     tls: bool,
@@ -74,9 +89,9 @@ struct Published {
 /// Waits for the SuperLink of this service to say where it is.
 async fn superlink(gate: &Client) -> Result<Published, StepError> {
     let started = Instant::now();
-    let mut last = String::new();
+    let mut waiting = Waiting::default();
     while started.elapsed() < PATIENCE {
-        last = match gate.service().await {
+        let why = match gate.service().await {
             Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
                 return Err(StepError::onegate(&why));
             }
@@ -118,17 +133,22 @@ async fn superlink(gate: &Client) -> Result<Published, StepError> {
                 },
             },
         };
+        waiting.note(why);
         tokio::time::sleep(LOOK).await;
     }
-    Err(StepError::superlink(format!("no SuperLink within {} minutes: {last}", PATIENCE.as_secs() / 60)))
+    Err(StepError::superlink(format!(
+        "no SuperLink within {} minutes: {}",
+        PATIENCE.as_secs() / 60,
+        waiting.last
+    )))
 }
 
 /// Waits for the gateway of this service to name its endpoint.
 pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {
     let started = Instant::now();
-    let mut last = String::new();
+    let mut waiting = Waiting::default();
     while started.elapsed() < PATIENCE {
-        last = match gate.service().await {
+        let why = match gate.service().await {
             Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
                 return Err(StepError::onegate(&why));
             }
@@ -153,9 +173,14 @@ pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {
                 }
             }
         };
+        waiting.note(why);
         tokio::time::sleep(LOOK).await;
     }
-    Err(StepError::gateway(format!("no gateway within {} minutes: {last}", PATIENCE.as_secs() / 60)))
+    Err(StepError::gateway(format!(
+        "no gateway within {} minutes: {}",
+        PATIENCE.as_secs() / 60,
+        waiting.last
+    )))
 }
 
 /// The node configuration of this SuperNode: the operator's, the site, and its partition. A `partition-id` of the
@@ -201,13 +226,13 @@ async fn index(machine: &Machine, gate: Option<&Client>) -> Result<u32, StepErro
         ));
     };
     let started = Instant::now();
-    let mut last = String::new();
+    let mut waiting = Waiting::default();
     while started.elapsed() < PATIENCE {
         match gate.service().await {
             Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
                 return Err(StepError::onegate(&why));
             }
-            Err(why) => last = why.to_string(),
+            Err(why) => waiting.note(why.to_string()),
             Ok(service) => {
                 let role = service.roles.iter().find(|role| role.name == SUPERNODE_ROLE);
                 let Some(role) = role else {
@@ -226,10 +251,14 @@ async fn index(machine: &Machine, gate: Option<&Client>) -> Result<u32, StepErro
                         .map_err(|why| StepError::file(&path, &why))?;
                     return Ok(index);
                 }
-                last = format!("{} of {} SuperNodes are listed", ids.len(), role.cardinality);
+                waiting.note(format!("{} of {} SuperNodes are listed", ids.len(), role.cardinality));
             }
         }
         tokio::time::sleep(LOOK).await;
     }
-    Err(StepError::partition(format!("no place within {} minutes: {last}", PATIENCE.as_secs() / 60)))
+    Err(StepError::partition(format!(
+        "no place within {} minutes: {}",
+        PATIENCE.as_secs() / 60,
+        waiting.last
+    )))
 }

@@ -25,6 +25,12 @@ const FAILED: u8 = 1;
 /// Never published.
 const SUPERSEDED: &str = "superseded";
 
+/// A finding as the log, OneGate and `onefed health` show it: each has one line for it.
+pub(crate) fn in_a_line(code: &str, message: &str, hint: Option<&str>) -> String {
+    let hint = hint.map_or(String::new(), |hint| format!(" (hint: {hint})"));
+    format!("[{code}] {message}{hint}").lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
 impl StepError {
     fn new(code: &'static str, exit: u8, text: impl ToString, hint: impl Into<String>) -> Self {
         Self { code, text: text.to_string(), hint: hint.into(), exit }

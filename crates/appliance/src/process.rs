@@ -65,7 +65,7 @@ pub struct SpokeFile {
     pub flower: String,
     /// The listener for SuperNodes.
     pub listen: SocketAddr,
-    /// Its certificate; without one it must be on loopback.
+    /// Its certificate; without one it speaks plaintext, which is for loopback or was asked for by name.
     pub tls: Option<TlsFiles>,
     /// The hub's host.
     pub hub_host: String,

@@ -120,8 +120,11 @@ impl Publisher {
 
     /// Publishes a failure, best effort: the failure itself is what matters.
     pub(crate) async fn failed(&self, error: &StepError) {
-        // What this boot wanted to say first must not come after this.
-        drop(self.opening.lock().await.take());
+        // What this boot wanted to say first must not come after this. A request that is under way is heard, also when
+        // nobody waits for its answer any more, so it gets the time to be answered.
+        if let Some(mut opening) = self.opening.lock().await.take() {
+            let _ = tokio::time::timeout(LAST_WORDS, &mut opening.0).await;
+        }
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let Some(client) = &self.client else { return };
         // The READY of an earlier boot is not true any more. It may not be there.
@@ -164,6 +167,9 @@ async fn open(client: &Client, role: &str, version: &str, generation: u64) -> Re
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// The pause between two tries is drawn from one half of this to all of it: VMs that boot together must not ask together.
 const PAUSE: Duration = Duration::from_secs(3);
+
+/// How long a failed boot waits for its own first words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Asks OneGate again while it cannot answer.
 async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, StepError>

@@ -14,6 +14,7 @@ use onefed_trust::{CertificateInfo, EnrolKey, SanName};
 use crate::authority::{self, AuthorityError, Installed, Order, imported_set, install, installed};
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
+use crate::error::in_a_line;
 use crate::files::{FileSet, Readers, keep, private_dir, read_if_there, write};
 use crate::{Machine, StepError, TlsFiles};
 
@@ -99,10 +100,15 @@ pub(crate) async fn gateway(steps: &Steps<'_>, own: &GatewayContext) -> Result<S
             Ok(Secured::default())
         }
         (SiteTrust::Given(ca), Some(key)) => enrolled(steps, ca, key, names).await,
-        _ => Err(StepError::context(
-            "FL_TLS_ENABLED is YES, but FL_SSL_CA_CERTFILE or FL_ENROL_KEY is missing",
-            "deploy with `onefed apply`, which sets both, or use FL_GATEWAY = embedded",
-        )),
+        _ => {
+            let refuse = async || {
+                Err(StepError::context(
+                    "FL_TLS_ENABLED is YES, but FL_SSL_CA_CERTFILE or FL_ENROL_KEY is missing",
+                    "deploy with `onefed apply`, which sets both, or use FL_GATEWAY = embedded",
+                ))
+            };
+            steps.run("certificate", refuse).await
+        }
     }
 }
 
@@ -128,7 +134,7 @@ pub(crate) async fn site(
         SiteTrust::Pinned(pin) => {
             let install = async || {
                 let pem = named(offered)?;
-                check_pin(pem, &pin.to_string(), "FL_CA_FINGERPRINT says")?;
+                check_pin(pem, &pin.to_string(), "FL_CA_FINGERPRINT")?;
                 Ok((
                     install_ca_text(machine, pem)?,
                     format!("the CA that OneGate names is {pin}, as the context says"),
@@ -218,11 +224,12 @@ fn own_or_imported(machine: &Machine, own: Dialled<'_>, grpc: bool) -> Result<(S
 }
 
 fn checked(request: &Request<'_>, hint: &str) -> Result<Imported, StepError> {
+    let line = |finding: &import::Finding| in_a_line(finding.code, &finding.message, finding.hint.as_deref());
     let report = import::check(request);
     for finding in report.findings.iter().filter(|finding| finding.severity != import::Severity::Error) {
-        tracing::warn!("{finding}");
+        tracing::warn!("{}", line(finding));
     }
-    let errors: Vec<String> = report.errors().map(ToString::to_string).collect();
+    let errors: Vec<String> = report.errors().map(line).collect();
     report.imported.ok_or_else(|| StepError::certificate(errors.join("; "), hint))
 }
 
@@ -289,20 +296,21 @@ fn named(offered: Option<&str>) -> Result<&str, StepError> {
     })
 }
 
-/// `whose`: where the pin is from, before its value.
-fn check_pin(pem: &str, pin: &str, whose: &str) -> Result<(), StepError> {
-    let found = CertificateInfo::from_pem(pem)?.fingerprint.to_string();
-    // Everything in it would be trusted, so the pin must cover everything.
-    let count = pem.matches("BEGIN CERTIFICATE").count();
-    let what = match (found == pin, count) {
-        (true, 1) => return Ok(()),
-        (true, _) => format!("{count} certificates for the CA, and a pin covers one"),
-        (false, _) => format!("a CA with the fingerprint {found}, {whose} {pin}"),
+/// Holds the CA that OneGate names against the pin; `source` is where that comes from.
+fn check_pin(pem: &str, pin: &str, source: &str) -> Result<(), StepError> {
+    let alarm = |text: String| {
+        let hint = "somebody in this service may be posing as the SuperLink; compare with the CA on the SuperLink's VM";
+        StepError::certificate(format!("ALARM: {text}"), hint)
     };
-    Err(StepError::certificate(
-        format!("ALARM: OneGate names {what}"),
-        "somebody in this service may be posing as the SuperLink; compare with the CA on the SuperLink's VM",
-    ))
+    let found = CertificateInfo::from_pem(pem)?.fingerprint.to_string();
+    if found != pin {
+        return Err(alarm(format!("OneGate names a CA with the fingerprint {found}, {source} says {pin}")));
+    }
+    // Everything in the bundle would be trusted, so the pin must cover everything.
+    match pem.matches("BEGIN CERTIFICATE").count() {
+        1 => Ok(()),
+        count => Err(alarm(format!("OneGate names {count} CA certificates, {source} covers one, {pin}"))),
+    }
 }
 
 /// Takes the CA that OneGate names once, and no other ever after.
@@ -312,18 +320,15 @@ fn first_use(machine: &Machine, offered: &str) -> Result<(PathBuf, String), Step
     let kept = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
     let words = match kept {
         Some(pin) => {
-            check_pin(offered, pin.trim(), "on first use it was").map_err(|why| {
-                let hint = format!(
-                    "{}; if the SuperLink's CA was changed on purpose, remove {}",
-                    why.hint,
-                    path.display()
-                );
-                StepError::certificate(why.text, hint)
+            check_pin(offered, pin.trim(), "the pin of the first use").map_err(|why| {
+                let remove =
+                    format!("if the SuperLink's CA was changed on purpose, remove {}", path.display());
+                StepError { hint: format!("{}; {remove}", why.hint), ..why }
             })?;
             format!("{found}, as on first use")
         }
         None => {
-            check_pin(offered, &found, "itself")?;
+            check_pin(offered, &found, "the first use")?;
             private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&path, &why))?;
             write(&path, found.as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
             tracing::warn!(
@@ -386,9 +391,9 @@ mod tests {
     fn a_pin_covers_one_certificate_and_the_alarm_says_whose_it_is() {
         let (one, other) = (set(&["a.org"]).0.ca_pem, set(&["a.org"]).0.ca_pem);
         let print = CertificateInfo::from_pem(&one).unwrap().fingerprint.to_string();
-        let alarm = |pem: &str| check_pin(pem, &print, "on first use it was").unwrap_err().text;
-        assert!(check_pin(&one, &print, "on first use it was").is_ok());
-        assert!(alarm(&other).ends_with(&format!(", on first use it was {print}")));
-        assert!(alarm(&format!("{one}{other}")).contains("2 certificates"));
+        let alarm = |pem: &str| check_pin(pem, &print, "the pin of the first use").unwrap_err().text;
+        assert!(check_pin(&one, &print, "the pin of the first use").is_ok());
+        assert!(alarm(&other).ends_with(&format!(", the pin of the first use says {print}")));
+        assert!(alarm(&format!("{one}{other}")).contains("2 CA certificates"));
     }
 }

@@ -11,7 +11,7 @@ use crate::record::HealthCheck;
 use crate::{StepError, tls};
 
 pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Result<(), StepError> {
-    let release = release(steps.context)?;
+    let release = release(steps).await?;
     let listen = SocketAddr::new(steps.context.addresses[0], SPOKE_PORT);
     addresses(steps, &[(listen, "the spoke", "spoke")]).await?;
     let tls = tls::gateway(steps, own).await?;

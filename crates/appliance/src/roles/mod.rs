@@ -25,9 +25,15 @@ pub(crate) use supernode::supernode;
 /// The port of a spoke, on the site's LAN or on a SuperNode VM's own loopback.
 const SPOKE_PORT: u16 = 9092;
 
-fn release(context: &VmContext) -> Result<Release, StepError> {
-    Release::parse(context.flower.as_str())
-        .map_err(|why| StepError::context(format!("FLOWER_VERSION: {why}"), why.hint()))
+/// The release of the context; a step of its own only where it fails.
+async fn release(steps: &Steps<'_>) -> Result<Release, StepError> {
+    match Release::parse(steps.context.flower.as_str()) {
+        Ok(release) => Ok(release),
+        Err(why) => {
+            let failed = StepError::context(format!("FLOWER_VERSION: {why}"), why.hint());
+            steps.run("release", async || Err(failed)).await
+        }
+    }
 }
 
 fn host<'a>(

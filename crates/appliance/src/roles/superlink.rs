@@ -16,7 +16,7 @@ use crate::{HubFile, StepError, flower, tls};
 
 pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> Result<(), StepError> {
     let (machine, context) = (steps.machine, steps.context);
-    let release = release(context)?;
+    let release = release(steps).await?;
     let address = context.addresses[0];
     let flower = flower::find(steps, release, &own.runtime).await?;
     let environment = flower.environment();

@@ -15,7 +15,7 @@ use crate::{StepError, discovery, flower, node_key, tls};
 
 pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> Result<(), StepError> {
     let (machine, context) = (steps.machine, steps.context);
-    let release = release(context)?;
+    let release = release(steps).await?;
     let flower = flower::find(steps, release, &own.runtime).await?;
     let environment = flower.environment();
     let embedded = own.gateway == GatewayPlacement::Embedded;
