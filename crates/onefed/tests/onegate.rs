@@ -11,6 +11,7 @@ mod vm;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
@@ -301,7 +302,6 @@ fn onegate_may_be_restarted_at_any_time() {
 
 #[test]
 fn what_was_said_first_never_comes_after_a_failure() {
-    let flower = Flower::new(&[NEW]);
     let rows: [(Call, Fault, usize); 4] = [
         (Put, Slow(Duration::from_millis(1500)), 1),
         (Own, Slow(Duration::from_millis(1500)), 1),
@@ -325,7 +325,6 @@ fn what_was_said_first_never_comes_after_a_failure() {
         assert!(vm.gate().said().last().unwrap().starts_with("FL_STATE=failed\n"));
         well_spoken(&vm);
     });
-    drop(flower);
 }
 
 #[test]
@@ -378,6 +377,7 @@ fn the_first_words_of_a_boot_that_another_context_has_ended_are_never_said() {
 /// Something that answers as a SuperLink does whom nobody has shown a signature.
 struct SuperLink {
     listener: TcpListener,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl SuperLink {
@@ -385,12 +385,15 @@ impl SuperLink {
     fn behind(vm: &Vm) -> Self {
         let listener = TcpListener::bind(format!("{}:28000", vm.loopback)).unwrap();
         let own = listener.try_clone().unwrap();
+        let connections: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let all = connections.clone();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = own.accept() {
+                all.lock().unwrap().push(stream.try_clone().unwrap());
                 std::thread::spawn(move || answer(stream));
             }
         });
-        Self { listener }
+        Self { listener, connections }
     }
 }
 
@@ -398,6 +401,9 @@ impl Drop for SuperLink {
     fn drop(&mut self) {
         // The thread has a handle of its own; without a listener it ends.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        for connection in self.connections.lock().unwrap().iter() {
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 
