@@ -69,6 +69,10 @@ impl StepLog {
                 tracing::info!(step = name, seconds, "ok: {words}");
                 Ok(value)
             }
+            Err(why) if why.is_superseded() => {
+                tracing::info!(step = name, seconds, "ended: {}", why.text);
+                Err(why)
+            }
             Err(why) => {
                 tracing::error!(
                     step = name,
@@ -221,7 +225,7 @@ async fn live(
         }
         tokio::select! {
             // The fault of a context stays until there is another one.
-            () = watch(machine, publisher, manager, trouble.is_some()) => {}
+            () = watch(machine, publisher, async || manager.check().await, trouble.is_some(), WATCH) => {}
             () = reload.0.notified() => tracing::info!("the context may have changed: booting again"),
         }
     }
@@ -335,11 +339,19 @@ async fn connect(
 }
 
 /// Says so when a process keeps ending after the boot, and when all are well again. Never returns.
-async fn watch(machine: &Machine, publisher: &Publisher, manager: &Manager, mut stays: bool) {
+///
+/// `stays`: a trouble that is no process's, and stays when all processes are well.
+async fn watch(
+    machine: &Machine,
+    publisher: &Publisher,
+    check: impl AsyncFn() -> Result<(), StepError>,
+    mut stays: bool,
+    every: Duration,
+) {
     let mut said = false;
     loop {
-        tokio::time::sleep(WATCH).await;
-        match (manager.check().await.err(), said) {
+        tokio::time::sleep(every).await;
+        match (check().await.err(), said) {
             (Some(why), false) => {
                 tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
                 // What could not be said is said at the next look.
@@ -407,3 +419,6 @@ pub(crate) fn marker() -> Vec<(String, String)> {
         |key: &str| MARKERS.contains(&key) || MACHINE_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     std::env::vars().filter(|(key, _)| wanted(key)).collect()
 }
+
+#[cfg(test)]
+mod tests;

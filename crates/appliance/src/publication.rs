@@ -129,11 +129,12 @@ impl Publisher {
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let Some(client) = &self.client else { return };
         // Nothing of what was said is true any more, READY least of all; peers must not find an address that nobody
-        // serves. Where it cannot be seen what is there, only READY is worth a try of its own.
+        // serves. Where it cannot be seen what is there, the two that draw others here
+        // are worth a try of their own.
         let there = client.vm().await.map(|vm| vm.user_template);
         let gone = |name: &&str| match &there {
             Ok(there) => there.contains_key(*name),
-            Err(_) => *name == attribute::READY,
+            Err(_) => [attribute::READY, attribute::ENDPOINT].contains(name),
         };
         for name in STALE.into_iter().filter(gone) {
             let _ = client.delete(name).await;
