@@ -224,8 +224,7 @@ async fn live(
             degraded(machine, publisher, why).await;
         }
         tokio::select! {
-            // The fault of a context stays until there is another one.
-            () = watch(machine, publisher, async || manager.check().await, trouble.is_some(), WATCH) => {}
+            () = watch(machine, publisher, async || manager.check().await, trouble.as_ref(), WATCH) => {}
             () = reload.0.notified() => tracing::info!("the context may have changed: booting again"),
         }
     }
@@ -340,12 +339,12 @@ async fn connect(
 
 /// Says so when a process keeps ending after the boot, and when all are well again. Never returns.
 ///
-/// `stays`: a trouble that is no process's, and stays when all processes are well.
+/// `trouble`: what is wrong beside the processes. It has been said, and stays true when they are well.
 async fn watch(
     machine: &Machine,
     publisher: &Publisher,
     check: impl AsyncFn() -> Result<(), StepError>,
-    mut stays: bool,
+    trouble: Option<&StepError>,
     every: Duration,
 ) {
     let mut said = false;
@@ -356,10 +355,13 @@ async fn watch(
                 tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
                 // What could not be said is said at the next look.
                 said = degraded(machine, publisher, &why).await;
-                stays &= !said;
             }
-            (None, true) if !stays => {
+            (None, true) => {
                 tracing::info!("all processes are well again");
+                if let Some(why) = trouble {
+                    said = !degraded(machine, publisher, why).await;
+                    continue;
+                }
                 note(machine, State::Ready);
                 match publisher.recovered().await {
                     Ok(()) => said = false,

@@ -226,8 +226,7 @@ async fn index(machine: &Machine, gate: Option<&Client>, vm_id: u32) -> Result<u
         })
     };
     let index = wait_for(gate, PATIENCE, "place", StepError::partition, look).await?;
-    write(&path, index.to_string().as_bytes(), Readers::Owner)
-        .map_err(|why| StepError::file(&path, &why))?;
+    write(&path, index.to_string().as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
     Ok(index)
 }
 

@@ -25,6 +25,8 @@ mod roles;
 mod service;
 mod supervisor;
 mod systemd;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 pub use boot::{Outcome, boot};
