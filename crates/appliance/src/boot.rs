@@ -69,6 +69,10 @@ impl StepLog {
                 tracing::info!(step = name, seconds, "ok: {words}");
                 Ok(value)
             }
+            Err(why) if why.is_superseded() => {
+                tracing::info!(step = name, seconds, "ended: {}", why.text);
+                Err(why)
+            }
             Err(why) => {
                 tracing::error!(
                     step = name,
@@ -228,7 +232,7 @@ async fn live(
             Err(why) => return why,
         };
         tokio::select! {
-            () = watch(machine, publisher, manager, trouble) => {}
+            () = watch(machine, publisher, async || manager.check().await, trouble.as_ref(), WATCH) => {}
             () = reload.0.notified() => tracing::info!("the context may have changed: booting again"),
         }
     }
@@ -347,18 +351,25 @@ async fn connect(
 
 /// Says so when a process keeps ending after the boot, and when all are well again. Never returns.
 ///
-/// `trouble`: why the last boot failed. It stays until there is another one, whatever becomes of the processes.
-async fn watch(machine: &Machine, publisher: &Publisher, manager: &Manager, trouble: Option<StepError>) {
+/// `trouble`: why the last boot failed. It stays until there is another one, whatever becomes of the processes. `check`
+/// is asked `every` so often.
+async fn watch(
+    machine: &Machine,
+    publisher: &Publisher,
+    check: impl AsyncFn() -> Result<(), StepError>,
+    trouble: Option<&StepError>,
+    every: Duration,
+) {
     let mut said = None;
-    if let Some(why) = &trouble
+    if let Some(why) = trouble
         && degraded(machine, publisher, why).await
     {
         said = Some(Said::Boot);
     }
     loop {
-        tokio::time::sleep(WATCH).await;
-        let unwell = manager.check().await.err();
-        let now = match (&unwell, &trouble) {
+        tokio::time::sleep(every).await;
+        let unwell = check().await.err();
+        let now = match (&unwell, trouble) {
             (Some(_), _) => Some(Said::Process),
             (None, Some(_)) => Some(Said::Boot),
             (None, None) => None,
@@ -367,7 +378,7 @@ async fn watch(machine: &Machine, publisher: &Publisher, manager: &Manager, trou
             continue;
         }
         // What could not be said is said at the next look.
-        if let Some(why) = unwell.as_ref().or(trouble.as_ref()) {
+        if let Some(why) = unwell.as_ref().or(trouble) {
             tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
             if degraded(machine, publisher, why).await {
                 said = now;
@@ -444,3 +455,6 @@ pub(crate) fn marker() -> Vec<(String, String)> {
         |key: &str| MARKERS.contains(&key) || MACHINE_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     std::env::vars().filter(|(key, _)| wanted(key)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,17 +7,30 @@ use std::time::{Duration, Instant};
 use onefed_context::{
     Endpoint, HubSource, NodeConfig, NodeValue, PartitionShare, SiteTrust, SuperNodeContext,
 };
-use onefed_opennebula::onegate::Client;
+use onefed_opennebula::onegate::{Client, GateService};
 
 use crate::files::{Readers, read_if_there, write};
 use crate::publication::{attribute, decode};
 use crate::{Machine, StepError};
 
-/// Site services start all their VMs together, so the gateway may be a little behind.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// A VM may boot before OneFlow has written down that it belongs to the service; OneGate refuses its question then.
-const SETTLING: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(500);
+/// How long to wait for others, and how often to look.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// In all.
+    whole: Duration,
+    /// For OneFlow to have written down who belongs to the service.
+    settling: Duration,
+    /// Between two looks.
+    look: Duration,
+}
+
+/// Site services start all their VMs together, so the gateway may be a little behind. A VM may boot before OneFlow has
+/// written down that it belongs to the service; OneGate refuses its question then.
+const PATIENCE: Patience = Patience {
+    whole: Duration::from_secs(15 * 60),
+    settling: Duration::from_secs(60),
+    look: Duration::from_millis(500),
+};
 /// The roles of a site's service, as the plan names them.
 const GATEWAY_ROLE: &str = "gateway";
 const SUPERNODE_ROLE: &str = "supernode";
@@ -46,7 +59,7 @@ pub(crate) async fn hub(
     let Some(gate) = gate else {
         return Err(StepError::superlink("FL_SUPERLINK_ADDRESS is empty, and there is no OneGate to ask"));
     };
-    let found = superlink(gate).await?;
+    let found = superlink(gate, PATIENCE).await?;
     if found.tls != tls {
         let word = |on| if on { "YES" } else { "NO" };
         return Err(StepError::context(
@@ -65,19 +78,42 @@ pub(crate) async fn hub(
     Ok(FoundHub { endpoint, ca: found.ca })
 }
 
-/// What a wait is about just now: each new answer is said once, so that a long wait is never a silent one.
-#[derive(Default)]
-struct Waiting {
-    last: String,
+/// What one look at the service came to.
+enum Look<T> {
+    Found(T),
+    /// Not there yet, and what is there instead.
+    NotYet(String),
 }
 
-impl Waiting {
-    fn note(&mut self, why: String) {
-        if why != self.last {
+/// Looks at this VM's service until it holds what is looked for. `look` is told whether the service had the time to
+/// settle. Each new answer is said once, so that a long wait is never a silent one.
+async fn wait_for<T>(
+    gate: &Client,
+    patience: Patience,
+    what: &str,
+    failed: impl Fn(String) -> StepError,
+    mut look: impl FnMut(GateService, bool) -> Result<Look<T>, StepError>,
+) -> Result<T, StepError> {
+    let started = Instant::now();
+    let mut last = String::new();
+    while started.elapsed() < patience.whole {
+        let answer = gate.service().await;
+        let settled = started.elapsed() > patience.settling;
+        let why = match answer {
+            Err(why) if !why.is_transient() && settled => return Err(StepError::onegate(&why)),
+            Err(why) => why.to_string(),
+            Ok(service) => match look(service, settled)? {
+                Look::Found(found) => return Ok(found),
+                Look::NotYet(why) => why,
+            },
+        };
+        if why != last {
             tracing::info!("not yet: {why}");
-            self.last = why;
+            last = why;
         }
+        tokio::time::sleep(patience.look).await;
     }
+    Err(failed(format!("no {what} within {} minutes: {last}", patience.whole.as_secs() / 60)))
 }
 
 struct Published {
@@ -87,100 +123,49 @@ struct Published {
 }
 
 /// Waits for the SuperLink of this service to say where it is.
-async fn superlink(gate: &Client) -> Result<Published, StepError> {
-    let started = Instant::now();
-    let mut waiting = Waiting::default();
-    while started.elapsed() < PATIENCE {
-        let why = match gate.service().await {
-            Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
-                return Err(StepError::onegate(&why));
-            }
-            Err(why) => why.to_string(),
-            Ok(service) => match service.roles.into_iter().find(|role| role.name == SUPERLINK_ROLE) {
-                None if started.elapsed() > SETTLING => {
-                    return Err(StepError::superlink(format!(
-                        "FL_SUPERLINK_ADDRESS is empty, and service {} has no role {SUPERLINK_ROLE}",
-                        service.id
-                    )));
-                }
-                None => format!("service {} has no role {SUPERLINK_ROLE}", service.id),
-                Some(role) => match role.nodes.into_iter().find_map(|node| node.vm) {
-                    None => format!("service {} has no VM in role {SUPERLINK_ROLE} yet", service.id),
-                    Some(vm) => {
-                        let said = |name| vm.user_template.get(name).map(String::as_str);
-                        match said(attribute::ENDPOINT).and_then(decode) {
-                            None => format!(
-                                "SuperLink VM {} is {}",
-                                vm.id,
-                                said(attribute::STATE).unwrap_or("not up yet")
-                            ),
-                            Some(text) => {
-                                let endpoint = text.parse().map_err(|why| {
-                                    StepError::superlink(format!(
-                                        "SuperLink VM {} names `{text}`: {why}",
-                                        vm.id
-                                    ))
-                                })?;
-                                let tls = said(attribute::TLS) == Some("YES");
-                                return Ok(Published {
-                                    endpoint,
-                                    tls,
-                                    ca: said(attribute::CA).and_then(decode),
-                                });
-                            }
-                        }
-                    }
-                },
-            },
+async fn superlink(gate: &Client, patience: Patience) -> Result<Published, StepError> {
+    let look = |service: GateService, settled: bool| {
+        let Some(role) = service.roles.into_iter().find(|role| role.name == SUPERLINK_ROLE) else {
+            let why = format!("service {} has no role {SUPERLINK_ROLE}", service.id);
+            return if settled { Err(StepError::superlink(why)) } else { Ok(Look::NotYet(why)) };
         };
-        waiting.note(why);
-        tokio::time::sleep(LOOK).await;
-    }
-    Err(StepError::superlink(format!(
-        "no SuperLink within {} minutes: {}",
-        PATIENCE.as_secs() / 60,
-        waiting.last
-    )))
+        let Some(vm) = role.nodes.into_iter().find_map(|node| node.vm) else {
+            let why = format!("service {} has no VM in role {SUPERLINK_ROLE} yet", service.id);
+            return Ok(Look::NotYet(why));
+        };
+        let said = |name| vm.user_template.get(name).map(String::as_str);
+        let Some(text) = said(attribute::ENDPOINT).and_then(decode) else {
+            let state = said(attribute::STATE).unwrap_or("not up yet");
+            return Ok(Look::NotYet(format!("SuperLink VM {} is {state}", vm.id)));
+        };
+        let endpoint = text
+            .parse()
+            .map_err(|why| StepError::superlink(format!("SuperLink VM {} names `{text}`: {why}", vm.id)))?;
+        let tls = said(attribute::TLS) == Some("YES");
+        Ok(Look::Found(Published { endpoint, tls, ca: said(attribute::CA).and_then(decode) }))
+    };
+    wait_for(gate, patience, "SuperLink", StepError::superlink, look).await
 }
 
 /// Waits for the gateway of this service to name its endpoint.
 pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {
-    let started = Instant::now();
-    let mut waiting = Waiting::default();
-    while started.elapsed() < PATIENCE {
-        let why = match gate.service().await {
-            Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
-                return Err(StepError::onegate(&why));
-            }
-            Err(why) => why.to_string(),
-            Ok(service) => {
-                let role = service.roles.into_iter().find(|role| role.name == GATEWAY_ROLE);
-                match role.and_then(|role| role.nodes.into_iter().find_map(|node| node.vm)) {
-                    None => format!("service {} has no VM in role {GATEWAY_ROLE} yet", service.id),
-                    Some(vm) => match vm.user_template.get(attribute::ENDPOINT).and_then(|text| decode(text))
-                    {
-                        None => format!(
-                            "gateway VM {} is {}",
-                            vm.id,
-                            vm.user_template.get(attribute::STATE).map_or("not up yet", String::as_str)
-                        ),
-                        Some(text) => {
-                            return text.parse().map_err(|why| {
-                                StepError::gateway(format!("gateway VM {} names `{text}`: {why}", vm.id))
-                            });
-                        }
-                    },
-                }
-            }
+    let look = |service: GateService, _| {
+        let role = service.roles.into_iter().find(|role| role.name == GATEWAY_ROLE);
+        let Some(vm) = role.and_then(|role| role.nodes.into_iter().find_map(|node| node.vm)) else {
+            let why = format!("service {} has no VM in role {GATEWAY_ROLE} yet", service.id);
+            return Ok(Look::NotYet(why));
         };
-        waiting.note(why);
-        tokio::time::sleep(LOOK).await;
-    }
-    Err(StepError::gateway(format!(
-        "no gateway within {} minutes: {}",
-        PATIENCE.as_secs() / 60,
-        waiting.last
-    )))
+        let said = |name| vm.user_template.get(name).map(String::as_str);
+        let Some(text) = said(attribute::ENDPOINT).and_then(decode) else {
+            let state = said(attribute::STATE).unwrap_or("not up yet");
+            return Ok(Look::NotYet(format!("gateway VM {} is {state}", vm.id)));
+        };
+        let endpoint = text
+            .parse()
+            .map_err(|why| StepError::gateway(format!("gateway VM {} names `{text}`: {why}", vm.id)))?;
+        Ok(Look::Found(endpoint))
+    };
+    wait_for(gate, PATIENCE, "gateway", StepError::gateway, look).await
 }
 
 /// The node configuration of this SuperNode: the operator's, the site, and its partition. A `partition-id` of the
@@ -225,40 +210,24 @@ async fn index(machine: &Machine, gate: Option<&Client>) -> Result<u32, StepErro
             "without OneGate a SuperNode cannot know its place among the others",
         ));
     };
-    let started = Instant::now();
-    let mut waiting = Waiting::default();
-    while started.elapsed() < PATIENCE {
-        match gate.service().await {
-            Err(why) if !why.is_transient() && started.elapsed() > SETTLING => {
-                return Err(StepError::onegate(&why));
-            }
-            Err(why) => waiting.note(why.to_string()),
-            Ok(service) => {
-                let role = service.roles.iter().find(|role| role.name == SUPERNODE_ROLE);
-                let Some(role) = role else {
-                    return Err(StepError::partition(format!(
-                        "service {} has no role {SUPERNODE_ROLE}",
-                        service.id
-                    )));
-                };
-                let mut ids: Vec<u32> = role.nodes.iter().filter_map(|node| node.deploy_id).collect();
-                ids.sort_unstable();
-                let place = ids.iter().position(|id| *id == gate.vm_id());
-                // Ids only grow, so a VM's place is settled once it and everybody before it are listed.
-                if let (Some(place), true) = (place, ids.len() >= role.cardinality as usize) {
-                    let index = u32::try_from(place).unwrap_or(u32::MAX);
-                    write(&path, index.to_string().as_bytes(), Readers::Owner)
-                        .map_err(|why| StepError::file(&path, &why))?;
-                    return Ok(index);
-                }
-                waiting.note(format!("{} of {} SuperNodes are listed", ids.len(), role.cardinality));
-            }
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    Err(StepError::partition(format!(
-        "no place within {} minutes: {}",
-        PATIENCE.as_secs() / 60,
-        waiting.last
-    )))
+    let look = |service: GateService, _| {
+        let Some(role) = service.roles.iter().find(|role| role.name == SUPERNODE_ROLE) else {
+            let why = format!("service {} has no role {SUPERNODE_ROLE}", service.id);
+            return Err(StepError::partition(why));
+        };
+        let mut ids: Vec<u32> = role.nodes.iter().filter_map(|node| node.deploy_id).collect();
+        ids.sort_unstable();
+        let place = ids.iter().position(|id| *id == gate.vm_id());
+        // Ids only grow, so a VM's place is settled once it and everybody before it are listed.
+        Ok(match (place, ids.len() >= role.cardinality as usize) {
+            (Some(place), true) => Look::Found(u32::try_from(place).unwrap_or(u32::MAX)),
+            _ => Look::NotYet(format!("{} of {} SuperNodes are listed", ids.len(), role.cardinality)),
+        })
+    };
+    let index = wait_for(gate, PATIENCE, "place", StepError::partition, look).await?;
+    write(&path, index.to_string().as_bytes(), Readers::Owner).map_err(|why| StepError::file(&path, &why))?;
+    Ok(index)
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,8 @@ mod roles;
 mod service;
 mod supervisor;
 mod systemd;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 pub use boot::{Outcome, boot};

@@ -127,8 +127,17 @@ impl Publisher {
         }
         let text = encode(&format!("{} (hint: {})", error.text, error.hint));
         let Some(client) = &self.client else { return };
-        // The READY of an earlier boot is not true any more. It may not be there.
-        let _ = client.delete(attribute::READY).await;
+        // Nothing of what was said is true any more, READY least of all; peers must not find an address that nobody
+        // serves. Where it cannot be seen what is there, the two that draw others here
+        // are worth a try of their own.
+        let there = client.vm().await.map(|vm| vm.user_template);
+        let gone = |name: &&str| match &there {
+            Ok(there) => there.contains_key(*name),
+            Err(_) => [attribute::READY, attribute::ENDPOINT].contains(name),
+        };
+        for name in STALE.into_iter().filter(gone) {
+            let _ = client.delete(name).await;
+        }
         let attributes =
             [(attribute::STATE, "failed"), (attribute::ERROR, error.code), (attribute::ERROR_TEXT, &text)];
         if let Err(why) = client.put(&attributes).await {

@@ -11,6 +11,7 @@ mod vm;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
@@ -302,30 +303,43 @@ fn onegate_may_be_restarted_at_any_time() {
 #[test]
 fn what_was_said_first_never_comes_after_a_failure() {
     let flower = Flower::new(&[NEW]);
-    let rows: [(Call, Fault, usize); 4] = [
-        (Put, Slow(Duration::from_millis(1500)), 1),
-        (Own, Slow(Duration::from_millis(1500)), 1),
-        (Own, Status(503, "restarting"), 9),
-        (Put, Status(503, "restarting"), 3),
+    let slow = Slow(Duration::from_millis(1500));
+    let away = Status(503, "restarting");
+    // The boot fails at once, or while its first words are answered.
+    let rows: [(Call, Fault, usize, bool); 6] = [
+        (Put, slow, 1, false),
+        (Own, slow, 1, false),
+        (Own, away, 9, false),
+        (Put, away, 3, false),
+        (Put, slow, 1, true),
+        (Own, away, 9, true),
     ];
-    each(&rows, |(call, fault, times)| {
-        // The boot fails at once, while its first words are on their way.
-        let mut vm = Vm::new(110, true, PathBuf::from("/nowhere"));
-        vm.context(&[("FL_ROLE", "superlink")]);
+    each(&rows, |(call, fault, times, late)| {
+        let mut vm = Vm::new(110, true, if *late { flower.of(NEW) } else { PathBuf::from("/nowhere") });
         vm.gate().set("READY", "YES");
         vm.gate().set("FL_ENDPOINT", "b2xk");
         vm.gate().fault(*call, *fault, *times);
+        let error = if *late {
+            vm.context(&ASKS_FOR_ITS_HUB);
+            vm.gate().peer("superlink", &[("FL_ENDPOINT", "bm8gYWRkcmVzcw=="), ("FL_TLS", "NO")]);
+            vm.gate().fault(Service, Slow(Duration::from_millis(700)), 1);
+            "superlink_not_found"
+        } else {
+            vm.context(&[("FL_ROLE", "superlink")]);
+            "flower_missing"
+        };
         vm.start();
-        assert_eq!(vm.ended(), 78, "{}", vm.log());
+        let exit = vm.ended();
+        assert!([69, 78].contains(&exit), "{}", vm.log());
         std::thread::sleep(Duration::from_secs(2));
         let template = vm.gate().template();
-        assert_eq!(template.get("FL_STATE").map(String::as_str), Some("failed"), "{call:?} {fault:?}");
-        assert_eq!(template.get("FL_ERROR").map(String::as_str), Some("flower_missing"));
+        let found = |name: &str| template.get(name).map(String::as_str);
+        assert_eq!(found("FL_STATE"), Some("failed"), "{call:?} {fault:?} {late}: {:?}", vm.gate().said());
+        assert_eq!(found("FL_ERROR"), Some(error));
         assert!(!template.contains_key("READY") && !template.contains_key("FL_ENDPOINT"), "{template:?}");
         assert!(vm.gate().said().last().unwrap().starts_with("FL_STATE=failed\n"));
         well_spoken(&vm);
     });
-    drop(flower);
 }
 
 #[test]
@@ -378,6 +392,7 @@ fn the_first_words_of_a_boot_that_another_context_has_ended_are_never_said() {
 /// Something that answers as a SuperLink does whom nobody has shown a signature.
 struct SuperLink {
     listener: TcpListener,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl SuperLink {
@@ -385,12 +400,15 @@ impl SuperLink {
     fn behind(vm: &Vm) -> Self {
         let listener = TcpListener::bind(format!("{}:28000", vm.loopback)).unwrap();
         let own = listener.try_clone().unwrap();
+        let connections: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let all = connections.clone();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = own.accept() {
+                all.lock().unwrap().push(stream.try_clone().unwrap());
                 std::thread::spawn(move || answer(stream));
             }
         });
-        Self { listener }
+        Self { listener, connections }
     }
 }
 
@@ -398,6 +416,9 @@ impl Drop for SuperLink {
     fn drop(&mut self) {
         // The thread has a handle of its own; without a listener it ends.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        for connection in self.connections.lock().unwrap().iter() {
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 
