@@ -32,9 +32,6 @@ async fn watched(
     let gate = Gate::new();
     let publisher = Publisher::new(Some(gate.client()));
     note(&machine, State::Ready);
-    if let Some(why) = &trouble {
-        assert!(degraded(&machine, &publisher, why).await);
-    }
     let now: Mutex<Option<fn() -> StepError>> = Mutex::new(None);
     let check = async || now.lock().unwrap().map_or(Ok(()), |why| Err(why()));
     let script = async {
