@@ -69,6 +69,10 @@ impl StepLog {
                 tracing::info!(step = name, seconds, "ok: {words}");
                 Ok(value)
             }
+            Err(why) if why.is_superseded() => {
+                tracing::info!(step = name, seconds, "left: {}", why.text);
+                Err(why)
+            }
             Err(why) => {
                 tracing::error!(
                     step = name,
