@@ -70,7 +70,7 @@ impl StepLog {
                 Ok(value)
             }
             Err(why) if why.is_superseded() => {
-                tracing::info!(step = name, seconds, "ended: {}", why.text);
+                tracing::info!(step = name, seconds, "left: {}", why.text);
                 Err(why)
             }
             Err(why) => {

@@ -11,6 +11,7 @@ use crate::supervisor::Supervised;
 /// The services that run as children of this process, in the order of their start.
 pub(crate) struct Foreground {
     exe: PathBuf,
+    disk: PathBuf,
     log_dir: PathBuf,
     running: Vec<Running>,
 }
@@ -24,7 +25,12 @@ struct Running {
 
 impl Foreground {
     pub(crate) fn new(machine: &Machine) -> Self {
-        Self { exe: machine.exe.clone(), log_dir: machine.log_dir(), running: Vec::new() }
+        Self {
+            exe: machine.exe.clone(),
+            disk: machine.disk.clone(),
+            log_dir: machine.log_dir(),
+            running: Vec::new(),
+        }
     }
 
     pub(crate) async fn apply(&mut self, wanted: Vec<Service>) -> Result<Vec<(String, Change)>, StepError> {
@@ -49,6 +55,7 @@ impl Foreground {
                 .filter(|socket| !held(socket))
                 .try_for_each(|it| free(*it, service.name))?;
         }
+        crate::systemd::give_to_containers(&self.disk, &wanted)?;
         let (keep, leave) = std::mem::take(&mut self.running).into_iter().partition(fits);
         self.running = keep;
         let mut left = Vec::new();
@@ -137,7 +144,12 @@ mod tests {
     async fn an_address_that_is_somebody_elses_stops_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let exe = PathBuf::from("/bin/true");
-        let mut own = Foreground { exe, log_dir: dir.path().to_owned(), running: Vec::new() };
+        let mut own = Foreground {
+            exe,
+            disk: dir.path().to_owned(),
+            log_dir: dir.path().to_owned(),
+            running: Vec::new(),
+        };
         let listen = || std::net::TcpListener::bind("127.144.3.2:0").unwrap();
         let free = listen().local_addr().unwrap();
         let others = listen();
@@ -145,6 +157,36 @@ mod tests {
         let why = own.apply(vec![hub(others.local_addr().unwrap())]).await.unwrap_err();
         assert_eq!(why.code, "address_in_use");
         assert!(own.runs("hub"), "it still does what it was told last");
+        own.stop().await;
+    }
+
+    /// It runs as Flower's user whoever starts it.
+    #[tokio::test]
+    async fn a_container_can_read_its_key() {
+        use std::os::unix::fs::MetadataExt as _;
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("owners can be set by root only: not tested");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        crate::files::private_dir(&disk.join("node")).unwrap();
+        let key = disk.join("node/supernode.key");
+        crate::files::write(&key, b"x", crate::files::Readers::Owner).unwrap();
+        let exe = PathBuf::from("/bin/true");
+        let mut own = Foreground { exe, disk: disk.clone(), log_dir: disk.clone(), running: Vec::new() };
+        let plain =
+            Service { listens: Vec::new(), reads: vec![key.clone()], ..hub(([127, 144, 3, 3], 1).into()) };
+        let command = plain.command.clone();
+        let engine = onefed_flower::container::Engine::Docker;
+        let container = crate::service::InContainer { engine, before: Vec::new(), stop: command };
+        for (service, uid) in [(plain.clone(), 0), (Service { container: Some(container), ..plain }, 49999)] {
+            own.apply(vec![service]).await.unwrap();
+            assert_eq!(std::fs::metadata(&key).unwrap().uid(), uid);
+            assert_eq!(
+                std::fs::metadata(&disk).unwrap().mode() & 0o777,
+                if uid == 0 { 0o700 } else { 0o711 }
+            );
+        }
         own.stop().await;
     }
 }

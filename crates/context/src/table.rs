@@ -658,7 +658,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::OneTimeKey,
         error: "Invalid FL_ENROL_KEY. Must be 32 to 128 characters of base64url.",
         secret: true,
-        interactions: "Only together with FL_SSL_CA_CERTFILE (on a gateway FL_CA_FINGERPRINT will do), never with FL_SSL_CERTFILE or FL_SSL_KEYFILE. (10p)",
+        interactions: "Only together with FL_SSL_CA_CERTFILE, never with FL_SSL_CERTFILE or FL_SSL_KEYFILE. (10p)",
         ..Variable::ROW
     },
     Variable {

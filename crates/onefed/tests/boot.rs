@@ -2,6 +2,7 @@
 //! from its Python package and the appliance's own CA.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
+#![allow(clippy::print_stderr, reason = "a failed test shows the log of its boot")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -150,8 +151,8 @@ impl Vm {
             let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
             let pid = entry.file_name().to_str().unwrap().parse().unwrap();
             let is = |what: &str| line.split('\0').any(|word| word.rsplit('/').next() == Some(what));
-            let names = ["boot", "hub", "flower-superlink"].into_iter().filter(|name| is(name));
-            found.insert(names.last().map_or_else(|| line.replace('\0', " "), str::to_owned), pid);
+            let mut names = ["boot", "hub", "flower-superlink"].into_iter().filter(|name| is(name));
+            found.insert(names.next_back().map_or_else(|| line.replace('\0', " "), str::to_owned), pid);
         }
         found
     }

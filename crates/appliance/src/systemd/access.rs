@@ -144,6 +144,17 @@ impl Access {
     }
 }
 
+/// Gives containers that no unit runs their files: whoever starts them, the user in them is Flower's.
+///
+/// # Errors
+/// A file that cannot be given; only root can.
+pub(crate) fn give_to_containers(data: &Path, services: &[Service]) -> Result<(), SystemdError> {
+    let access = Access::new(data);
+    let contained = services.iter().filter(|service| service.container.is_some());
+    let given = contained.map(|service| access.give(service, (FLOWER_ID, FLOWER_ID)));
+    SystemdError::all(given.filter_map(Result::err).collect())
+}
+
 impl Access {
     /// Refuses a path below the data directory that a link of some user's leads on: only in directories of the boot's
     /// own user nobody else can have put one.

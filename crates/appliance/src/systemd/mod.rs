@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use self::access::Access;
+pub(crate) use self::access::give_to_containers;
 use self::control::Control;
 pub(crate) use self::control::UnitState;
 pub(crate) use self::error::SystemdError;

@@ -12,6 +12,7 @@ pub(super) fn base(role: &str) -> BTreeMap<&'static str, String> {
     }
     if role == "gateway" {
         map.insert("FL_SUPERLINK_ADDRESS", "10.0.0.1:9092");
+        map.insert("FL_ENROL_KEY", KEY);
     }
     let mut map: BTreeMap<_, _> = map.into_iter().map(|(k, v)| (k, v.to_owned())).collect();
     map.insert("FL_ROLE", role.to_owned());

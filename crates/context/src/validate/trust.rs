@@ -170,8 +170,12 @@ fn site_mix(values: &Values<'_>, role: Role, problems: &mut Vec<Problem>) {
         let problem = Problem::error("context::ca-of-another-service", name, message);
         problems.push(problem.with_hint(format!("give the federation's CA certificate in {CA}")));
     }
-    if role == Role::Gateway && values.given(ENROL).is_some() && pins.is_empty() {
-        problems.push(enrol_without_ca(CA));
+    if role == Role::Gateway && values.given(ENROL).is_none() {
+        let message = format!("{ENROL} is required for role {role} when {TLS} is YES.");
+        let problem = Problem::error("context::gateway-without-key", ENROL, message);
+        problems.push(problem.with_hint(
+            "`onefed apply` sets it, and signs the gateway's certificate; without it, use FL_GATEWAY=embedded",
+        ));
     }
 }
 

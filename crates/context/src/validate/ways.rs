@@ -96,7 +96,13 @@ fn each_way_carries_what_it_needs() {
 
 #[test]
 fn a_site_trusts_what_it_is_told_and_nothing_by_itself() {
-    let gate = [("TOKEN", "YES"), ("ONEGATE_ENDPOINT", "http://127.0.0.1:5030"), ("FL_SSL_CA_CERTFILE", "")];
+    // OneGate knows the SuperLink within its own service only.
+    let gate = [
+        ("TOKEN", "YES"),
+        ("ONEGATE_ENDPOINT", "http://127.0.0.1:5030"),
+        ("FL_SSL_CA_CERTFILE", ""),
+        ("FL_SITE", ""),
+    ];
     let trust = |more: Changes<'_>| supernode(&[&gate[..], more].concat()).trust;
     assert_eq!(supernode(&[]).trust, SiteTrust::Given(CA.parse().unwrap()));
     assert_eq!(supernode(&[("FL_SSL_CA_CERTFILE", ""), ("FL_TLS_ENABLED", "NO")]).trust, SiteTrust::Off);
@@ -123,7 +129,8 @@ fn a_gateway_enrols_with_a_ca_that_it_knows() {
         ("FL_SSL_CA_CERTFILE", ""),
         ("FL_ENROL_KEY", KEY),
     ];
-    assert_eq!(told("gateway", &[&gate[..], &[("FL_CA_FINGERPRINT", PRINT)]].concat()), "");
+    insta::assert_snapshot!(told("gateway", &[&gate[..], &[("FL_CA_FINGERPRINT", PRINT)]].concat()));
+    insta::assert_snapshot!(told("gateway", &[("FL_ENROL_KEY", "")]));
     insta::assert_snapshot!(told("gateway", &[&gate[..], &[("FL_CA_TRUST", "first-use")]].concat()));
 }
 

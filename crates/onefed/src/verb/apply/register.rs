@@ -21,6 +21,9 @@ pub(super) struct Registrar {
     admin: Option<AdminClient>,
     /// The last key of each VM that was dealt with.
     seen: BTreeMap<u32, String>,
+    /// What was last said of each VM whose key was refused. It is asked for again: a SuperLink that has just started
+    /// refuses what it takes a little later.
+    refused: BTreeMap<u32, String>,
 }
 
 impl Registrar {
@@ -47,7 +50,19 @@ impl Registrar {
         };
         let detail = format!("VM {} with {}", vm.id.id, key.fingerprint());
         state.journal("begin", zone, "registration", &detail)?;
-        let node = self.admin(awaited)?.register_node(&key).await?;
+        let node = match self.admin(awaited)?.register_node(&key).await {
+            Ok(node) => node,
+            // One VM's key must not end the others' deployment; this VM itself will not get ready, and is named then.
+            Err(why @ (onefed_link::Error::Refused { .. } | onefed_link::Error::Answer { .. })) => {
+                let line = format!("  {zone}: warning: VM {} cannot be registered: {why}", vm.id);
+                if self.refused.insert(vm.id.id, line.clone()).as_ref() != Some(&line) {
+                    output.say(line);
+                }
+                state.journal("failed", zone, "registration", &detail)?;
+                return Ok(());
+            }
+            Err(why) => return Err(why.into()),
+        };
         state.journal("done", zone, "registration", &format!("{detail} is node {}", node.node_id))?;
         output.say(format!("  {zone}: registered the SuperNode of VM {}", vm.id.id));
         self.seen.insert(vm.id.id, shown.clone());
