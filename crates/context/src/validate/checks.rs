@@ -120,6 +120,11 @@ fn site(values: &Values<'_>, role: Option<Role>, problems: &mut Vec<Problem>) {
                 "set the address of the federation's hub, host:port; only where FL_SITE is blank does OneGate know it",
             ));
         }
+        if !values.has_spoke() && values.yes("TOKEN") == Some(false) {
+            let message = "FL_GATEWAY is dedicated and TOKEN is not YES: nothing says where the gateway is.";
+            let problem = Problem::error("context::no-gateway", "TOKEN", message);
+            problems.push(problem.with_hint("set TOKEN=YES to ask OneGate, or FL_GATEWAY=embedded"));
+        }
         return;
     }
     if values.gateway() == Some(GatewayPlacement::Dedicated) {

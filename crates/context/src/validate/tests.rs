@@ -10,6 +10,10 @@ pub(super) fn base(role: &str) -> BTreeMap<&'static str, String> {
         map.insert("FL_SITE", "paris");
         map.insert("FL_SSL_CA_CERTFILE", CA);
     }
+    if role == "supernode" {
+        map.insert("TOKEN", "YES");
+        map.insert("ONEGATE_ENDPOINT", "http://127.0.0.1:5030");
+    }
     if role == "gateway" {
         map.insert("FL_SUPERLINK_ADDRESS", "10.0.0.1:9092");
         map.insert("FL_ENROL_KEY", KEY);

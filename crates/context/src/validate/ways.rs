@@ -152,7 +152,7 @@ fn a_single_site_may_ask_onegate_where_the_hub_is() {
     assert_eq!(fixed.hub, Some(HubSource::Static("hub.example.com:9092".parse().unwrap())));
 
     insta::assert_snapshot!(told("supernode", &[("FL_SITE", ""), ("FL_SUPERLINK_ADDRESS", "hub")]));
-    insta::assert_snapshot!(told("supernode", &[("FL_SITE", "")]));
+    insta::assert_snapshot!(told("supernode", &[("FL_SITE", ""), ("TOKEN", "")]));
     insta::assert_snapshot!(told("supernode", &[&single[..], &[("FL_GATEWAY", "dedicated")]].concat()));
 }
 

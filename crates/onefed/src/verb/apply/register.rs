@@ -2,6 +2,7 @@
 //! were registered may come online.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,8 @@ use crate::failure::{Exit, Failure};
 
 /// The role whose VMs run SuperNodes.
 const SUPERNODE: &str = "supernode";
+/// After a refusal a key is asked for again so much later.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Registers keys, each once.
 #[derive(Default)]
@@ -23,7 +26,7 @@ pub(super) struct Registrar {
     seen: BTreeMap<u32, String>,
     /// What was last said of each VM whose key was refused. It is asked for again: a SuperLink that has just started
     /// refuses what it takes a little later.
-    refused: BTreeMap<u32, String>,
+    refused: BTreeMap<u32, (String, Instant)>,
 }
 
 impl Registrar {
@@ -38,6 +41,11 @@ impl Registrar {
         if self.seen.get(&vm.id.id) == Some(shown) {
             return Ok(());
         }
+        let refused = self.refused.get(&vm.id.id);
+        if refused.is_some_and(|(_, when)| when.elapsed() < PAUSE) {
+            return Ok(());
+        }
+        let first = refused.is_none();
         let (zone, state, output) = (awaited.id.zone.as_str(), &awaited.work.state, awaited.work.output);
         let line = STANDARD.decode(shown).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let key: NodePublicKey = match line.unwrap_or_default().parse() {
@@ -49,16 +57,19 @@ impl Registrar {
             }
         };
         let detail = format!("VM {} with {}", vm.id.id, key.fingerprint());
-        state.journal("begin", zone, "registration", &detail)?;
+        if first {
+            state.journal("begin", zone, "registration", &detail)?;
+        }
         let node = match self.admin(awaited)?.register_node(&key).await {
             Ok(node) => node,
             // One VM's key must not end the others' deployment; this VM itself will not get ready, and is named then.
             Err(why @ (onefed_link::Error::Refused { .. } | onefed_link::Error::Answer { .. })) => {
                 let line = format!("  {zone}: warning: VM {} cannot be registered: {why}", vm.id);
-                if self.refused.insert(vm.id.id, line.clone()).as_ref() != Some(&line) {
+                let before = self.refused.insert(vm.id.id, (line.clone(), Instant::now()));
+                if before.is_none_or(|(said, _)| said != line) {
+                    state.journal("failed", zone, "registration", &format!("{detail}: {why}"))?;
                     output.say(line);
                 }
-                state.journal("failed", zone, "registration", &detail)?;
                 return Ok(());
             }
             Err(why) => return Err(why.into()),
