@@ -17,7 +17,7 @@ use crate::publication::{Publisher, attribute, encode};
 use crate::record::{HealthCheck, Record, State};
 use crate::service::{Change, SUPERNODE, Service, in_words};
 use crate::supervisor::stop_signal;
-use crate::{Machine, StepError, roles};
+use crate::{Machine, StepError, claim, roles};
 
 /// How often the state of the processes is looked at after the boot.
 const WATCH: Duration = Duration::from_secs(5);
@@ -182,7 +182,14 @@ impl Reload {
 
 /// Boots this VM and looks after it until it is told to stop (SIGTERM, SIGINT, or in a sandbox the end of its host).
 /// SIGHUP makes it read its context again and apply the differences.
+///
+/// While another boot works with the same disk, this one fails and changes nothing: neither what that one runs, nor
+/// what it has written down or published.
 pub async fn boot(machine: &Machine) -> Outcome {
+    let _alone = match claim::claim(&machine.disk).await {
+        Ok(claim) => claim,
+        Err(why) => return Outcome::Failed(why),
+    };
     let mut publisher = Publisher::new(None);
     let mut manager = Manager::of(machine);
     let reload = Reload::listen();
@@ -191,7 +198,11 @@ pub async fn boot(machine: &Machine) -> Outcome {
         () = told_to_stop(machine) => None,
     };
     if let Some(why) = &failure {
-        publisher.failed(why).await;
+        // A OneGate that hangs must not hold up who is told to stop meanwhile.
+        tokio::select! {
+            () = publisher.failed(why) => {}
+            () = stop_signal() => {}
+        }
         note(machine, State::Failed { code: why.code.to_owned(), text: why.text.clone() });
     }
     tracing::info!("stopping");
@@ -220,11 +231,8 @@ async fn live(
             Err(why) if been_ready => Some(why),
             Err(why) => return why,
         };
-        if let Some(why) = &trouble {
-            degraded(machine, publisher, why).await;
-        }
         tokio::select! {
-            () = watch(machine, publisher, async || manager.check().await, trouble.as_ref(), WATCH) => {}
+            () = watch(machine, publisher, async || manager.check().await, trouble, WATCH) => {}
             () = reload.0.notified() => tracing::info!("the context may have changed: booting again"),
         }
     }
@@ -274,8 +282,12 @@ fn read_context(machine: &Machine) -> Result<(VmContext, String), StepError> {
     }
     match validated.context {
         Some(context) => {
-            let words =
-                format!("{} of federation {}, VM {}", context.role(), context.federation, context.vm_id);
+            let words = format!(
+                "{} of federation {}, VM {}",
+                context.role(),
+                context.federation,
+                context.name_in_zone()
+            );
             Ok((context, words))
         }
         None => {
@@ -320,7 +332,7 @@ async fn connect(
     context: &VmContext,
     generation: u64,
 ) -> Result<(Publisher, String), StepError> {
-    let Some(endpoint) = &context.onegate else {
+    let (Some(endpoint), Some(vm_id)) = (&context.onegate, context.vm_id) else {
         return Ok((Publisher::new(None), "none: TOKEN is not YES".to_owned()));
     };
     let url = Url::parse(endpoint).map_err(|why| {
@@ -331,7 +343,7 @@ async fn connect(
     })?;
     let path = machine.context.join("token.txt");
     let token = std::fs::read_to_string(&path).map_err(|why| StepError::file(&path, &why))?;
-    let client = Client::new(url, Secret::new(token.trim()), context.vm_id);
+    let client = Client::new(url, Secret::new(token.trim()), vm_id);
     let publisher = Publisher::new(Some(client.map_err(|why| StepError::onegate(&why))?));
     publisher.begin(&context.role().to_string(), context.flower.as_str(), generation).await;
     Ok((publisher, endpoint.clone()))
@@ -339,38 +351,61 @@ async fn connect(
 
 /// Says so when a process keeps ending after the boot, and when all are well again. Never returns.
 ///
-/// `trouble`: what is wrong beside the processes. It has been said, and stays true when they are well.
+/// `trouble`: why the last boot failed. It stays until there is another one, whatever becomes of the processes.
 async fn watch(
     machine: &Machine,
     publisher: &Publisher,
     check: impl AsyncFn() -> Result<(), StepError>,
-    trouble: Option<&StepError>,
+    trouble: Option<StepError>,
     every: Duration,
 ) {
-    let mut said = false;
+    let mut said = None;
+    if let Some(why) = &trouble
+        && degraded(machine, publisher, why).await
+    {
+        said = Some(Said::Boot);
+    }
+    // What the disk says, whether or not OneGate could be told.
+    let mut noted = trouble.is_some();
     loop {
         tokio::time::sleep(every).await;
-        match (check().await.err(), said) {
-            (Some(why), false) => {
-                tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
-                // What could not be said is said at the next look.
-                said = degraded(machine, publisher, &why).await;
+        let unwell = check().await.err();
+        let now = match (&unwell, &trouble) {
+            (Some(_), _) => Some(Said::Process),
+            (None, Some(_)) => Some(Said::Boot),
+            (None, None) => None,
+        };
+        if now.is_none() && noted {
+            tracing::info!("all processes are well again");
+            note(machine, State::Ready);
+            noted = false;
+        }
+        if now == said {
+            continue;
+        }
+        // What could not be said is said at the next look.
+        if let Some(why) = unwell.as_ref().or(trouble.as_ref()) {
+            tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
+            noted = true;
+            if degraded(machine, publisher, why).await {
+                said = now;
             }
-            (None, true) => {
-                tracing::info!("all processes are well again");
-                if let Some(why) = trouble {
-                    said = !degraded(machine, publisher, why).await;
-                    continue;
-                }
-                note(machine, State::Ready);
-                match publisher.recovered().await {
-                    Ok(()) => said = false,
-                    Err(why) => tracing::warn!(%why, "the state could not be published"),
-                }
-            }
-            _ => {}
+            continue;
+        }
+        match publisher.recovered().await {
+            Ok(()) => said = None,
+            Err(why) => tracing::warn!(%why, "the state could not be published"),
         }
     }
+}
+
+/// Which trouble was published last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// The last boot failed.
+    Boot,
+    /// A process keeps ending.
+    Process,
 }
 
 /// Publishes and writes down that the VM does not do its work as it should.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use onefed_context::{CaBundle, CaFingerprint, San};
 use onefed_trust::{CertificateInfo, EnrolKey, LeafRequest, SanName, SecretPem, check_leaf};
 
-use crate::files::{Readers, private_dir, read_if_there, write};
+use crate::files::{Readers, keep, private_dir, read_if_there, write};
 use crate::publication::{Publisher, attribute, decode, encode};
 use crate::{Machine, StepError, TlsFiles};
 
@@ -24,7 +24,6 @@ const RENEW: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) struct Asking<'a> {
     pub(crate) ca: &'a CaBundle,
     pub(crate) key: &'a EnrolKey,
-    pub(crate) vm_id: u32,
     pub(crate) generation: u64,
     pub(crate) names: Vec<SanName>,
 }
@@ -68,7 +67,7 @@ pub(crate) fn install_ca(
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
     let path = dir.join("ca.pem");
-    write(&path, ca.pem().as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
+    keep(&path, ca.pem().as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
     Ok(path)
 }
 
@@ -106,7 +105,7 @@ pub(crate) async fn obtain(
     };
     let request = LeafRequest::for_key(&key, &asking.names)?;
     let csr = request.csr_pem.trim();
-    let proof = asking.key.proof(asking.vm_id, asking.generation, csr);
+    let proof = asking.key.proof(gate.vm_id(), asking.generation, csr);
     // Base64url has a `_`, which OneGate keeps, and a `-`, which it keeps too.
     publisher.say(&[(attribute::REQUEST, &encode(csr)), (attribute::PROOF, &proof)]).await?;
     tracing::info!(

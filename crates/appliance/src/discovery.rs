@@ -173,7 +173,6 @@ pub(crate) async fn gateway(gate: &Client) -> Result<Endpoint, StepError> {
 pub(crate) async fn node_config(
     machine: &Machine,
     gate: Option<&Client>,
-    vm_id: u32,
     site: &str,
     given: &NodeConfig,
     share: Option<PartitionShare>,
@@ -185,7 +184,7 @@ pub(crate) async fn node_config(
     };
     add("site", NodeValue::Text(site.to_owned()))?;
     if let Some(share) = share.filter(|_| given.get("partition-id").is_none()) {
-        let id = share.base + index(machine, gate, vm_id).await?;
+        let id = share.base + index(machine, gate).await?;
         if id >= share.total {
             return Err(StepError::partition(format!(
                 "this SuperNode would get partition {id}, but the federation has only {}",
@@ -200,7 +199,7 @@ pub(crate) async fn node_config(
 
 /// This VM's place among the SuperNodes of its site. Found once and kept on the disk: scaling must not move a node to
 /// other data.
-async fn index(machine: &Machine, gate: Option<&Client>, vm_id: u32) -> Result<u32, StepError> {
+async fn index(machine: &Machine, gate: Option<&Client>) -> Result<u32, StepError> {
     let path = machine.disk.join("partition-index");
     let kept = read_if_there(&path).map_err(|why| StepError::file(&path, &why))?;
     if let Some(index) = kept.and_then(|text| text.trim().parse().ok()) {
@@ -218,7 +217,7 @@ async fn index(machine: &Machine, gate: Option<&Client>, vm_id: u32) -> Result<u
         };
         let mut ids: Vec<u32> = role.nodes.iter().filter_map(|node| node.deploy_id).collect();
         ids.sort_unstable();
-        let place = ids.iter().position(|id| *id == vm_id);
+        let place = ids.iter().position(|id| *id == gate.vm_id());
         // Ids only grow, so a VM's place is settled once it and everybody before it are listed.
         Ok(match (place, ids.len() >= role.cardinality as usize) {
             (Some(place), true) => Look::Found(u32::try_from(place).unwrap_or(u32::MAX)),

@@ -144,7 +144,7 @@ async fn run(command: &CommandLine) -> std::io::Result<Output> {
 /// Flower's home on this VM, with room for temporary files.
 pub(crate) fn own_home(machine: &Machine) -> Result<PathBuf, StepError> {
     let home = machine.flower_home();
-    let temporary = home.join("tmp");
-    crate::files::private_dir(&temporary).map_err(|why| StepError::file(&temporary, &why))?;
+    crate::files::dir_within(&home, Path::new("tmp"))
+        .map_err(|why| StepError::file(&home.join("tmp"), &why))?;
     Ok(home)
 }

@@ -115,18 +115,19 @@ async fn ask(check: &HealthCheck, node_since: Option<Instant>) -> Result<String,
     }
 }
 
-/// The node id, if the spoke has seen the node accepted; else what it knows.
+/// The node id, if the spoke has seen the node accepted; else what it knows. `age`: so many seconds ago the SuperNode was
+/// started, and only a later sign of life is its own.
 fn online(status: &SpokeStatus, node: &Node, age: Option<u64>) -> Result<u64, String> {
     let line =
         status.why.as_ref().map_or(String::new(), |why| format!("; the line to the hub is down: {why}"));
     let silent = format!("no heartbeat of the SuperNode has been accepted for a minute{line}");
     let unknown = format!("the spoke has not seen the SuperNode registered{line}");
+    // Both are whole seconds, rounded down: equal ones may be either way.
+    let own = |seen_seconds| age.is_none_or(|age| seen_seconds < age);
     let wanted = match node {
         Node::Key(fingerprint) => {
             return match status.node_by_key(fingerprint) {
-                NodeByKey::Online { node_id, seen_seconds } if age.is_none_or(|age| seen_seconds <= age) => {
-                    Ok(node_id)
-                }
+                NodeByKey::Online { node_id, seen_seconds } if own(seen_seconds) => Ok(node_id),
                 NodeByKey::Online { .. } => Err(unknown),
                 NodeByKey::Offline { .. } => Err(silent),
                 NodeByKey::Refused(why) => Err(format!("SuperLink does not take {fingerprint}: {why}")),
@@ -137,8 +138,10 @@ fn online(status: &SpokeStatus, node: &Node, age: Option<u64>) -> Result<u64, St
         Node::Only => None,
     };
     let is_it = |seen: &&NodeStatus| wanted.is_none_or(|id| seen.node_id == id);
-    match status.nodes.iter().filter(is_it).max_by_key(|seen| seen.online) {
-        Some(seen) if seen.online => Ok(seen.node_id),
+    // A killed one without a key counts as online for a minute, beside the one that was started in its place.
+    match status.nodes.iter().filter(is_it).min_by_key(|seen| (!seen.online, seen.seen_seconds)) {
+        Some(seen) if seen.online && own(seen.seen_seconds) => Ok(seen.node_id),
+        Some(seen) if seen.online => Err(unknown),
         Some(_) => Err(silent),
         None => Err(unknown),
     }
@@ -156,4 +159,48 @@ fn client_tls(check: &HealthCheck, transport: Transport) -> Result<ClientTls, St
         Transport::Http => b"http/1.1",
     };
     tls::client(&pem, None, &[alpn]).map(Some).map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(nodes: &[(u64, bool, u64)]) -> SpokeStatus {
+        let node = |&(node_id, online, seen_seconds)| NodeStatus {
+            node_id,
+            site: "paris".into(),
+            online,
+            seen_seconds,
+            key: Some("SHA256:a".into()),
+        };
+        SpokeStatus {
+            schema_version: 1,
+            site: "paris".into(),
+            connected: true,
+            why: None,
+            nodes: nodes.iter().map(node).collect(),
+            refused: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_predecessors_sign_of_life_is_not_the_nodes_own() {
+        let killed = status(&[(9, true, 20)]);
+        for node in [Node::Key("SHA256:a".into()), Node::Id(9), Node::Only] {
+            assert_eq!(online(&killed, &node, None), Ok(9), "{node:?}");
+            assert_eq!(online(&killed, &node, Some(21)), Ok(9), "{node:?}");
+            for age in [0, 10, 20] {
+                assert!(online(&killed, &node, Some(age)).unwrap_err().contains("has not seen"), "{node:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_nodes_at_an_embedded_spoke_the_younger_one_is_it() {
+        let both = status(&[(9, true, 20), (4, true, 1), (5, false, 0)]);
+        assert_eq!(online(&both, &Node::Only, Some(5)), Ok(4));
+        assert_eq!(online(&both, &Node::Id(9), None), Ok(9));
+        assert!(online(&both, &Node::Id(5), None).unwrap_err().contains("no heartbeat"));
+        assert!(online(&both, &Node::Id(1), None).unwrap_err().contains("has not seen"));
+    }
 }

@@ -9,6 +9,7 @@
 pub mod authority;
 mod boot;
 mod certificate;
+mod claim;
 mod discovery;
 mod error;
 pub mod files;

@@ -72,8 +72,7 @@ pub(crate) struct Publisher {
     opening: Arc<Mutex<Option<Opening>>>,
 }
 
-/// The first words, on their way. They end with whoever holds this: those of a boot that another context has ended
-/// must not come among the words of the next one.
+/// It ends with its publisher: what one boot has to say first must never come after what the next one says.
 struct Opening(JoinHandle<Result<(), StepError>>);
 
 impl Drop for Opening {
@@ -148,9 +147,13 @@ impl Publisher {
 
     /// Waits for the first words.
     async fn opened(&self) -> Result<(), StepError> {
-        let Some(mut opening) = self.opening.lock().await.take() else { return Ok(()) };
+        let mut slot = self.opening.lock().await;
+        // It stays where it is meanwhile: whoever gives up waiting must not let go of it.
+        let Some(opening) = slot.as_mut() else { return Ok(()) };
         // Aborted only where another boot has begun.
-        (&mut opening.0).await.unwrap_or(Ok(()))
+        let done = (&mut opening.0).await.unwrap_or(Ok(()));
+        *slot = None;
+        done
     }
 }
 
@@ -209,4 +212,33 @@ pub(crate) fn encode(text: &str) -> String {
 /// The reverse of [`encode`]; `None` for anything that it did not make.
 pub(crate) fn decode(text: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onefed_opennebula::Secret;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// A boot that begins again lets go of its publisher, also in the middle of a word.
+    #[tokio::test]
+    async fn nothing_of_an_earlier_boot_is_said_once_its_publisher_is_gone() {
+        let listener = TcpListener::bind("127.144.3.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let publisher = Publisher::new(Some(Client::new(endpoint, Secret::new("token"), 7).unwrap()));
+        publisher.begin("superlink", "1.41.0", 1).await;
+        let (mut asked, _) = tokio::time::timeout(SOON, listener.accept()).await.unwrap().unwrap();
+        // OneGate takes its time, and somebody gives up waiting.
+        let said =
+            tokio::time::timeout(Duration::from_millis(50), publisher.say(&[("FL_STATE", "ready")])).await;
+        assert!(said.is_err());
+        assert!(publisher.opening.lock().await.is_some(), "the first words are still to come");
+        drop(publisher);
+        let mut request = Vec::new();
+        let ended = tokio::time::timeout(SOON, asked.read_to_end(&mut request)).await;
+        assert!(ended.is_ok(), "the question is still being asked");
+    }
 }

@@ -3,6 +3,7 @@
 //! It fails closed. Plaintext comes only from `FL_TLS_ENABLED = NO`; a CA that is missing, wrong or changed ends the
 //! boot. What a process gets is a path; a file that has changed makes exactly the processes start again that read it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use crate::authority::{self, AuthorityError, Installed, Order, imported_set, ins
 use crate::boot::Steps;
 use crate::certificate::{self, Asking};
 use crate::error::in_a_line;
-use crate::files::{FileSet, Readers, private_dir, read_if_there, write};
+use crate::files::{FileSet, Readers, keep, private_dir, read_if_there, write};
 use crate::{Machine, StepError, TlsFiles};
 
 /// The TLS of one listener, as files; nothing for plaintext.
@@ -54,14 +55,17 @@ impl Secured {
 
 /// The certificate of the hub.
 ///
-/// `grpc`: whether Flower's gRPC may meet it, which cannot do with every kind of key.
+/// `address`: what peers dial, unless the certificate does not name it. `grpc`: whether Flower's gRPC may meet it, which
+/// cannot do with every kind of key.
 pub(crate) async fn superlink(
     steps: &Steps<'_>,
     own: &SuperLinkContext,
+    address: IpAddr,
     grpc: bool,
 ) -> Result<Secured, StepError> {
     let machine = steps.machine;
     let names = certificate::names(&steps.context.addresses, &own.extra_san);
+    let dialled = Dialled { address, names: &names };
     match &own.tls {
         SuperLinkTls::Off => {
             plaintext();
@@ -81,9 +85,9 @@ pub(crate) async fn superlink(
                 grpc_clients: grpc,
                 now: SystemTime::now(),
             };
-            steps.run("certificate", async || given(machine, &names, &request)).await
+            steps.run("certificate", async || given(machine, dialled, &request)).await
         }
-        SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, &names, grpc)).await,
+        SuperLinkTls::Own => steps.run("certificate", async || own_or_imported(machine, dialled, grpc)).await,
     }
 }
 
@@ -169,13 +173,7 @@ async fn enrolled(
     let obtain = async || {
         let installed = certificate::install_ca(machine, ca, steps.context.ca_fingerprint.as_ref())?;
         let key = EnrolKey::from_text(key.expose());
-        let asking = Asking {
-            ca,
-            key: &key,
-            vm_id: steps.context.vm_id,
-            generation: steps.generation,
-            names: names.clone(),
-        };
+        let asking = Asking { ca, key: &key, generation: steps.generation, names: names.clone() };
         let (files, text) = certificate::obtain(machine, &steps.publisher, &asking).await?;
         Ok((Secured { files: Some(files), ca: Some(installed), ..Secured::default() }, text))
     };
@@ -183,7 +181,7 @@ async fn enrolled(
 }
 
 /// A certificate from the context, of a PKI of the operator's own.
-fn given(machine: &Machine, own: &[SanName], request: &Request<'_>) -> Result<(Secured, String), StepError> {
+fn given(machine: &Machine, own: Dialled<'_>, request: &Request<'_>) -> Result<(Secured, String), StepError> {
     let imported = checked(request, "correct the certificate, or leave all three out")?;
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
@@ -205,11 +203,11 @@ fn given(machine: &Machine, own: &[SanName], request: &Request<'_>) -> Result<(S
 }
 
 /// What `onefed pki import` has put on the disk, or else a CA of this VM's own.
-fn own_or_imported(machine: &Machine, names: &[SanName], grpc: bool) -> Result<(Secured, String), StepError> {
+fn own_or_imported(machine: &Machine, own: Dialled<'_>, grpc: bool) -> Result<(Secured, String), StepError> {
     let Some(there) = installed(&imported_set(&machine.disk)).map_err(own_fault)? else {
         let dir = machine.own_dir();
         private_dir(&machine.tls_dir()).map_err(|why| StepError::file(&dir, &why))?;
-        return own_ca(&dir, "onefed SuperLink", names);
+        return own_ca(&dir, "onefed SuperLink", own.names);
     };
     let now = SystemTime::now();
     let request = Request {
@@ -222,7 +220,7 @@ fn own_or_imported(machine: &Machine, names: &[SanName], grpc: bool) -> Result<(
     };
     let leaf = checked(&request, "import another one: `onefed pki csr`, `onefed pki import`")?.leaf;
     let words = format!("the imported one, {} days left", leaf.days_left(now));
-    Ok((of_set(&there, &leaf, names)?, words))
+    Ok((of_set(&there, &leaf, own)?, words))
 }
 
 fn checked(request: &Request<'_>, hint: &str) -> Result<Imported, StepError> {
@@ -243,26 +241,49 @@ fn own_ca(dir: &Path, name: &str, names: &[SanName]) -> Result<(Secured, String)
     Ok((Secured { files: Some(files), ca: Some(kept.ca), name: None, admin_ca: None }, words))
 }
 
-/// A set of an operator's own PKI. Such a PKI may name hosts only; then peers have to dial a name.
-fn of_set(set: &Installed, leaf: &CertificateInfo, own: &[SanName]) -> Result<Secured, StepError> {
-    let named = own.iter().any(|name| leaf.names.contains(name));
-    let name = leaf.names.iter().find_map(|name| match name {
-        SanName::Dns(name) if !named && !name.starts_with('*') => Some(name.clone()),
-        _ => None,
-    });
-    if !named && name.is_none() {
-        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
-        return Err(StepError::certificate(
-            format!("the certificate names no host that peers could dial, and none of {}", own.join(", ")),
-            "have it issued for this VM's address or for a DNS name",
-        ));
-    }
+/// A set of an operator's own PKI. Such a PKI may not name this VM's address; then peers have to dial what it names.
+fn of_set(set: &Installed, leaf: &CertificateInfo, own: Dialled<'_>) -> Result<Secured, StepError> {
+    let name = if leaf.names.contains(&SanName::Ip(own.address)) {
+        None
+    } else {
+        // Rather what this VM knows of than any other host of the certificate's.
+        let known = leaf.names.iter().filter(|name| own.names.contains(name));
+        let hosts = leaf.names.iter().filter(|name| matches!(name, SanName::Dns(_)));
+        let found = known.chain(hosts).find_map(|name| match name {
+            SanName::Dns(name) if name.starts_with('*') => None,
+            SanName::Dns(name) => Some(name.clone()),
+            SanName::Ip(ip) => Some(ip.to_string()),
+        });
+        Some(found.ok_or_else(|| own.unnamed())?)
+    };
     let files = TlsFiles { certificate: set.chain.clone(), key: set.key.clone() };
     Ok(Secured { files: Some(files), ca: Some(set.ca.clone()), name, admin_ca: None })
 }
 
+/// What peers may dial to reach this VM.
+#[derive(Clone, Copy)]
+struct Dialled<'a> {
+    /// What is published where the certificate names it.
+    address: IpAddr,
+    /// All that this VM knows of.
+    names: &'a [SanName],
+}
+
+impl Dialled<'_> {
+    fn unnamed(self) -> StepError {
+        let own: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+        StepError::certificate(
+            format!("the certificate names no host that peers could dial, and none of {}", own.join(", ")),
+            "have it issued for this VM's address or for a DNS name",
+        )
+    }
+}
+
 fn own_fault(why: AuthorityError) -> StepError {
-    StepError::certificate(&why, why.hint())
+    match &why {
+        AuthorityError::File { path, why } => StepError::file(path, why),
+        _ => StepError::certificate(&why, why.hint()),
+    }
 }
 
 /// The CA that OneGate names, or why there is none.
@@ -323,6 +344,56 @@ fn install_ca_text(machine: &Machine, pem: &str) -> Result<PathBuf, StepError> {
     let dir = machine.tls_dir();
     private_dir(&dir).map_err(|why| StepError::file(&dir, &why))?;
     let path = dir.join("ca.pem");
-    write(&path, pem.as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
+    keep(&path, pem.as_bytes(), Readers::All).map_err(|why| StepError::file(&path, &why))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onefed_trust::RootCa;
+
+    fn set(names: &[&str]) -> (Installed, CertificateInfo) {
+        let names: Vec<SanName> = names.iter().copied().map(SanName::of_host).collect();
+        let ca = RootCa::generate_for_vm("an operator's", SystemTime::now()).unwrap();
+        let made = ca.issue_server(&names, SystemTime::now()).unwrap();
+        let leaf = CertificateInfo::from_pem(&made.cert_pem).unwrap();
+        let path = PathBuf::new;
+        let installed = Installed {
+            ca: path(),
+            chain: path(),
+            key: path(),
+            ca_pem: ca.cert_pem().to_owned(),
+            chain_pem: made.cert_pem,
+            key_pem: made.key_pem,
+            dialled: Vec::new(),
+        };
+        (installed, leaf)
+    }
+
+    /// Peers and this VM's own question about its health dial what is published: the certificate must name that.
+    #[test]
+    fn what_is_published_is_named_by_the_certificate() {
+        let own = ["10.0.0.5", "10.1.0.5", "hub.example.org"].map(SanName::of_host);
+        let own = Dialled { address: "10.0.0.5".parse().unwrap(), names: &own };
+        let name = |names: &[&str]| {
+            let (installed, leaf) = set(names);
+            of_set(&installed, &leaf, own).map(|secured| secured.name).map_err(|why| why.text)
+        };
+        assert_eq!(name(&["10.0.0.5", "other.org"]), Ok(None));
+        assert_eq!(name(&["10.1.0.5"]), Ok(Some("10.1.0.5".to_owned())));
+        assert_eq!(name(&["other.org", "hub.example.org"]), Ok(Some("hub.example.org".to_owned())));
+        assert_eq!(name(&["*.org", "other.org"]), Ok(Some("other.org".to_owned())));
+        assert!(name(&["*.org", "10.9.9.9"]).unwrap_err().contains("IP:10.1.0.5"));
+    }
+
+    #[test]
+    fn a_pin_covers_one_certificate_and_the_alarm_says_whose_it_is() {
+        let (one, other) = (set(&["a.org"]).0.ca_pem, set(&["a.org"]).0.ca_pem);
+        let print = CertificateInfo::from_pem(&one).unwrap().fingerprint.to_string();
+        let alarm = |pem: &str| check_pin(pem, &print, "the pin of the first use").unwrap_err().text;
+        assert!(check_pin(&one, &print, "the pin of the first use").is_ok());
+        assert!(alarm(&other).ends_with(&format!(", the pin of the first use says {print}")));
+        assert!(alarm(&format!("{one}{other}")).contains("2 CA certificates"));
+    }
 }

@@ -685,10 +685,10 @@ pub static TABLE: &[Variable] = &[
         name: "VMID",
         placement: Placement::Infrastructure,
         input: InputType::Number,
-        description: "Id of this VM in its zone; OpenNebula sets it",
+        description: "Id of this VM in its zone; OpenNebula sets it together with TOKEN",
         rule: Rule::Id,
         error: "Invalid VMID: '{value}'. Must be a non-negative integer.",
-        required: Role::ALL,
+        interactions: "Needed with TOKEN=YES.",
         ..Variable::ROW
     },
     Variable {

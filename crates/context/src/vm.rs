@@ -28,8 +28,8 @@ pub struct FlowerVersionError(String);
 /// A valid context of one VM.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VmContext {
-    /// `VMID`; it is unique in its zone only.
-    pub vm_id: u32,
+    /// `VMID`; it is unique in its zone only. Always there with OneGate.
+    pub vm_id: Option<u32>,
     /// `FL_FEDERATION`.
     pub federation: FederationName,
     /// `FLOWER_VERSION`.
@@ -141,6 +141,15 @@ impl VmContext {
             RoleContext::SuperLink(_) => Role::SuperLink,
             RoleContext::Gateway(_) => Role::Gateway,
             RoleContext::SuperNode(_) => Role::SuperNode,
+        }
+    }
+
+    /// What tells this VM from the others of its site: its id in the zone, else its primary address.
+    pub fn name_in_zone(&self) -> String {
+        match (self.vm_id, self.addresses.first()) {
+            (Some(id), _) => id.to_string(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => String::new(),
         }
     }
 

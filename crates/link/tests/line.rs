@@ -62,7 +62,7 @@ async fn calls_pass_in_both_transports_large_ones_too_and_refusals_keep_their_wo
             assert_eq!(answer.body, Bytes::from_static(body), "{transport}");
         }
         // Through the whole chain: the unsigned heartbeat comes back as SuperLink's own refusal.
-        probe::fleet(&listen.ip().to_string(), listen.port(), None, transport).await.unwrap();
+        probe::fleet(&listen.ip().to_string(), listen.port(), None, None, transport).await.unwrap();
         assert_eq!(seen.calls.load(Ordering::Relaxed), 4, "{transport}");
         // The other transport is refused by name, not passed on.
         let other = if transport == Transport::Grpc { Transport::Http } else { Transport::Grpc };
@@ -78,7 +78,9 @@ async fn the_hub_answers_fleet_operations_only_and_the_admin_endpoint_people_wit
     let trust = Trust::new();
     let hub = hub(&trust, "1.41.0", address, KeepAlive::default(), "127.0.0.1:0").await;
     let fleet_tls = tls::client(trust.root.cert_pem(), None, &[b"http/1.1"]).unwrap();
-    probe::fleet("127.0.0.1", hub.fleet.port(), Some(fleet_tls.clone()), Transport::Http).await.unwrap();
+    probe::fleet("127.0.0.1", hub.fleet.port(), None, Some(fleet_tls.clone()), Transport::Http)
+        .await
+        .unwrap();
 
     for path in [
         "/v1/control/list-runs",
@@ -137,7 +139,7 @@ async fn a_spoke_comes_back_after_its_hub_and_answers_truthfully_meanwhile() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let down =
-        probe::fleet(&listen.ip().to_string(), listen.port(), None, Transport::Http).await.unwrap_err();
+        probe::fleet(&listen.ip().to_string(), listen.port(), None, None, Transport::Http).await.unwrap_err();
     assert!(down.to_string().contains("503"), "{down}");
     let again = hub(&trust, "1.41.0", address, short(), &first.fleet.to_string()).await;
     line.wait_up(UP).await.unwrap();

@@ -76,8 +76,9 @@ async fn a_superlink_that_is_not_the_trusted_one_is_not_spoken_to() {
             assert!(why.contains(said), "{transport}: {why}");
             let (listen, line) = spoke(&trust, hub.fleet, short(), "test").await;
             line.wait_up(UP).await.unwrap();
-            let refused =
-                probe::fleet(&listen.ip().to_string(), listen.port(), None, None, transport).await.unwrap_err();
+            let refused = probe::fleet(&listen.ip().to_string(), listen.port(), None, None, transport)
+                .await
+                .unwrap_err();
             assert!(matches!(refused, Error::Answer { .. }), "{transport}: {refused}");
             assert!(!refused.to_string().contains("handshake failed"), "{refused}");
             assert_eq!(seen.calls.load(Ordering::Relaxed), 0, "{transport}");

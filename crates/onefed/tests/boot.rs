@@ -312,8 +312,8 @@ fn another_context_restarts_exactly_what_depends_on_it() {
     vm.end(Signal::TERM);
 }
 
-#[test]
-fn a_crash_loop_is_reported_as_one() {
+/// A stand-in for Flower whose programs do this.
+fn fake_flower(script: &str) -> tempfile::TempDir {
     let fake = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(
         fake.path().join(format!("lib/python3.11/site-packages/flwr-{FLOWER}.dist-info")),
@@ -322,9 +322,38 @@ fn a_crash_loop_is_reported_as_one() {
     std::fs::create_dir_all(fake.path().join("bin")).unwrap();
     for program in ["flower-superlink", "flower-supernode"] {
         let path = fake.path().join("bin").join(program);
-        std::fs::write(&path, "#!/bin/sh\necho 'no space left for the state' >&2\nexit 3\n").unwrap();
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
+    fake
+}
+
+/// It would take the first one's listeners for somebody else's, and write down a failure over a VM that is well.
+#[test]
+fn a_second_boot_with_the_same_disk_changes_nothing() {
+    let fake = fake_flower("exec sleep 600");
+    let mut vm = Vm::new(15, fake.path().to_owned());
+    vm.start();
+    vm.wait(&["not yet: the Fleet API", "SuperLink did not answer"]);
+    let record = || std::fs::read_to_string(vm.disk().join("boot.json")).unwrap();
+    let (before, running) = (record(), vm.processes());
+    let mut second = Command::new(env!("CARGO_BIN_EXE_onefed"));
+    second.arg("boot").arg("--context").arg(vm.dir.path().join("context"));
+    second.arg("--disk").arg(vm.disk()).arg("--flower-dir").arg(&vm.flower);
+    second.args(["--loopback", &vm.loopback]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut second = second.stderr(Stdio::piped()).spawn().unwrap();
+    let _open = second.stdin.take();
+    let second = second.wait_with_output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains(&format!("process {} boots this VM already", running["boot"])), "{said}");
+    assert_eq!((before, running), (record(), vm.processes()));
+    vm.end(Signal::TERM);
+}
+
+#[test]
+fn a_crash_loop_is_reported_as_one() {
+    let fake = fake_flower("echo 'no space left for the state' >&2\nexit 3");
     let mut vm = Vm::new(12, fake.path().to_owned());
     vm.start();
     let mut boot = vm.boot.take().unwrap();

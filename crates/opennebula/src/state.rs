@@ -52,8 +52,14 @@ states! {
         Prolog = 1 "PROLOG",
         Boot = 2 "BOOT",
         Running = 3 "RUNNING",
+        Epilog = 11 "EPILOG",
         Shutdown = 12 "SHUTDOWN",
         Unknown = 16 "UNKNOWN",
+        /// A running VM is handed something, such as a new context.
+        Hotplug = 17 "HOTPLUG",
+        ShutdownPoweroff = 18 "SHUTDOWN_POWEROFF",
+        /// On its way up after a power-off.
+        BootPoweroff = 20 "BOOT_POWEROFF",
         BootFailure = 36 "BOOT_FAILURE",
         PrologFailure = 39 "PROLOG_FAILURE",
     }

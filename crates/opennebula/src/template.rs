@@ -13,16 +13,31 @@ use crate::Error;
 pub fn attributes(pairs: &[(&str, &str)]) -> Result<String, Error> {
     let mut text = String::new();
     for (key, value) in pairs {
-        check_key(key)?;
-        if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-            return Err(bad(key, "its value has control characters: send it in base64"));
-        }
-        text.push_str(key);
-        text.push('=');
-        text.push_str(&quote(value));
+        text.push_str(&pair(key, value)?);
         text.push('\n');
     }
     Ok(text)
+}
+
+/// Writes one attribute that holds others, `NAME=[KEY="value",KEY="value"]`, as for `one.vm.updateconf`.
+///
+/// # Errors
+/// [`Error::BadInput`] as for [`attributes`], and for no pairs at all: OpenNebula has no empty vector.
+pub fn vector(name: &str, pairs: &[(&str, &str)]) -> Result<String, Error> {
+    check_key(name)?;
+    if pairs.is_empty() {
+        return Err(bad(name, "it has to hold at least one attribute"));
+    }
+    let pairs: Vec<String> = pairs.iter().map(|(key, value)| pair(key, value)).collect::<Result<_, _>>()?;
+    Ok(format!("{name}=[{}]\n", pairs.join(",\n")))
+}
+
+fn pair(key: &str, value: &str) -> Result<String, Error> {
+    check_key(key)?;
+    if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+        return Err(bad(key, "its value has control characters: send it in base64"));
+    }
+    Ok(format!("{key}={}", quote(value)))
 }
 
 /// `value` in double quotes, with quotes and backslashes escaped.
@@ -66,5 +81,8 @@ mod tests {
             assert!(attributes(&[(key, "x")]).is_err(), "{key:?}");
         }
         assert!(attributes(&[("A", "x\u{1}")]).is_err());
+        assert_eq!(vector("C", &[("A", "x\"y"), ("B", "")]).unwrap(), "C=[A=\"x\\\"y\",\nB=\"\"]\n");
+        assert!(vector("C", &[]).is_err() && vector("C-D", &[("A", "x")]).is_err());
+        assert!(vector("C", &[("A-B", "x")]).is_err());
     }
 }

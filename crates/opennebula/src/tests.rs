@@ -121,7 +121,10 @@ async fn xmlrpc_writes_in_the_right_order() {
     let id = VmId::new(paris(), 12);
     client.vm_update(&id, &[("A", "x\"y")], true).await.unwrap();
     client.vm_action(&id, VmAction::TerminateHard).await.unwrap();
+    client.vm_update_context(&id, &[("A", "x\"y"), ("B", "z")], true).await.unwrap();
+    client.vm_updateconf(&id, "OS=[BOOT=\"disk0\"]", false).await.unwrap();
     let elsewhere = VmId::new("lisbon".parse().unwrap(), 12);
+    assert!(matches!(client.vm_updateconf(&elsewhere, "", true).await, Err(Error::WrongZone { .. })));
     assert!(matches!(client.vm(&elsewhere).await, Err(Error::WrongZone { .. })));
     let asked = asked.lock().unwrap();
     assert!(
@@ -130,7 +133,17 @@ async fn xmlrpc_writes_in_the_right_order() {
         )
     );
     assert!(asked[1].contains("<string>terminate-hard</string></value></param><param><value><int>12</int>"));
-    assert_eq!(asked.len(), 2);
+    assert!(asked[2].contains("<methodName>one.vm.updateconf</methodName>"));
+    assert!(asked[2].contains(
+        "<int>12</int></value></param><param><value><string>CONTEXT=[A=&quot;x\\&quot;y&quot;,\nB=&quot;z&quot;]\n</string>\
+         </value></param><param><value><int>1</int>"
+    ));
+    assert!(
+        asked[3].contains(
+            "<string>OS=[BOOT=&quot;disk0&quot;]</string></value></param><param><value><int>0</int>"
+        )
+    );
+    assert_eq!(asked.len(), 4);
 }
 
 #[tokio::test]
@@ -141,16 +154,27 @@ async fn xmlrpc_errors_are_told_apart() {
         refusal("[one.vm.info] User couldn't be authenticated, aborting call.", 256),
         refusal("[one.vm.info] Not authorized", 512),
         refusal("[one.vm.info] Error getting virtual machine [99].", 1024),
-        refusal("[one.vm.info] Wrong state", 2048),
+        refusal("[one.vm.action] Action \"dance\" is not supported", 2048),
         (200, fault.into()),
         (200, "<html>hello</html>".into()),
         (404, "no".into()),
         (503, "busy".into()),
+        refusal(
+            "[one.vm.action] Error performing action \"resume\": This action is not available for state RUNNING",
+            2048,
+        ),
+        refusal(
+            "[one.vm.action] Error performing action \"terminate\": Could not terminate VM 99, wrong state BOOT.",
+            2048,
+        ),
+        refusal("[one.vm.updateconf] configuration cannot be updated in state HOTPLUG", 8192),
+        refusal("[one.vm.updateconf] Unable to update ETH0_IP, update NIC to update network context", 8192),
     ];
+    let count = answers.len();
     let (client, asked) = oned(answers).await;
     let id = VmId::new(paris(), 99);
     let mut errors = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..count {
         errors.push(client.vm(&id).await.unwrap_err());
     }
     assert!(matches!(errors[0], Error::Unauthenticated { .. }));
@@ -160,6 +184,8 @@ async fn xmlrpc_errors_are_told_apart() {
     assert!(matches!(errors[4], Error::Fault { code: -506, .. }));
     assert!(matches!(errors[5], Error::Garbage { .. }) && matches!(errors[6], Error::Garbage { .. }));
     assert!(errors[7].is_transient() && !errors[2].is_transient());
+    assert!(errors[8..11].iter().all(|e| matches!(e, Error::Conflict { .. })), "{errors:?}");
+    assert!(matches!(errors[11], Error::Refused { code: 8192, .. }));
     for error in &errors {
         let text = error.to_string();
         assert!(
@@ -167,7 +193,7 @@ async fn xmlrpc_errors_are_told_apart() {
             "{text}"
         );
     }
-    assert_eq!(asked.lock().unwrap().len(), 8, "an answer is never asked for twice");
+    assert_eq!(asked.lock().unwrap().len(), count, "an answer is never asked for twice");
 }
 
 #[tokio::test]

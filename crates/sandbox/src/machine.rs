@@ -2,10 +2,11 @@
 
 use crate::addresses::Plan;
 use crate::attributes::{Attributes, cdata, text, xml};
+use crate::context::Variables;
 use crate::supervisor::Command;
+use crate::zone::now;
 use onefed_opennebula::{LcmState, VmState};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// A network interface; every one is on the zone's one network.
@@ -26,7 +27,7 @@ pub(crate) struct Vm {
     pub(crate) user_template: Attributes,
     /// CPU, MEMORY and other attributes that are not the user's.
     pub(crate) capacity: Attributes,
-    pub(crate) context: BTreeMap<String, String>,
+    pub(crate) context: Variables,
     pub(crate) nics: Vec<Nic>,
     /// Last octet of the inside address: the first interface's lease.
     pub(crate) octet: u8,
@@ -35,12 +36,42 @@ pub(crate) struct Vm {
     /// An update contained READY=YES: OneFlow saw the event.
     pub(crate) ready_event: bool,
     pub(crate) commands: UnboundedSender<Command>,
+    /// How often its state has changed: each time is an event for OneFlow.
+    pub(crate) transitions: u64,
 }
 
 /// Name and id of the only network.
 pub(crate) const NETWORK: (&str, u32) = ("private", 0);
 
 impl Vm {
+    /// A VM that waits for being started, without anything but a number and a name.
+    pub(crate) fn new(id: u32, name: String, commands: UnboundedSender<Command>) -> Self {
+        Self {
+            id,
+            name,
+            state: VmState::Pending,
+            lcm: LcmState::Init,
+            started: now(),
+            user_template: Attributes::new(),
+            capacity: Attributes::new(),
+            context: Variables::new(),
+            nics: Vec::new(),
+            octet: 0,
+            token: String::new(),
+            ready_event: false,
+            commands,
+            transitions: 0,
+        }
+    }
+
+    /// Every change of its state goes through here.
+    pub(crate) fn set(&mut self, state: VmState, lcm: LcmState) {
+        if (self.state, self.lcm) != (state, lcm) {
+            (self.state, self.lcm) = (state, lcm);
+            self.transitions += 1;
+        }
+    }
+
     /// Applies an update of USER_TEMPLATE. `sent` is the text as it came, in which OneFlow looks for READY.
     pub(crate) fn update(&mut self, sent: &str, attributes: Attributes, append: bool) {
         // OneFlow's own test: the text without quotes and blanks contains it, wherever.
@@ -57,7 +88,12 @@ impl Vm {
         self.user_template.get("READY").is_some_and(|v| text(v).trim() == "YES")
     }
 
-    /// Off in one of the ways that OneFlow takes for success while it waits, and warns about later.
+    /// In a state that OneFlow's watchdog warns about.
+    pub(crate) fn alarms(&self) -> bool {
+        self.state == VmState::Poweroff || self.is_active(LcmState::Unknown) || self.has_failed()
+    }
+
+    /// Off in one of the ways that OneFlow takes for success while it waits.
     pub(crate) fn is_off(&self) -> bool {
         matches!(self.state, VmState::Poweroff | VmState::Stopped | VmState::Suspended | VmState::Undeployed)
     }

@@ -1,9 +1,10 @@
-//! OneGate: what VMs ask and publish.
+//! OneGate: what VMs ask and publish. Takes connections of [`CutListener`](crate::faults::CutListener) only.
 
 use crate::attributes::{Attributes, parse};
+use crate::faults::{Cut, misbehaves};
 use crate::machine::Vm;
 use crate::zone::{State as ZoneState, Zone};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Bytes};
@@ -36,12 +37,16 @@ impl IntoResponse for Answer {
 
 async fn serve(
     State(zone): State<Arc<Zone>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer {
-    answer(&zone, &method, &uri, &headers, &body).unwrap_or_else(|refusal| refusal)
+) -> Response {
+    if let Some(fault) = misbehaves(&zone, &method, &uri, &headers, &cut).await {
+        return fault;
+    }
+    answer(&zone, &method, &uri, &headers, &body).unwrap_or_else(|refusal| refusal).into_response()
 }
 
 fn answer(

@@ -6,7 +6,7 @@ use crate::oneflow::{self, Service, undeploy_everything};
 use crate::supervisor::Command;
 use crate::sweep::kill_marked;
 use crate::zone::{Host, Zone};
-use crate::{SandboxError, onegate, xmlrpc};
+use crate::{SandboxError, faults, onegate, xmlrpc};
 use axum::Router;
 use onefed_opennebula::{Credentials, VmState, ZoneName};
 use rustix::fs::{FlockOperation, flock};
@@ -75,6 +75,7 @@ pub async fn run(
     let _lock = lock(&dir)?;
     sweep(&dir).await?;
     remove_vms(&dir)?;
+    faults::lift(&dir)?;
     let auth_file = dir.join("one_auth");
     let login = format!("oneadmin:{}", random(18)?);
     let credentials = Credentials::parse(&login).map_err(|e| SandboxError::Config(e.to_string()))?;
@@ -120,6 +121,7 @@ pub async fn run(
     }
     drop(tasks);
     sweep(&dir).await?;
+    faults::lift(&dir)?;
     remove_vms(&dir)
 }
 
@@ -191,7 +193,8 @@ async fn serve(
         source,
     })?;
     tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        let service = router.into_make_service_with_connect_info::<faults::Cut>();
+        if let Err(error) = axum::serve(faults::CutListener(listener), service).await {
             tracing::error!(%address, port, %error, "a server ended");
         }
     });
@@ -230,7 +233,7 @@ async fn stop(zones: &[Arc<Zone>]) {
         for zone in zones {
             for vm in zone.lock().vms.values().filter(|vm| vm.state != VmState::Done) {
                 alive += 1;
-                let _ = vm.commands.send(Command::Terminate { hard: true });
+                vm.tell(Command::Terminate { hard: true });
             }
         }
         if alive == 0 {

@@ -3,13 +3,11 @@
 use crate::addresses::{FIRST, SIZE};
 use crate::attributes::{Attributes, cdata, parse, xml};
 use crate::machine::NETWORK;
-use crate::supervisor::Command;
 use crate::zone::{State as ZoneState, Zone};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Bytes};
-use onefed_opennebula::VmState;
 use onefed_opennebula::xml::{Element, escape};
 use onefed_opennebula::xmlrpc::wire::{Value, value};
 use std::sync::Arc;
@@ -128,6 +126,11 @@ impl Arguments<'_> {
         }
     }
 
+    /// An integer that may be left out.
+    fn int_or(&mut self, default: i64) -> Result<i64, Failure> {
+        if self.rest.len() == 0 { Ok(default) } else { self.int() }
+    }
+
     /// A boolean that may be left out.
     fn flag(&mut self) -> Result<bool, Failure> {
         match self.rest.next() {
@@ -139,7 +142,7 @@ impl Arguments<'_> {
 }
 
 fn call(zone: &Arc<Zone>, method: &str, params: &[Value]) -> Result<Outcome, Failure> {
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 8] = [
         "one.system.version",
         "one.zonepool.info",
         "one.templatepool.info",
@@ -147,6 +150,7 @@ fn call(zone: &Arc<Zone>, method: &str, params: &[Value]) -> Result<Outcome, Fai
         "one.vm.info",
         "one.vm.update",
         "one.vm.action",
+        "one.vm.updateconf",
     ];
     if !KNOWN.contains(&method) {
         return Err(Failure::Fault(-506, format!("Method '{method}' not defined")));
@@ -193,10 +197,29 @@ fn call(zone: &Arc<Zone>, method: &str, params: &[Value]) -> Result<Outcome, Fai
             zone.changed.notify_one();
             Ok(Outcome::Number(id))
         }
+        "one.vm.updateconf" => {
+            let id = vm(&state, method, arguments.int()?)?;
+            let text = arguments.text()?.to_owned();
+            // 0 replaces, 1 appends.
+            let append = match arguments.int_or(0)? {
+                0 => false,
+                1 => true,
+                _ => return Err(Failure::new(4096, -1, format!("[{method}] Wrong update type"))),
+            };
+            let refused = |why: String| Failure::new(8192, -1, format!("[{method}] {why}"));
+            let parsed = parse(&text).map_err(|why| refused(format!("Parse error: {why}")))?;
+            if let Some(vm) = state.vms.get_mut(&id) {
+                vm.reconfigure(&parsed, append, zone.plan).map_err(refused)?;
+            }
+            Ok(Outcome::Number(id))
+        }
         _ => {
             let action = arguments.text()?.to_owned();
             let id = vm(&state, method, arguments.int()?)?;
-            act(&state, &action, id)?;
+            if let Some(vm) = state.vms.get_mut(&id) {
+                vm.act(&action).map_err(|why| Failure::new(2048, -1, format!("[{method}] {why}")))?;
+            }
+            zone.changed.notify_one();
             Ok(Outcome::Number(id))
         }
     }
@@ -213,34 +236,6 @@ fn range(arguments: &mut Arguments<'_>) -> Result<(), Failure> {
 fn vm(state: &ZoneState, method: &str, id: i64) -> Result<u32, Failure> {
     let known = u32::try_from(id).ok().filter(|id| state.vms.contains_key(id));
     known.ok_or_else(|| Failure::new(1024, id, format!("[{method}] Error getting virtual machine [{id}].")))
-}
-
-fn act(state: &ZoneState, action: &str, id: u32) -> Result<(), Failure> {
-    let Some(vm) = state.vms.get(&id) else { return Ok(()) };
-    let hard = action.ends_with("-hard");
-    let on = vm.state == VmState::Active;
-    let (allowed, command) = match action.trim_end_matches("-hard") {
-        "terminate" if vm.state == VmState::Done => return Ok(()),
-        "terminate" => (true, Command::Terminate { hard }),
-        "poweroff" => (on, Command::Poweroff { hard }),
-        "reboot" => (on, Command::Reboot { hard }),
-        "resume" => (vm.is_off(), Command::Resume),
-        _ => {
-            let text = format!(
-                "[one.vm.action] Could not perform \"{action}\" on virtual machine. Action is not supported."
-            );
-            return Err(Failure::new(2048, i64::from(id), text));
-        }
-    };
-    // A VM that is done has nobody to tell.
-    if allowed && vm.state != VmState::Done && vm.commands.send(command).is_ok() {
-        return Ok(());
-    }
-    let text = format!(
-        "[one.vm.action] Error performing action \"{action}\": This action is not available for state {}",
-        vm.state
-    );
-    Err(Failure::new(2048, i64::from(id), text))
 }
 
 const OWNER: &str = "<UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>";

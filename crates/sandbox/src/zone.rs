@@ -3,10 +3,11 @@
 use crate::SandboxError;
 use crate::addresses::{Plan, leases};
 use crate::attributes::Attributes;
+use crate::faults::{Faults, Misbehaviour};
 use crate::files::random;
 use crate::machine::Vm;
 use crate::oneflow::Documents;
-use onefed_opennebula::{Credentials, ZoneName};
+use onefed_opennebula::{Credentials, LcmState, VmState, ZoneName};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub(crate) struct Zone {
     /// ZONE_POOL, the same in every zone.
     pub(crate) pool_xml: String,
     state: Mutex<State>,
+    faults: Mutex<Faults>,
     /// Something changed that a service may be waiting for.
     pub(crate) changed: Notify,
 }
@@ -66,7 +68,15 @@ impl Zone {
             leases: BTreeSet::new(),
             documents: Documents::default(),
         };
-        Self { name, plan, host, pool_xml, state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            name,
+            plan,
+            host,
+            pool_xml,
+            state: Mutex::new(state),
+            faults: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// The state. Nothing may be awaited while it is held.
@@ -81,6 +91,30 @@ impl Zone {
 
     pub(crate) fn vm_dir(&self, id: u32) -> PathBuf {
         self.host.dir.join("zones").join(self.name.as_str()).join("vms").join(id.to_string())
+    }
+
+    /// Names a VM in the environment of its processes.
+    pub(crate) fn mark(&self, id: u32) -> String {
+        format!("{}/{id}", self.name)
+    }
+
+    /// Sets the state of a VM and tells whoever waits for it.
+    pub(crate) fn set(&self, id: u32, state: VmState, lcm: LcmState) {
+        if let Some(vm) = self.lock().vms.get_mut(&id) {
+            vm.set(state, lcm);
+        }
+        self.changed.notify_one();
+    }
+
+    /// How OneGate is to misbehave to a request. `Err` says what is wrong with its file of faults.
+    pub(crate) fn strike(&self, vm: Option<u32>, method: &str) -> Result<Option<Misbehaviour>, String> {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.strike(&self.host.dir, &self.name, vm, method)
+    }
+
+    /// The service that a VM says it is in.
+    pub(crate) fn service_of(&self, vm: u32) -> Option<String> {
+        self.lock().vms.get(&vm)?.user_template.get("SERVICE_ID").map(crate::attributes::text)
     }
 
     /// User name and password are those of the sandbox.
@@ -102,8 +136,7 @@ impl State {
     /// Marks a VM as gone and gives its leases back.
     pub(crate) fn release(&mut self, id: u32) {
         if let Some(vm) = self.vms.get_mut(&id) {
-            vm.state = onefed_opennebula::VmState::Done;
-            vm.lcm = onefed_opennebula::LcmState::Init;
+            vm.set(VmState::Done, LcmState::Init);
             self.leases.remove(&vm.octet);
             for nic in &vm.nics {
                 self.leases.remove(&nic.octet);

@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Readers;
@@ -76,8 +76,9 @@ impl FileSet {
         }
     }
 
-    /// Puts a new set in the place of the old one. The files belong to `owner` from before their first byte; without
-    /// one they belong to this process's user.
+    /// Puts a new set in the place of the old one. The files belong to `owner` from before their first byte. Without one
+    /// each belongs to whom it belonged to in the old set, so that a service can read what is in force at any time; a new
+    /// one belongs to this process's user.
     ///
     /// # Errors
     /// What the system says; the old set is in force then, unless only its removal failed.
@@ -89,7 +90,7 @@ impl FileSet {
         crash_point();
         let number = old.and_then(|name| name.parse::<u64>().ok()).unwrap_or(0) + 1;
         let set = self.dir.join(number.to_string());
-        let written = self.write(&set, members, owner);
+        let written = self.write(&set, members, |name| owner.or_else(|| self.owner(name)));
         if written.is_err() {
             let _ = std::fs::remove_dir_all(&set);
         }
@@ -97,11 +98,23 @@ impl FileSet {
         self.remove_all_but(Some(&number.to_string()))
     }
 
-    fn write(&self, set: &Path, members: &[Member<'_>], owner: Option<Owner>) -> io::Result<()> {
+    /// Who has a member of the set in force, where that is somebody else.
+    fn owner(&self, name: &str) -> Option<Owner> {
+        let meta = std::fs::metadata(self.path(name)).ok()?;
+        let own = rustix::process::geteuid().as_raw();
+        (meta.uid() != own).then(|| Owner { uid: meta.uid(), gid: meta.gid() })
+    }
+
+    fn write(
+        &self,
+        set: &Path,
+        members: &[Member<'_>],
+        owner: impl Fn(&str) -> Option<Owner>,
+    ) -> io::Result<()> {
         DirBuilder::new().mode(0o711).create(set)?;
         crash_point();
         for member in members {
-            write_new(&set.join(member.name), member, owner)?;
+            write_new(&set.join(member.name), member, owner(member.name))?;
             crash_point();
         }
         sync(set)?;

@@ -1,7 +1,6 @@
 //! Tests of sets of files; and the crashes that other tests let happen.
 
 use std::cell::Cell;
-use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
@@ -88,6 +87,23 @@ fn a_crash_at_any_point_leaves_the_old_or_the_new_set() {
         points += 1;
     }
     assert!(points >= 7 && old_seen >= 5 && new_seen >= 2, "{points} {old_seen} {new_seen}");
+}
+
+#[test]
+fn what_was_given_to_a_service_stays_its_own() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("owners can be set by root only: not tested");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let set = FileSet::at(dir.path());
+    set.replace(&members("old"), None).unwrap();
+    std::os::unix::fs::chown(set.path("server.key"), Some(1234), Some(1235)).unwrap();
+    set.replace(&members("new"), None).unwrap();
+    let rights = |name| {
+        let meta = std::fs::metadata(set.path(name)).unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o777)
+    };
+    assert_eq!((rights("server.key"), rights("server.pem")), ((1234, 1235, 0o600), (0, 0, 0o644)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use onefed_flower::command::{self, CommandLine};
 use onefed_flower::{Environment, Release};
 
 use crate::boot::Steps;
-use crate::files::{Readers, write};
+use crate::files::{Readers, keep};
 use crate::foreground::free;
 use crate::service::{Service, User};
 use crate::tls::Secured;
@@ -90,7 +90,7 @@ fn spoke_file(
     SpokeFile {
         federation: context.federation.to_string(),
         site: site.to_owned(),
-        spoke: context.vm_id.to_string(),
+        spoke: context.name_in_zone(),
         flower: release.version().to_string(),
         listen,
         tls: tls.files.clone(),
@@ -116,7 +116,7 @@ fn own_service(
     let (machine, context) = (steps.machine, steps.context);
     let file = machine.disk.join(format!("{name}.json"));
     let json = serde_json::to_vec_pretty(content).map_err(|why| StepError::file(&file, &why.into()))?;
-    write(&file, &json, Readers::Owner).map_err(|why| StepError::file(&file, &why))?;
+    keep(&file, &json, Readers::Owner).map_err(|why| StepError::file(&file, &why))?;
     let command = CommandLine {
         program: machine.exe.clone(),
         args: vec![name.to_owned(), "--config".to_owned(), file.display().to_string()],

@@ -1,6 +1,7 @@
 //! The SuperLink's VM: SuperLink on loopback, the hub in front of it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use onefed_context::{Role, SuperLinkContext};
 use onefed_flower::Transport;
@@ -8,7 +9,7 @@ use onefed_flower::command::{SuperLinkOptions, SuperLinkTls};
 
 use super::{addresses, flower_service, host, listen, millis, own_service, published, release};
 use crate::boot::Steps;
-use crate::files::private_dir;
+use crate::files::dir_within;
 use crate::publication::{attribute, encode};
 use crate::record::HealthCheck;
 use crate::{HubFile, StepError, flower, tls};
@@ -27,14 +28,15 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     sockets.extend(ports.iter().map(|socket| (*socket, "SuperLink", "flower-superlink")));
     addresses(steps, &sockets).await?;
     let grpc = release.transport() == Transport::Grpc;
-    let outside = tls::superlink(steps, own, grpc).await?;
+    let published = published(fleet, address);
+    let outside = tls::superlink(steps, own, published.ip(), grpc).await?;
     // Flower asks for TLS on every hop once nodes have to be registered.
     let inner = if own.node_auth { tls::inner(steps).await? } else { tls::Secured::default() };
 
     let data = machine.superlink_dir();
     let database = data.join(&own.database);
-    let parent = database.parent().unwrap_or(&data);
-    private_dir(parent).map_err(|why| StepError::file(parent, &why))?;
+    let parent = Path::new(&own.database).parent().unwrap_or(Path::new(""));
+    dir_within(&data, parent).map_err(|why| StepError::file(&data.join(parent), &why))?;
     let hub = HubFile {
         federation: context.federation.to_string(),
         flower: release.version().to_string(),
@@ -65,7 +67,6 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
         own_service(steps, "hub", &hub, vec![fleet, admin], &outside, inner.ca.as_ref())?,
     ];
     steps.processes(services).await?;
-    let published = published(fleet, address);
     steps
         .healthy(HealthCheck {
             role: Role::SuperLink.to_string(),
@@ -78,7 +79,10 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
         })
         .await?;
     let endpoint = match &outside.name {
-        Some(name) => format!("{name}:{}", published.port()),
+        Some(name) => match name.parse() {
+            Ok(ip) => SocketAddr::new(ip, published.port()).to_string(),
+            Err(_) => format!("{name}:{}", published.port()),
+        },
         None => published.to_string(),
     };
     let endpoint = encode(&endpoint);

@@ -48,7 +48,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
     let place = async || {
         let gate = steps.publisher.client();
         let (site, given) = (own.site.as_str(), &own.node_config);
-        let config = discovery::node_config(machine, gate, context.vm_id, site, given, own.partition).await?;
+        let config = discovery::node_config(machine, gate, site, given, own.partition).await?;
         let text = config.to_string();
         Ok((config, text))
     };

@@ -118,14 +118,14 @@ impl Access {
             why: why.into(),
         };
         // A set of files is reached by a link of the boot's own. What that leads to is opened without any.
-        let real = |path: &Path| {
-            std::fs::canonicalize(path).map_err(|why| SystemdError::File { path: path.to_owned(), why })
-        };
-        let (path, data) = (&real(path)?, &real(&self.data)?);
-        let Ok(below) = path.strip_prefix(data) else { return Ok(()) };
+        let file = |path: &Path, why| SystemdError::File { path: path.to_owned(), why };
+        let real = |path: &Path| std::fs::canonicalize(path).map_err(|why| file(path, why));
+        self.only_own_links(path).map_err(|why| file(path, why))?;
+        let (real, data) = (&real(path)?, &real(&self.data)?);
+        let out = || file(path, std::io::Error::other("a link on the way leads out of the data directory"));
+        let below = real.strip_prefix(data).map_err(|_| out())?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let data = open(&self.data, flags | OFlags::DIRECTORY, Mode::empty())
-            .map_err(|why| failed(&self.data, why))?;
+        let data = open(data, flags | OFlags::DIRECTORY, Mode::empty()).map_err(|why| failed(data, why))?;
         let inside = |path: &Path, flags| {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             openat2(&data, path, flags, Mode::empty(), resolve)
@@ -142,6 +142,28 @@ impl Access {
         let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
         inside(below, flags).and_then(|file| act(file.as_fd())).map_err(|why| failed(path, why))
     }
+}
+
+impl Access {
+    /// Refuses a path below the data directory that a link of some user's leads on: only in directories of the boot's
+    /// own user nobody else can have put one.
+    fn only_own_links(&self, path: &Path) -> std::io::Result<()> {
+        let own = rustix::process::geteuid().as_raw();
+        for part in path.ancestors().take_while(|part| *part != self.data) {
+            let led = part.is_symlink() && part.parent().is_none_or(|dir| foreign(dir, own));
+            if led {
+                let text = format!("{} is a link that a user other than root may have made", part.display());
+                return Err(std::io::Error::other(text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a directory is not this user's.
+fn foreign(dir: &Path, user: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(dir).map_or(true, |meta| meta.uid() != user)
 }
 
 /// The numbers of a user, which must be those that the images and the data disk count on.

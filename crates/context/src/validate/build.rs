@@ -24,7 +24,10 @@ pub(super) fn context(values: &Values<'_>) -> Option<VmContext> {
     let onegate =
         if values.yes("TOKEN")? { Some(values.given("ONEGATE_ENDPOINT")?.to_owned()) } else { None };
     Some(VmContext {
-        vm_id: id(values.given("VMID")?)?,
+        vm_id: match values.given("VMID") {
+            Some(text) => Some(id(text)?),
+            None => None,
+        },
         federation: values.parse("FL_FEDERATION")?,
         flower: values.parse("FLOWER_VERSION")?,
         log_level: values.parse("FL_LOG_LEVEL")?,

@@ -66,8 +66,11 @@ fn required(values: &Values<'_>, role: Option<Role>, problems: &mut Vec<Problem>
             _ => {}
         }
     }
-    if values.yes("TOKEN") == Some(true) && values.given("ONEGATE_ENDPOINT").is_none() {
-        problems.push(missing("ONEGATE_ENDPOINT", " when TOKEN is YES"));
+    // OpenNebula sets both, and a CONTEXT that was replaced as a whole may have lost them.
+    for name in ["ONEGATE_ENDPOINT", "VMID"] {
+        if values.yes("TOKEN") == Some(true) && values.given(name).is_none() {
+            problems.push(missing(name, " when TOKEN is YES"));
+        }
     }
 }
 

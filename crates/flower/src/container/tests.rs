@@ -16,13 +16,17 @@ const CA: &str = "/var/lib/onefed/tls/ca.pem";
 
 fn superlink(version: &str) -> CommandLine {
     let environment = Environment::in_image();
-    host(version, &environment)
-        .superlink(&SuperLinkOptions { database: Path::new("/var/lib/onefed/state/state.db") })
+    host(version, &environment).superlink(&SuperLinkOptions {
+        database: Path::new("/var/lib/onefed/state/state.db"),
+        tls: None,
+        supernode_auth: false,
+    })
 }
 
 fn supernode(version: &str, spoke: &str, ca: bool) -> CommandLine {
     let environment = Environment::in_image();
     host(version, &environment).supernode(&SuperNodeOptions {
+        auth_key: None,
         superlink: spoke,
         root_certificates: ca.then(|| Path::new(CA)),
         node_config: "partition-id=0 site=\"paris\"",

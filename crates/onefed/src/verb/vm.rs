@@ -18,10 +18,15 @@ const SYSTEMD_RUNS: &str = "/run/systemd/system";
 pub(crate) fn boot(args: &BootArgs) -> Done {
     log_to_stderr();
     let exe = std::env::current_exe().map_err(|why| Failure::new(Exit::Failed, "exe", why))?;
+    // Its processes may run in another directory: units do.
+    let absolute = |path: &Path| {
+        std::path::absolute(path)
+            .map_err(|why| Failure::new(Exit::BadInput, "file", format!("{}: {why}", path.display())))
+    };
     let machine = Machine {
-        context: args.context.clone(),
-        disk: args.disk.clone(),
-        flower: args.flower_dir.clone(),
+        context: absolute(&args.context)?,
+        disk: absolute(&args.disk)?,
+        flower: absolute(&args.flower_dir)?,
         exe,
         units: units(args).then(|| UNITS.into()),
         sandbox_loopback: args.loopback,

@@ -21,16 +21,20 @@ pub enum VmAction {
     Terminate,
     /// End at once.
     TerminateHard,
-    /// Switch off, keep the disks.
+    /// Switch off in an orderly way, keep the disks.
     Poweroff,
+    /// Switch off at once, keep the disks. Also overrides a [`Poweroff`](Self::Poweroff) that takes too long.
+    PoweroffHard,
     /// Start again what is powered off, stopped or suspended.
     Resume,
     /// Keep from being scheduled.
     Hold,
     /// Let a held VM go.
     Release,
-    /// Restart the guest.
+    /// Ask the guest to restart. OpenNebula shows no other state meanwhile.
     Reboot,
+    /// Reset the guest.
+    RebootHard,
 }
 
 impl VmAction {
@@ -40,10 +44,12 @@ impl VmAction {
             Self::Terminate => "terminate",
             Self::TerminateHard => "terminate-hard",
             Self::Poweroff => "poweroff",
+            Self::PoweroffHard => "poweroff-hard",
             Self::Resume => "resume",
             Self::Hold => "hold",
             Self::Release => "release",
             Self::Reboot => "reboot",
+            Self::RebootHard => "reboot-hard",
         }
     }
 }
@@ -168,14 +174,52 @@ impl Client {
         self.write("one.vm.update", &number.to_string(), &params).await
     }
 
-    /// Does something to a VM (`one.vm.action`).
+    /// Does something to a VM (`one.vm.action`). Returns when oned has accepted it: the states on the way and the end
+    /// show in [`vm`](Self::vm).
     ///
     /// # Errors
-    /// [`Error::Refused`] with code 2048 in a state that does not allow it, or as any call.
+    /// [`Error::Conflict`] in a state that does not allow it, or as any call.
     pub async fn vm_action(&self, id: &VmId, action: VmAction) -> Result<(), Error> {
         let number = self.own(&id.zone, id.id, id)?;
         let params = [Param::Text(action.as_str().into()), int(number)];
         self.write("one.vm.action", &format!("{}, {number}", action.as_str()), &params).await
+    }
+
+    /// Changes the configuration of a VM (`one.vm.updateconf`). `template` is template text, as of
+    /// [`template::vector`]; oned reads OS, FEATURES, INPUT, GRAPHICS, VIDEO, RAW, CPU_MODEL, BACKUP_CONFIG and CONTEXT
+    /// of it and ignores everything else.
+    ///
+    /// With `append` what is given is laid over what is there. Without it, it replaces it, and those of these attributes
+    /// that are not given are removed, except CONTEXT, which stays when none is given. See
+    /// [`vm_update_context`](Self::vm_update_context) for what becomes of a CONTEXT.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] in a state that does not allow it, such as BOOT or HOTPLUG; [`Error::Refused`] with code 8192
+    /// for text that oned cannot read and for changed `ETHn_*`; or as any call.
+    pub async fn vm_updateconf(&self, id: &VmId, template: &str, append: bool) -> Result<(), Error> {
+        let number = self.own(&id.zone, id.id, id)?;
+        let params = [int(number), Param::Text(template.to_owned()), Param::Int(i32::from(append))];
+        self.write("one.vm.updateconf", &number.to_string(), &params).await
+    }
+
+    /// Changes the CONTEXT of a VM by [`vm_updateconf`](Self::vm_updateconf). A running VM (through LCM state HOTPLUG)
+    /// gets the new context at once, any other one at its next start.
+    ///
+    /// Without `append`, variables that are not given are gone. oned keeps DISK_ID and TARGET and, with NETWORK=YES,
+    /// makes `ETHn_*` again. ONEGATE_ENDPOINT and VMID it makes again only when TOKEN=YES is new: a replacement for the
+    /// context of a VM that had TOKEN=YES has to hold them too, as the template that OpenNebula's own `onevm updateconf`
+    /// puts into its editor does.
+    ///
+    /// # Errors
+    /// As [`vm_updateconf`](Self::vm_updateconf); [`Error::BadInput`] for names or values that cannot be sent.
+    pub async fn vm_update_context(
+        &self,
+        id: &VmId,
+        variables: &[(&str, &str)],
+        append: bool,
+    ) -> Result<(), Error> {
+        let text = template::vector("CONTEXT", variables)?;
+        self.vm_updateconf(id, &text, append).await
     }
 
     fn own(&self, zone: &ZoneName, id: u32, shown: &dyn std::fmt::Display) -> Result<u32, Error> {
@@ -250,8 +294,17 @@ fn failure(call: Call, code: i32, message: String) -> Error {
         512 => Error::Unauthorized { call, message },
         1024 => Error::NotFound { call, message },
         32768 => Error::Conflict { call, message },
+        // 2048 of an action, 8192 of an update; the same codes stand for other refusals too.
+        2048 | 8192 if is_wrong_state(&message) => Error::Conflict { call, message },
         _ => Error::Refused { call, code, message },
     }
+}
+
+/// oned's words for a VM that is in another state.
+fn is_wrong_state(message: &str) -> bool {
+    ["not available for state", "wrong state", "cannot be updated in state"]
+        .iter()
+        .any(|w| message.contains(w))
 }
 
 /// A successful answer together with what an error about its content needs.

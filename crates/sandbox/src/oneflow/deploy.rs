@@ -6,8 +6,7 @@ use crate::addresses::Plan;
 use crate::attributes::{Attributes, merge, text};
 use crate::context;
 use crate::machine::{NETWORK, Nic, Vm};
-use crate::zone::{State, Zone, now, object, token};
-use onefed_opennebula::{LcmState, VmState};
+use crate::zone::{State, Zone, object, token};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -126,20 +125,15 @@ fn instantiate(
     let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
     let (capacity, user): (Attributes, Attributes) =
         content.clone().into_iter().partition(|(key, _)| OWN.contains(&key.as_str()));
+    let context = context::build(&content, &context::Of { nics: &nics, vm: id, plan: zone.plan });
     let vm = Vm {
-        id,
-        name,
-        state: VmState::Pending,
-        lcm: LcmState::Init,
-        started: now(),
         user_template: user.into_iter().map(|(k, v)| (k, plain(v))).collect(),
         capacity: capacity.into_iter().filter(|(k, _)| k != "CONTEXT" && k != "NIC").collect(),
-        context: context::build(&content, &nics, id, zone.plan),
+        context,
         nics,
         octet,
         token,
-        ready_event: false,
-        commands,
+        ..Vm::new(id, name, commands)
     };
     state.vms.insert(id, vm);
     tokio::spawn(crate::supervisor::supervise(zone.clone(), id, receiver));

@@ -338,8 +338,7 @@ fn service_action(zone: &Zone, id: u32, body: &[u8]) -> Answer {
             let result = recover(service, delete);
             let again: Vec<u32> = if service.recovering { service.nodes().collect() } else { Vec::new() };
             for vm in again.iter().filter_map(|id| state.vms.get(id)).filter(|vm| vm.has_failed()) {
-                // Nobody listens for a VM that is done, and nobody needs to.
-                let _ = vm.commands.send(Command::Reboot { hard: true });
+                vm.tell(Command::Retry);
             }
             zone.changed.notify_one();
             result

@@ -55,6 +55,10 @@ fn fingerprint(service: &Service) -> (ServiceState, Vec<(RoleState, usize)>) {
 }
 
 fn advance(zone: &Arc<Zone>, state: &mut State, service: &mut Service, poll: bool) {
+    if !matches!(service.state, ServiceState::Running | ServiceState::Warning) {
+        // The watchdog begins anew, with a look at every VM.
+        service.roles.iter_mut().for_each(|r| r.seen.clear());
+    }
     match service.state {
         ServiceState::Pending => service.set(ServiceState::DeployingNets),
         // Parents that cannot be put in order keep a service here for ever.
@@ -164,11 +168,21 @@ fn drop_done(state: &State, role: &mut Role) {
     role.cardinality = role.cardinality.saturating_sub(gone);
 }
 
+/// OneFlow's watchdog goes by events: the last one of any VM decides about its role, so that one VM that comes back makes a
+/// role RUNNING in which another one is still off. States on the way are no news to it.
 fn watch(state: &State, service: &mut Service) {
     for role in &mut service.roles {
         drop_done(state, role);
-        let off = role.nodes.iter().filter_map(|id| state.vms.get(id)).any(|vm| vm.is_off());
-        role.state = if off { RoleState::Warning } else { RoleState::Running };
+        for vm in role.nodes.iter().filter_map(|id| state.vms.get(id)) {
+            if role.seen.insert(vm.id, vm.transitions) == Some(vm.transitions) {
+                continue;
+            }
+            if vm.alarms() {
+                role.state = RoleState::Warning;
+            } else if vm.is_running() {
+                role.state = RoleState::Running;
+            }
+        }
     }
     let warning = service.roles.iter().any(|r| r.state == RoleState::Warning);
     service.set(if warning { ServiceState::Warning } else { ServiceState::Running });
@@ -204,8 +218,7 @@ fn undeploying(state: &State, service: &mut Service) {
 
 fn terminate(state: &State, id: u32) {
     if let Some(vm) = state.vms.get(&id) {
-        // A VM whose supervisor is gone is done already.
-        let _ = vm.commands.send(Command::Terminate { hard: false });
+        vm.tell(Command::Terminate { hard: false });
     }
 }
 
@@ -328,21 +341,10 @@ mod tests {
         let credentials = Credentials::parse("a:b").unwrap();
         let host = Host { dir: "/x".into(), exe: "/x".into(), flower_dir: "/x".into(), credentials };
         let zone = Zone::new("z".parse().unwrap(), Plan::new(9, 0), Arc::new(host), String::new());
-        let vm = Vm {
-            id: 0,
-            name: String::new(),
-            state: vm_state,
-            lcm,
-            started: 0,
-            user_template: user_template.as_object().unwrap().clone(),
-            capacity: Attributes::new(),
-            context: Default::default(),
-            nics: Vec::new(),
-            octet: 10,
-            token: String::new(),
-            ready_event: false,
-            commands: tokio::sync::mpsc::unbounded_channel().0,
-        };
+        let commands = tokio::sync::mpsc::unbounded_channel().0;
+        let mut vm = Vm::new(0, String::new(), commands);
+        vm.set(vm_state, lcm);
+        vm.user_template = user_template.as_object().unwrap().clone();
         let mut state = zone.into_state();
         state.vms.insert(0, vm);
         state

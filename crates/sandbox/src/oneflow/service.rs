@@ -60,6 +60,8 @@ pub(crate) struct Role {
     /// VMs, oldest first.
     pub(crate) nodes: Vec<u32>,
     pub(crate) parents: Vec<String>,
+    /// Of each VM, how many changes of its state the watchdog has seen.
+    pub(crate) seen: BTreeMap<u32, u64>,
 }
 
 impl Role {
@@ -71,6 +73,7 @@ impl Role {
             cardinality: unsigned(body.get("cardinality")).unwrap_or(0),
             last_vmname: 0,
             nodes: Vec::new(),
+            seen: BTreeMap::new(),
             parents: parents.filter_map(Value::as_str).map(str::to_owned).collect(),
             body,
         }

@@ -184,7 +184,7 @@ async fn power_off_warns_and_resume_heals() {
     until("the guest", async || bed.vm_dir(&vm).join("env.txt").exists().then_some(())).await;
     rpc.vm_action(&vm, VmAction::Poweroff).await.unwrap();
     bed.reach(&id, ServiceState::Warning).await;
-    refused(rpc.vm_action(&vm, VmAction::Poweroff).await, 2048, "not available for state POWEROFF");
+    wrong_state(rpc.vm_action(&vm, VmAction::Poweroff).await, "not available for state POWEROFF");
     refused(bed.flow(0).recover(&id).await.map_err(conflict), 500, "recovered in state: WARNING");
     rpc.vm_action(&vm, VmAction::Resume).await.unwrap();
     bed.reach(&id, ServiceState::Running).await;

@@ -1,8 +1,10 @@
 //! Contract tests: a whole sandbox in this process, driven by the project's own clients. Its VMs run a small shell script
 //! that only waits; what a VM would publish, the test publishes with that VM's token.
 
+mod faults;
 mod gate;
 mod life;
+mod power;
 mod processes;
 mod refusals;
 
@@ -20,14 +22,17 @@ use std::sync::{LazyLock, atomic::AtomicU8, atomic::Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Waits to be told to stop, with a child that does not listen and one that leaves the process group.
+/// Waits to be told to stop, with a child that does not listen and one that leaves the process group. Does not stop while
+/// there is disk/stubborn. Notes the context's A at every SIGHUP.
 const GUEST: &str = r#"#!/bin/sh
+trap '[ -e "$HOME/disk/stubborn" ] || { echo down; exit 0; }' TERM
+trap 'grep ^A= "$HOME/context/context.sh" >> "$HOME/told.txt"' HUP
 echo "guest: $*"
-env > "$HOME/env.txt"
-trap 'echo down; exit 0' TERM
+env > "$HOME/env.new"
+mv "$HOME/env.new" "$HOME/env.txt"
 setsid sleep 120 &
 ( trap '' TERM; sleep 120 ) &
-wait
+until wait; do :; done
 "#;
 
 pub(super) struct Bed {
@@ -171,6 +176,13 @@ pub(super) fn nodes(service: &Service, role: &str) -> Vec<VmId> {
 
 pub(super) fn zone(name: &str) -> ZoneName {
     name.parse().unwrap()
+}
+
+pub(super) fn wrong_state(result: Result<impl std::fmt::Debug, Error>, text: &str) {
+    match result {
+        Err(Error::Conflict { message, .. }) if message.contains(text) => {}
+        other => panic!("wanted {text}, got {other:?}"),
+    }
 }
 
 pub(super) fn refused(result: Result<impl std::fmt::Debug, Error>, code: i32, text: &str) {

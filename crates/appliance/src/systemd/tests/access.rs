@@ -131,6 +131,37 @@ fn root_is_not_led_by_links() {
 }
 
 #[test]
+fn a_link_of_a_users_gives_nothing_to_it_and_one_of_the_boots_own_does() {
+    let Some(data) = Data::new() else { return };
+    data.access().settle(&data.services()).unwrap();
+    let mut hub = service("hub", "/bin/sh", &[]);
+    std::fs::create_dir(data.path("set")).unwrap();
+    std::fs::write(data.path("set/key"), "x").unwrap();
+    symlink("set", data.path("current")).unwrap();
+    hub.reads = vec![data.path("current/key")];
+    data.access().settle(&[hub.clone()]).unwrap();
+    assert_eq!(rights(&data.path("set/key")), (1234, 1235, 0o600));
+    // Where the user may write, it may also make links, to what is the boot's alone.
+    symlink("../ca", data.path("flower/led")).unwrap();
+    hub.reads = vec![data.path("flower/led/ca.key")];
+    let text = data.access().settle(&[hub]).unwrap_err().to_string();
+    assert!(text.contains("flower/led is a link that a user other than root"), "{text}");
+    assert_eq!(rights(&data.path("ca/ca.key")).0, 0);
+}
+
+#[test]
+fn the_data_directory_itself_may_be_a_link_of_the_operators() {
+    let Some(data) = Data::new() else { return };
+    let link = data.0.path().join("link");
+    symlink(data.path(""), &link).unwrap();
+    let access = Access { data: link.clone(), ..data.access() };
+    let mut hub = service("hub", "/bin/sh", &[]);
+    hub.reads = vec![link.join("tls/server.key")];
+    access.settle(&[hub]).unwrap();
+    assert_eq!(rights(&data.path("tls/server.key")).0, 1234);
+}
+
+#[test]
 fn users_must_be_there_with_the_numbers_that_images_count_on() {
     let Some(data) = Data::new() else { return };
     for (users, said) in [

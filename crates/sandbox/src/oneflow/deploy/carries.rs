@@ -36,7 +36,7 @@ fn through_oneflow(name: &str, value: &str, at_role: bool) -> Result<String, Str
         unreachable!()
     };
     merge(&mut vm, &extra);
-    Ok(context::shell(&context::build(&vm, &[Nic { octet: 10 }], 7, plan)))
+    Ok(context::shell(&context::build(&vm, &context::Of { nics: &[Nic { octet: 10 }], vm: 7, plan })))
 }
 
 /// The same for a VM template with a USER_INPUTS block, whose form was answered with its default.
@@ -54,7 +54,7 @@ fn through_a_template(row: &Variable, value: &str) -> Option<String> {
     assert_eq!(fields.len(), 5, "{fields:?}");
     let answer = template::attributes(&[(row.name, fields[4].as_str())]).ok()?;
     merge(&mut vm, &attributes::parse(&answer).expect("and the answer"));
-    Some(context::shell(&context::build(&vm, &[], 7, Plan::new(77, 0))))
+    Some(context::shell(&context::build(&vm, &context::Of { nics: &[], vm: 7, plan: Plan::new(77, 0) })))
 }
 
 /// What the boot reads, with no complaint about the file.
