@@ -150,8 +150,8 @@ impl Vm {
             let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
             let pid = entry.file_name().to_str().unwrap().parse().unwrap();
             let is = |what: &str| line.split('\0').any(|word| word.rsplit('/').next() == Some(what));
-            let names = ["boot", "hub", "flower-superlink"].into_iter().filter(|name| is(name));
-            found.insert(names.last().map_or_else(|| line.replace('\0', " "), str::to_owned), pid);
+            let mut names = ["boot", "hub", "flower-superlink"].into_iter().filter(|name| is(name));
+            found.insert(names.next_back().map_or_else(|| line.replace('\0', " "), str::to_owned), pid);
         }
         found
     }
@@ -190,6 +190,7 @@ impl Vm {
 }
 
 impl Drop for Vm {
+    #[allow(clippy::print_stderr, reason = "what a failed test is looked at with")]
     fn drop(&mut self) {
         if let Some(mut boot) = self.boot.take() {
             if std::thread::panicking() {
