@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gate::Call;
-use onefed_trust::{CertificateInfo, EnrolKey, LeafRequest, RootCa, SanName};
+use onefed_trust::{CertificateInfo, EnrolKey, LeafRequest, NodeKey, RootCa, SanName};
 use openssl::{Kind, P256, Pki, SERVER, Wanted};
 use vm::{Flower, Vm};
 
@@ -910,4 +910,57 @@ fn site_cell(world: &World, (row, role, variables, service, _): &Site) -> String
 fn outcome_after_signing(vm: &mut Vm) -> String {
     vm.forget();
     outcome(vm)
+}
+
+/// The search for keys finds a key of each kind, plain and wrapped once more, and a file that others can read.
+#[test]
+fn a_key_in_the_wrong_place_would_be_found() {
+    let node = NodeKey::generate().unwrap().private_pem().expose().to_owned();
+    let names = [SanName::Dns(NAME.to_owned())];
+    let leaf = LeafRequest::generate(&names).unwrap().key_pem.expose().to_owned();
+    for key in [node, leaf] {
+        let vm = Vm::new(40, false, "/nowhere".into());
+        let write = |name: &str, text: &str, mode| {
+            let path = vm.disk().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let found =
+            || std::panic::catch_unwind(AssertUnwindSafe(|| keys_stay_where_they_are(&vm, &[]))).is_err();
+        write("tls/a.key", &key, 0o600);
+        assert!(!found());
+        let lines: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
+        for text in [lines.join("\n"), lines.join(""), STANDARD.encode(&key)] {
+            write("hub.json", &text, 0o600);
+            assert!(found(), "{text}");
+        }
+        write("hub.json", "{}", 0o600);
+        assert!(!found());
+        write("tls/a.key", &key, 0o640);
+        assert!(found());
+        write("tls/a.key", "", 0o600);
+        write("tls/own/ca/ca.key", &key, 0o600);
+        std::fs::set_permissions(vm.disk().join("tls/own/ca"), std::fs::Permissions::from_mode(0o750))
+            .unwrap();
+        assert!(found());
+    }
+}
+
+/// What is searched for of a key is its secret, not what a certificate or a public key shows as well.
+#[test]
+fn what_is_searched_for_is_the_secret_half() {
+    let node = NodeKey::generate().unwrap();
+    let pem = node.private_pem().expose();
+    let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let fragment = &bodies(pem)[0];
+    let place = body.find(fragment.as_str()).unwrap();
+    let public = node.public().to_string();
+    let point = STANDARD.decode(public.split(' ').nth(1).unwrap()).unwrap();
+    let bytes = STANDARD.decode(&body).unwrap();
+    // The bytes behind the fragment, of which the public key must hold none.
+    let secret = &bytes[(place * 3).div_ceil(4)..(place + fragment.len()) * 3 / 4];
+    assert!(!point.windows(secret.len().min(8)).any(|part| secret.starts_with(part)), "{pem}");
+    // From the end: the comment and its padding are known to everybody.
+    assert!(secret.windows(4).all(|part| part != [1, 2, 3, 4]), "{pem}");
 }
