@@ -232,7 +232,7 @@ async fn live(
             Err(why) => return why,
         };
         tokio::select! {
-            () = watch(machine, publisher, async || manager.check().await, trouble, WATCH) => {}
+            () = watch(machine, publisher, async || manager.check().await, trouble.as_ref(), WATCH) => {}
             () = reload.0.notified() => tracing::info!("the context may have changed: booting again"),
         }
     }
@@ -351,16 +351,17 @@ async fn connect(
 
 /// Says so when a process keeps ending after the boot, and when all are well again. Never returns.
 ///
-/// `trouble`: why the last boot failed. It stays until there is another one, whatever becomes of the processes.
+/// `trouble`: why the last boot failed. It stays until there is another one, whatever becomes of the processes. `check`
+/// is asked `every` so often.
 async fn watch(
     machine: &Machine,
     publisher: &Publisher,
     check: impl AsyncFn() -> Result<(), StepError>,
-    trouble: Option<StepError>,
+    trouble: Option<&StepError>,
     every: Duration,
 ) {
     let mut said = None;
-    if let Some(why) = &trouble
+    if let Some(why) = trouble
         && degraded(machine, publisher, why).await
     {
         said = Some(Said::Boot);
@@ -370,7 +371,7 @@ async fn watch(
     loop {
         tokio::time::sleep(every).await;
         let unwell = check().await.err();
-        let now = match (&unwell, &trouble) {
+        let now = match (&unwell, trouble) {
             (Some(_), _) => Some(Said::Process),
             (None, Some(_)) => Some(Said::Boot),
             (None, None) => None,
@@ -384,7 +385,7 @@ async fn watch(
             continue;
         }
         // What could not be said is said at the next look.
-        if let Some(why) = unwell.as_ref().or(trouble.as_ref()) {
+        if let Some(why) = unwell.as_ref().or(trouble) {
             tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
             noted = true;
             if degraded(machine, publisher, why).await {

@@ -97,7 +97,7 @@ impl StepError {
             "health_timeout",
             FAILED,
             text,
-            "see the log of the boot, and those in the disk's log directory",
+            "see the log of the boot, and those of its processes: in the disk's log directory, or under systemd in the journal",
         )
     }
 

@@ -73,7 +73,7 @@ pub(crate) async fn until_well(
     }
     Err(StepError::health(
         format!("the {} did not come up within {} s: {last}", check.role, patience.as_secs()),
-        "look at the logs in the log directory of the VM's disk",
+        "look at the logs of its processes: in the log directory of the VM's disk, or under systemd in the journal",
     ))
 }
 

@@ -1,7 +1,7 @@
 //! The boot of a VM: from its context to files, processes, publications and health.
 //!
 //! [`boot`] runs a list of named steps. Each either does its work or fails with a code, a text and a hint; a failure
-//! is published and nothing half-started stays behind. After the last step the VM says READY, and the [manager] keeps
+//! is published. Children of the boot end with it; units of systemd stay for the next one. After the last step the VM says READY, and the [manager] keeps
 //! its processes running. Booting again, after a crash, a reboot or with another context, applies only differences.
 //!
 //! [manager]: crate::Machine::units

@@ -168,6 +168,14 @@ impl Federation {
         std::iter::once(Part::Coordinator).chain(self.sites.iter().map(|site| Part::Site(&site.name)))
     }
 
+    /// Whether SuperNodes are known by registered keys: with TLS, unless the plan says otherwise. An appliance alone,
+    /// where nobody registers keys, has another default.
+    pub fn node_auth(&self) -> bool {
+        const NAME: &str = "FL_NODE_AUTH";
+        let given = self.coordinator.variables.get(NAME).or_else(|| self.variables.get(NAME));
+        self.tls && given.is_none_or(|value| value.eq_ignore_ascii_case("YES"))
+    }
+
     /// What sites dial, where the plan says it.
     pub fn hub(&self) -> Option<Endpoint> {
         Endpoint::new(self.coordinator.address.clone()?, self.coordinator.fleet_port)

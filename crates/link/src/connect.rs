@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::error::tls_words;
 use crate::line::{authority, connect, reason};
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, Listener, STREAM_WINDOW, text};
 use crate::status::HubStatus;
@@ -170,7 +171,7 @@ impl AdminClient {
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(self.host.clone()).map_err(|why| tls_fail(why.to_string()))?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, tcp).await;
-        let stream = stream.map_err(|why| tls_fail(why.to_string()))?;
+        let stream = stream.map_err(|why| tls_fail(tls_words(&why)))?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)

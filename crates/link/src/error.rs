@@ -66,3 +66,11 @@ pub enum Error {
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a TLS handshake failed, in words that say what to do where that is known.
+pub(crate) fn tls_words(why: &std::io::Error) -> String {
+    match onefed_trust::tls::Diagnosis::of(why) {
+        Some(diagnosis) => format!("{diagnosis}: {}", diagnosis.hint()),
+        None => why.to_string(),
+    }
+}

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::backoff::Backoff;
+use crate::error::tls_words;
 use crate::io::{FrameTap, Meter, Metered, Tapped};
 use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW, user_timeout};
 use crate::wire::{HELLO_PATH, Hello, Welcome};
@@ -259,7 +260,7 @@ async fn dial_patiently(config: &LineConfig, meter: Arc<Meter>) -> Result<Connec
             let fail = |why: String| Error::Tls { what: "the hub", address: config.address(), why };
             let name = ServerName::try_from(config.host.clone()).map_err(|why| fail(why.to_string()))?;
             let tls = TlsConnector::from(tls.clone()).connect(name, tcp).await;
-            let tls = tls.map_err(|why| fail(why.to_string()))?;
+            let tls = tls.map_err(|why| fail(tls_words(&why)))?;
             handshake(Tapped::new(tls, tap.clone()), config.keepalive).await
         }
     }

@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::error::tls_words;
 use crate::line::{authority, connect, reason};
 use crate::status::SpokeStatus;
 use crate::wire::SPOKE_PATH;
@@ -68,7 +69,7 @@ pub async fn spoke(host: &str, port: u16, tls: Option<Arc<ClientConfig>>) -> Res
                     |why: String| Error::Tls { what: "the spoke", address: authority(host, port), why };
                 let name = ServerName::try_from(host.to_owned()).map_err(|why| fail(why.to_string()))?;
                 let stream =
-                    TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(why.to_string()))?;
+                    TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(tls_words(&why)))?;
                 http1_exchange(TokioIo::new(stream), request).await
             }
         }
@@ -109,7 +110,7 @@ async fn ask(
                 |why: String| Error::Tls { what: "the Fleet API", address: format!("{host}:{port}"), why };
             let name = ServerName::try_from(name.to_owned()).map_err(|why| fail(why.to_string()))?;
             let stream =
-                TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(why.to_string()))?;
+                TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(tls_words(&why)))?;
             exchange(stream, host, port, transport).await
         }
     }

@@ -49,7 +49,7 @@ async fn watched(trouble: Option<StepError>, phases: &[Phase<'_>]) {
         }
     };
     tokio::select! {
-        () = watch(&machine, &publisher, check, trouble, EVERY) => unreachable!(),
+        () = watch(&machine, &publisher, check, trouble.as_ref(), EVERY) => unreachable!(),
         () = script => {}
     }
 }

@@ -162,8 +162,16 @@ fn site_mix(values: &Values<'_>, role: Role, problems: &mut Vec<Problem>) {
         let problem = Problem::error("context::ca-without-onegate", name, message);
         problems.push(problem.with_hint(format!("set TOKEN=YES, or give the certificate itself in {CA}")));
     }
+    // OneGate knows the SuperLink only within the service that it is in, and a gateway's own certificate needs the CA.
+    if let Some(name) = from_onegate.filter(|_| values.given("FL_SITE").is_some()) {
+        let message = format!(
+            "{name} takes the CA from OneGate, which at a training site does not know the SuperLink: {CA} is required."
+        );
+        let problem = Problem::error("context::ca-of-another-service", name, message);
+        problems.push(problem.with_hint(format!("give the federation's CA certificate in {CA}")));
+    }
     if role == Role::Gateway && values.given(ENROL).is_some() && pins.is_empty() {
-        problems.push(enrol_without_ca(&format!("{CA} or {PRINT}")));
+        problems.push(enrol_without_ca(CA));
     }
 }
 

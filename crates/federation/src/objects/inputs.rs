@@ -110,7 +110,7 @@ impl<'a> Seat<'a> {
             "FL_TLS_ENABLED" => if federation.tls { "YES" } else { "NO" }.to_owned(),
             "FL_FLEET_API_ADDRESS" => self.listen(federation.coordinator.fleet_port),
             "FL_ADMIN_API_ADDRESS" => self.listen(federation.coordinator.admin_port),
-            "FL_NODE_AUTH" => self.node_auth(row).to_owned(),
+            "FL_NODE_AUTH" => if federation.node_auth() { "YES" } else { "NO" }.to_owned(),
             "FL_CERT_EXTRA_SAN" => self.extra_san(self.setting(row)),
             "FL_NODE_CONFIG" => self.site.map(|site| site.node_config.to_string()).unwrap_or_default(),
             "FL_PARTITION_BASE" => self.site.map(|site| site.partition.base.to_string()).unwrap_or_default(),
@@ -123,11 +123,6 @@ impl<'a> Seat<'a> {
             _ => self.setting(row).to_owned(),
         };
         Value::Known(text)
-    }
-
-    /// `YES` for every federation with TLS, unless the plan says otherwise: keys can be registered here.
-    fn node_auth(&self, row: &'static Variable) -> &'a str {
-        if !self.federation.tls { "NO" } else { self.given(row).unwrap_or("YES") }
     }
 
     /// The part's own setting, else the one for all, else the table's default, else nothing.

@@ -195,7 +195,8 @@ fn keepalive(draft: &Draft, sink: &mut Sink<'_>) {
     for site in &draft.sites {
         let spoke = side(draft, &site.label(), &site.settings, &site.at, sink);
         let (Some(hub), Some((spoke, at))) = (&hub, spoke) else { continue };
-        // The rule of the specification: a site's interval is at least half of the hub's. Only the plan keeps it.
+        // The rule of the specification: a site's interval is at least half of the hub's. The hub refuses such
+        // a spoke too, but then the VMs are there already.
         if u64::from(spoke) * 2 < u64::from(hub.0) {
             let message = format!(
                 "{} pings every {spoke} s, but the coordinator's {} s allow one in {} s",

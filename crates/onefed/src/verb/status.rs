@@ -36,6 +36,8 @@ pub(crate) struct Status {
     hub: Known<HubStatus>,
     /// Days until the root CA ends.
     root_days: Option<i64>,
+    /// What the operator has left open by name.
+    open: Vec<String>,
     /// Something is missing, broken or unknown.
     healthy: bool,
 }
@@ -148,8 +150,20 @@ pub(crate) async fn look(federation: &Federation, zones: &Zones, state: &State) 
         sites,
         hub,
         root_days: root.map(|root| root.days_left(SystemTime::now())),
+        open: open(federation),
         healthy,
     }
+}
+
+/// What the operator has left open by name. Every status shows it.
+fn open(federation: &Federation) -> Vec<String> {
+    if !federation.tls {
+        return vec!["FL_TLS_ENABLED is NO: models and credentials travel as PLAINTEXT".to_owned()];
+    }
+    if !federation.node_auth() {
+        return vec!["FL_NODE_AUTH is NO: whoever reaches the hub may join as a SuperNode".to_owned()];
+    }
+    Vec::new()
 }
 
 async fn service_line(federation: &Federation, zones: &Zones, part: Part<'_>) -> ServiceLine {
@@ -231,6 +245,7 @@ impl Status {
         out.push_str(&render(&["zone", "service", "state", "address"], &rows));
         out.push_str("\n\n");
         // Not in the table: a long sentence would push its columns apart.
+        self.open.iter().for_each(|what| out.push_str(&format!("  OPEN       {what}\n")));
         let reasons: Vec<&String> = self.services.iter().filter_map(|service| service.why.as_ref()).collect();
         reasons.iter().for_each(|why| out.push_str(&format!("  unknown    {why}\n")));
         match &self.hub {
@@ -290,6 +305,13 @@ impl Status {
             .collect();
         out.push_str(&render(&["link", "state", "peer", "PINGs answered", "down", "up", "calls"], &rows));
         out.push_str("\n\n");
+        for spoke in &hub.refused_spokes {
+            out.push_str(&format!("  refused    spoke {} of {}: {}\n", spoke.spoke, spoke.site, spoke.why));
+        }
+        for node in &hub.refused_nodes {
+            let (key, site, why) = (&node.key, &node.site, &node.why);
+            out.push_str(&format!("  refused    SuperNode {key} of {site}: {why}\n"));
+        }
         match hub.runs.first() {
             None => out.push_str("  run        none yet\n"),
             Some(run) => {

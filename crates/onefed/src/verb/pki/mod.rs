@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use onefed_appliance::authority::AuthorityError;
-use onefed_context::{Problem, RoleContext, San, VmContext, read_context_sh};
+use onefed_context::{Problem, Role, RoleContext, San, VmContext, read_context_sh};
 use onefed_trust::SanName;
 
 use crate::failure::{Done, Exit, Failure};
@@ -72,7 +72,12 @@ pub(crate) fn run(verb: &PkiVerb, output: Output) -> Done {
 fn context(place: &PkiPlace, given: &[San], output: Output) -> Result<Option<VmContext>, Failure> {
     let path = place.context.join("context.sh");
     let failure = match read(&path) {
-        Ok(context) => return Ok(Some(context)),
+        Ok(context) if context.role() == Role::SuperLink => return Ok(Some(context)),
+        Ok(context) => {
+            let text =
+                format!("this VM is a {}: only the SuperLink's takes such a certificate", context.role());
+            return Err(Failure::new(Exit::Configuration, "role", text).hint("run it on the SuperLink's VM"));
+        }
         Err(failure) => failure,
     };
     if given.is_empty() {
