@@ -366,6 +366,8 @@ async fn watch(
     {
         said = Some(Said::Boot);
     }
+    // What the disk says, whether or not OneGate could be told.
+    let mut noted = trouble.is_some();
     loop {
         tokio::time::sleep(every).await;
         let unwell = check().await.err();
@@ -374,19 +376,23 @@ async fn watch(
             (None, Some(_)) => Some(Said::Boot),
             (None, None) => None,
         };
+        if now.is_none() && noted {
+            tracing::info!("all processes are well again");
+            note(machine, State::Ready);
+            noted = false;
+        }
         if now == said {
             continue;
         }
         // What could not be said is said at the next look.
         if let Some(why) = unwell.as_ref().or(trouble) {
             tracing::error!(code = why.code, "{} (hint: {})", why.text, why.hint);
+            noted = true;
             if degraded(machine, publisher, why).await {
                 said = now;
             }
             continue;
         }
-        tracing::info!("all processes are well again");
-        note(machine, State::Ready);
         match publisher.recovered().await {
             Ok(()) => said = None,
             Err(why) => tracing::warn!(%why, "the state could not be published"),
@@ -422,11 +428,7 @@ fn note(machine: &Machine, state: State) {
     let made = private_dir(&machine.disk).map_err(|why| StepError::file(&machine.disk, &why));
     let written = made.and_then(|()| Record::read(&machine.disk)).and_then(|record| match record {
         Some(record) => Record { state, ..record }.write(&machine.disk),
-        None => {
-            // The context may be at fault, and the disk not have been made.
-            private_dir(&machine.disk).map_err(|why| StepError::file(&machine.disk, &why))?;
-            Record { generation: 0, pid: std::process::id(), state, health: None }.write(&machine.disk)
-        }
+        None => Record { generation: 0, pid: std::process::id(), state, health: None }.write(&machine.disk),
     });
     if let Err(why) = written {
         tracing::warn!(%why, "the state of the boot could not be written down");

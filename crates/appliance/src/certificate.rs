@@ -114,8 +114,14 @@ pub(crate) async fn obtain(
     );
     let started = std::time::Instant::now();
     let mut refused = None;
+    let mut unheard = None;
     while started.elapsed() < PATIENCE {
         let vm = gate.vm().await;
+        let why = vm.as_ref().err().map(ToString::to_string);
+        if let (Some(why), true) = (&why, why != unheard) {
+            tracing::info!("not yet: {why}");
+        }
+        unheard = why;
         if let Some(found) = vm.ok().and_then(|vm| vm.user_template.get(attribute::CERTIFICATE).cloned()) {
             let checked = decode(&found).ok_or_else(|| "not base64".to_owned()).and_then(|pem| {
                 check_leaf(&pem, &key, asking.ca.pem(), SystemTime::now()).map_err(|why| why.to_string())?;

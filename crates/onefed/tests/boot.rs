@@ -191,6 +191,7 @@ impl Vm {
 }
 
 impl Drop for Vm {
+    #[allow(clippy::print_stderr, reason = "what a failed test is looked at with")]
     fn drop(&mut self) {
         if let Some(mut boot) = self.boot.take() {
             if std::thread::panicking() {

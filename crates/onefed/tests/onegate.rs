@@ -238,6 +238,31 @@ fn whoever_waits_for_the_service_says_what_is_wrong_and_goes_on_when_it_is_not()
 }
 
 #[test]
+fn whoever_waits_for_a_signature_says_what_is_wrong() {
+    let flower = Flower::new(&[NEW]);
+    let rows: [(Fault, &str); 4] = [
+        (Status(401, "Not authorized"), "login refused: Not authorized"),
+        (Status(503, "restarting"), "the server cannot answer now (HTTP 503)"),
+        (Body(HTML), "an answer that is not OpenNebula's"),
+        (Close, "cannot be reached"),
+    ];
+    each(&rows, |(fault, words)| {
+        let mut vm = Vm::new(170, true, flower.of(NEW));
+        asks_for_a_certificate(&vm);
+        vm.start();
+        vm.wait(&["certificate requested"]);
+        vm.gate().fault(Own, *fault, usize::MAX);
+        vm.wait(&["not yet: OneGate: GET /vm of VM 7", words]);
+        // It is heard when OneGate answers again, and refused: it is none.
+        vm.gate().set("FL_CERT", "bm8gY2VydGlmaWNhdGU=");
+        vm.gate().heal();
+        vm.wait(&["ALARM: a certificate was offered that this VM must not take"]);
+        assert_eq!(vm.gate().attribute("FL_STATE").as_deref(), Some("starting"));
+        vm.end();
+    });
+}
+
+#[test]
 fn a_service_that_is_not_whole_yet_is_waited_for_in_words() {
     let flower = Flower::new(&[NEW]);
     let service = |roles: serde_json::Value| serde_json::json!({"SERVICE": {"id": "29", "roles": roles}});

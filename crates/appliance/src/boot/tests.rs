@@ -21,12 +21,12 @@ fn crash() -> StepError {
     StepError::process("flower-superlink keeps ending (exit status: 3): no space left", "see its log")
 }
 
+/// What a look at the processes comes to, and when the phase is over.
+type Phase<'a> = (Option<fn() -> StepError>, &'a dyn Fn(&Gate, &State) -> bool);
+
 /// Watches while the processes are as `phases` say, one after the other; each lasts until `heard` holds of what OneGate
 /// was told and what `onefed health` reads.
-async fn watched(
-    trouble: Option<StepError>,
-    phases: &[(Option<fn() -> StepError>, &dyn Fn(&Gate, &State) -> bool)],
-) {
+async fn watched(trouble: Option<StepError>, phases: &[Phase<'_>]) {
     let dir = tempfile::tempdir().unwrap();
     let machine = machine(dir.path());
     let gate = Gate::new();
@@ -95,6 +95,27 @@ async fn what_onegate_could_not_be_told_is_told_when_it_answers() {
         done = tokio::time::timeout(Duration::from_secs(20), heard) => done.unwrap(),
     }
     assert_eq!(gate.refused(), 3);
+}
+
+#[tokio::test]
+async fn a_onegate_that_refuses_for_good_does_not_keep_the_disk_from_saying_that_all_is_well() {
+    let refused: &dyn Fn(&Gate, &State) -> bool = &|gate, state| {
+        gate.refuse(usize::MAX);
+        matches!(state, State::Degraded { .. }) && gate.refused() > 1
+    };
+    let well: &dyn Fn(&Gate, &State) -> bool = &|_, state| *state == State::Ready;
+    watched(
+        None,
+        &[
+            (None, &|gate, _| {
+                gate.refuse(usize::MAX);
+                true
+            }),
+            (Some(crash), refused),
+            (None, well),
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -468,7 +468,13 @@ fn a_plan_is_as_strict_as_the_boot_of_its_vms() {
                         ("FL_SITE", "east"),
                         ("FL_SUPERLINK_ADDRESS", "hub:9092"),
                         ("FL_SSL_CA_CERTFILE", CA),
+                        // What every plan gives its VMs.
+                        ("TOKEN", "YES"),
+                        ("ONEGATE_ENDPOINT", "http://127.0.0.1:5030"),
                     ]);
+                }
+                if role.as_str() == "gateway" {
+                    pairs.push(("FL_ENROL_KEY", "q1w2e3r4t5y6u7i8o9p0-_q1w2e3r4t5"));
                 }
                 pairs.push((row.name, value));
                 let own = validate(&RawContext::from_pairs(pairs)).problems;
