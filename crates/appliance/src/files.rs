@@ -67,7 +67,7 @@ pub fn write(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
     written
 }
 
-/// Removes what an earlier process that was killed has left of [`write`] in a directory. For directories that only
+/// Removes what an earlier process that was killed has left of [`write()`] in a directory. For directories that only
 /// one process at a time writes into.
 ///
 /// # Errors

@@ -128,7 +128,7 @@ const SITES: [Site; 24] = [
         "gateway",
         &[("FL_SUPERLINK_ADDRESS", HUB), ("FL_SSL_CA_CERTFILE", "right")],
         NOBODY,
-        "context_invalid: FL_TLS_ENABLED is YES, but FL_SSL_CA_CERTFILE or FL_ENROL_KEY is missing",
+        "context_invalid: FL_ENROL_KEY is required for role gateway when FL_TLS_ENABLED is YES.",
     ),
     (
         "gateway, only a fingerprint",
