@@ -40,6 +40,17 @@ fn every_zone_that_does_not_answer_is_named() {
     desk.snapshot("zones_down__dead_plan_json", &mut desk.onefed("plan --format json")).expect(69);
     desk.snapshot("zones_down__dead_destroy", &mut desk.onefed("destroy --yes")).expect(69);
     desk.snapshot("zones_down__dead_status", &mut desk.onefed("status")).expect(1);
+    // What is left open by name is shown whatever else is known.
+    let open = |variable: &str| {
+        desk.plan(|plan| plan + &format!("\n{variable} = \"NO\"\n"));
+        run(&mut desk.onefed("status")).expect(1).stdout
+    };
+    assert!(open("FL_NODE_AUTH").contains("OPEN       FL_NODE_AUTH is NO: whoever reaches the hub may join"));
+    assert!(
+        open("FL_TLS_ENABLED")
+            .contains("OPEN       FL_TLS_ENABLED is NO: models and credentials travel as PLAINTEXT")
+    );
+    desk.plan(|plan| plan);
     run(&mut desk.onefed("apply")).expect(69);
     assert!(!desk.path(".onefed/ca.key").exists(), "an apply that reached no zone made keys");
 }
