@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,18 +21,20 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The Python environment with Flower; a sandbox makes it where it is not there.
+/// The Python environment with Flower. A sandbox checks it, and makes it where it is not there: once, while the other
+/// tests wait.
 fn flower() -> PathBuf {
-    let dir = repository().join(".flower").join(FLOWER);
-    if !dir.exists() {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
         let sandbox = tempfile::tempdir().unwrap();
         for verb in [&["up", "--net", "141", "--flower", FLOWER][..], &["down"]] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_onefed"));
             command.arg("sandbox").args(verb).args(["--dir"]).arg(sandbox.path().join("sandbox"));
             assert!(command.current_dir(repository()).status().unwrap().success());
         }
-    }
-    dir
+        repository().join(".flower").join(FLOWER)
+    };
+    READY.get_or_init(make).clone()
 }
 
 /// A SuperLink's VM: its context, its disk, and the boot that runs in it.
