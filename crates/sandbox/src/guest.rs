@@ -173,8 +173,9 @@ mod tests {
 
     /// Whether a shell that does this first is taken for one that listens.
     fn listens(first: &str) -> bool {
-        let mut shell = std::process::Command::new("sh");
-        let shell = shell.args(["-c", &format!("{first}; echo; read line")]);
+        // A shell cannot catch what its parents ignore, as `nohup` makes them do.
+        let mut shell = std::process::Command::new("env");
+        let shell = shell.args(["--default-signal=HUP", "sh", "-c", &format!("{first}; echo; read line")]);
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         BufReader::new(shell.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
         let found = catches_hangup(Pid::from_raw(shell.id() as i32).unwrap());

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 /// Waits to be told to stop, with a child that does not listen and one that leaves the process group. Does not stop while
 /// there is disk/stubborn. Notes the context's A at every SIGHUP.
-const GUEST: &str = r#"#!/bin/sh
+const GUEST: &str = r#"#!/usr/bin/env -S --default-signal=HUP sh
 trap '[ -e "$HOME/disk/stubborn" ] || { echo down; exit 0; }' TERM
 trap 'grep ^A= "$HOME/context/context.sh" >> "$HOME/told.txt"' HUP
 echo "guest: $*"
