@@ -143,6 +143,23 @@ fn confinement(text: &mut Text, service: &Service) {
     } else {
         text.set("PrivateDevices", "yes");
     }
+    text.set("RemoveIPC", "yes");
+    text.set("ProtectProc", "invisible");
+    text.set("KeyringMode", "private");
+    nothing_of_the_machine(text);
+    match service.user {
+        User::Onefed => {
+            text.set("SystemCallFilter", "~@privileged");
+            text.set("MemoryDenyWriteExecute", "yes");
+            text.set("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX");
+        }
+        // Libraries for learning compile code as they run, and unpack archives with owners.
+        User::Flower => text.set("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
+    }
+}
+
+/// What neither a process of ours nor an engine's client has any business with.
+fn nothing_of_the_machine(text: &mut Text) {
     for name in [
         "NoNewPrivileges",
         "ProtectKernelTunables",
@@ -155,24 +172,12 @@ fn confinement(text: &mut Text, service: &Service) {
         "RestrictRealtime",
         "RestrictSUIDSGID",
         "LockPersonality",
-        "RemoveIPC",
     ] {
         text.set(name, "yes");
     }
-    text.set("ProtectProc", "invisible");
-    text.set("KeyringMode", "private");
     text.set("SystemCallArchitectures", "native");
     text.set("SystemCallFilter", "@system-service");
     text.set("SystemCallErrorNumber", "EPERM");
-    match service.user {
-        User::Onefed => {
-            text.set("SystemCallFilter", "~@privileged");
-            text.set("MemoryDenyWriteExecute", "yes");
-            text.set("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX");
-        }
-        // Libraries for learning compile code as they run, and unpack archives with owners.
-        User::Flower => text.set("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
-    }
 }
 
 /// An engine's client runs as root, because who may talk to the engine is root. Docker's does no more than talk.
@@ -183,27 +188,10 @@ fn client_confinement(text: &mut Text, container: &InContainer) {
             text.set("ProtectSystem", "strict");
             text.set("ProtectHome", "read-only");
             text.set("RestrictAddressFamilies", "AF_UNIX");
-            for name in [
-                "NoNewPrivileges",
-                "PrivateTmp",
-                "PrivateDevices",
-                "PrivateNetwork",
-                "ProtectKernelTunables",
-                "ProtectKernelModules",
-                "ProtectKernelLogs",
-                "ProtectControlGroups",
-                "ProtectClock",
-                "ProtectHostname",
-                "RestrictNamespaces",
-                "RestrictRealtime",
-                "RestrictSUIDSGID",
-                "LockPersonality",
-            ] {
+            for name in ["PrivateTmp", "PrivateDevices", "PrivateNetwork"] {
                 text.set(name, "yes");
             }
-            text.set("SystemCallArchitectures", "native");
-            text.set("SystemCallFilter", "@system-service");
-            text.set("SystemCallErrorNumber", "EPERM");
+            nothing_of_the_machine(text);
         }
         Engine::Podman => {
             text.note(

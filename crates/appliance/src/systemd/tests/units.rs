@@ -44,9 +44,9 @@ fn a_low_port_costs_one_capability() {
 }
 
 #[test]
-fn what_the_operator_put_below_a_home_stays_visible() {
+fn what_the_operator_put_below_a_protected_directory_stays_visible() {
     let mut homely = supernode(false);
-    homely.command.program = "/home/ada/venv/bin/flower-supernode".into();
+    homely.command.program = "/run/user/7/venv/bin/flower-supernode".into();
     assert!(text(&homely).contains("ProtectHome=read-only"));
     homely.writes.push("/var/tmp/state".into());
     assert!(text(&homely).contains("PrivateTmp=no"));
