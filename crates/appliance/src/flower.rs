@@ -48,18 +48,23 @@ pub(crate) async fn find(
                 .map_err(|why| StepError::flower(&why))?;
             Ok((Flower::Venv(found), format!("Flower {} in {}", release.version(), machine.flower.display())))
         }
-        Runtime::Container(image) => in_image(release, image, steps.context.role()).await,
+        Runtime::Container(image) => in_image(release, image.as_ref(), steps.context.role()).await,
     };
     steps.wait("flower", find).await
 }
 
 async fn in_image(
     release: Release,
-    image: &ContainerImage,
+    image: Option<&ContainerImage>,
     role: Role,
 ) -> Result<(Flower, String), StepError> {
     let failed = |why: ContainerError| StepError::new_flower(&why, why.hint());
-    let image: Image = image.as_str().parse().map_err(failed)?;
+    let superlink = role == Role::SuperLink;
+    let image = match image {
+        Some(image) => Image::named(image.as_str()),
+        None if superlink => Image::superlink(release.version()),
+        None => Image::supernode(release.version()),
+    };
     let engine = ENGINES.into_iter().find(|(_, client)| Path::new(client).exists());
     let Some((engine, client)) = engine.map(|(engine, client)| (engine, PathBuf::from(client))) else {
         return Err(StepError::new_flower(
@@ -69,7 +74,7 @@ async fn in_image(
     };
     let found = Flower::Container { engine, client, image };
     let Some(container) = found.container(&[], &[]) else { return Ok((found, String::new())) };
-    let program = if role == Role::SuperLink { "flower-superlink" } else { "flower-supernode" };
+    let program = if superlink { "flower-superlink" } else { "flower-supernode" };
     let announce = |image: &Image| tracing::warn!("the image {image} is not on this VM: PULLING it now");
     let ready = container.make_ready(program, release.version(), Pull::Announced, run, announce);
     let ready = ready.await.map_err(failed)?;

@@ -11,8 +11,8 @@ const LONGEST: usize = 255;
 pub enum Runtime {
     /// From a virtual environment on the VM's disk.
     Venv,
-    /// In a container of this image: `FL_CONTAINER_IMAGE`, or Flower's own for the role and the release.
-    Container(ContainerImage),
+    /// In a container of this image, `FL_CONTAINER_IMAGE`; none for Flower's own of the role and the release.
+    Container(Option<ContainerImage>),
 }
 
 /// A container image with a tag (`flwr/superlink:1.41.0`) or a digest (`flwr/superlink@sha256:…`).
@@ -27,6 +27,9 @@ pub enum ContainerImageError {
     /// Neither tag nor digest: the release would be left to chance.
     #[error("the tag or the digest is missing")]
     Unversioned,
+    /// `latest` is whatever was there last.
+    #[error("`latest` is whatever was there last: name the release")]
+    Latest,
     /// The part before tag or digest.
     #[error(
         "the repository must be lower-case letters, digits, `.`, `_`, `-` and `/`, after a registry host if any"
@@ -67,7 +70,7 @@ impl FromStr for ContainerImage {
     type Err = ContainerImageError;
 
     fn from_str(text: &str) -> Result<Self, ContainerImageError> {
-        use ContainerImageError::{Digest, Repository, Tag, Unversioned};
+        use ContainerImageError::{Digest, Latest, Repository, Tag, Unversioned};
         if text.len() > LONGEST {
             return Err(Repository);
         }
@@ -83,6 +86,9 @@ impl FromStr for ContainerImage {
             // A colon before the last slash belongs to a registry's port.
             if tag.contains('/') && !tag.starts_with('/') {
                 return Err(Unversioned);
+            }
+            if tag == "latest" {
+                return Err(Latest);
             }
             let starts_well = tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
             let inner = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
@@ -148,6 +154,7 @@ mod tests {
             ("", Unversioned),
             ("flwr/superlink", Unversioned),
             ("host:5000/x", Unversioned),
+            ("flwr/superlink:latest", Latest),
             ("flwr/superlink:", Tag),
             ("flwr/superlink:-v", Tag),
             ("flwr/superlink:1 --privileged", Tag),
@@ -158,6 +165,17 @@ mod tests {
             ("../b:1", Repository),
             ("https://x/y:1", Repository),
             ("host:0/x:1", Repository),
+            ("-v/:/host:1", Repository),
+            ("a b:1", Repository),
+            ("/x:1", Repository),
+            ("x/:1", Repository),
+            (":1", Repository),
+            ("x:", Tag),
+            ("x:-1", Tag),
+            ("x:1\n", Tag),
+            ("x:1:2", Repository),
+            ("ü:1", Repository),
+            ("localhost:5000/x", Unversioned),
             ("x@sha256:12", Digest),
             ("x@md5:12", Digest),
         ] {
@@ -169,9 +187,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in ".*", like in "[a-z0-9.:/@_-]*") {
-            let _ = text.parse::<ContainerImage>();
-            let _ = like.parse::<ContainerImage>();
+        fn no_text_becomes_an_option_or_panics(text in ".*", like in "[a-z0-9.:/@_-]*") {
+            for text in [text, like] {
+                let Ok(image) = text.parse::<ContainerImage>() else { continue };
+                prop_assert!(!image.as_str().starts_with('-'));
+                prop_assert!(!image.as_str().contains(char::is_whitespace));
+            }
         }
     }
 }

@@ -81,14 +81,6 @@ pub struct Commands {
 /// Why a Flower process cannot run in a container.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
-    /// Not a name of an image.
-    #[error("`{text}` is not an image name: {why}")]
-    BadImage {
-        /// What was given.
-        text: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
     /// A path that cannot be mounted as it is.
     #[error("{path} cannot be mounted into a container: {why}")]
     BadPath {
@@ -165,9 +157,6 @@ impl ContainerError {
     /// What the operator can do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::BadImage { .. } => {
-                "name it like `flwr/superlink:1.41.0` or `flwr/superlink@sha256:…`".into()
-            }
             Self::BadPath { .. } => "use absolute paths without commas, quotes and line breaks".into(),
             Self::NotLoopback { .. } => "let it listen on 127.0.0.1: the hub is what others reach".into(),
             Self::Client { .. } => {

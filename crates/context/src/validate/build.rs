@@ -54,7 +54,7 @@ fn superlink(values: &Values<'_>) -> Option<SuperLinkContext> {
         },
         tls: trust::superlink(values)?,
         node_auth: values.yes("FL_NODE_AUTH")?,
-        runtime: runtime(values, "flwr/superlink")?,
+        runtime: runtime(values)?,
     })
 }
 
@@ -83,7 +83,7 @@ fn supernode(values: &Values<'_>) -> Option<SuperNodeContext> {
         },
         trust: trust::site(values)?,
         node_auth: values.yes("FL_NODE_AUTH")?,
-        runtime: runtime(values, "flwr/supernode")?,
+        runtime: runtime(values)?,
         node_config: match values.text("FL_NODE_CONFIG") {
             Some(text) => text.parse().ok()?,
             None => crate::node_config::NodeConfig::default(),
@@ -102,16 +102,14 @@ fn site(values: &Values<'_>) -> Option<SiteName> {
     }
 }
 
-/// `repository` is Flower's own image for the role.
-fn runtime(values: &Values<'_>, repository: &str) -> Option<Runtime> {
+fn runtime(values: &Values<'_>) -> Option<Runtime> {
     if values.text("FL_RUNTIME")? != "container" {
         return Some(Runtime::Venv);
     }
-    let image = match values.given("FL_CONTAINER_IMAGE") {
-        Some(image) => image.parse(),
-        None => format!("{repository}:{}", values.text("FLOWER_VERSION")?).parse(),
-    };
-    image.ok().map(Runtime::Container)
+    match values.given("FL_CONTAINER_IMAGE") {
+        Some(image) => image.parse().ok().map(|image| Runtime::Container(Some(image))),
+        None => Some(Runtime::Container(None)),
+    }
 }
 
 /// All addresses in the order of the interfaces, each once.

@@ -144,51 +144,9 @@ fn paths_that_an_engine_would_read_otherwise_are_refused() {
     assert_eq!(mountable(Path::new("/a b/ü:c")).unwrap(), "/a b/ü:c");
 }
 
-#[test]
-fn image_names_are_explicit_and_no_options() {
-    let digest = format!("flwr/superlink@sha256:{}", "a1".repeat(32));
-    let both = format!("registry.example.com:5000/flwr/superlink:1.41.0@sha256:{}", "a1".repeat(32));
-    for good in [
-        "flwr/superlink:1.41.0",
-        "localhost:5000/x:1",
-        "flwr/supernode:1.41.0-py3.13-ubuntu24.04",
-        &digest,
-        &both,
-    ] {
-        assert_eq!(good.parse::<Image>().unwrap().to_string(), good);
-    }
-    assert!(digest.parse::<Image>().unwrap().is_digest());
-    for bad in [
-        "",
-        "flwr/superlink",
-        "flwr/superlink:latest",
-        "localhost:5000/x",
-        "--privileged",
-        "-v/:/host:1",
-        "a b:1",
-        "flwr//x:1",
-        "/x:1",
-        "x:",
-        "x:1:2",
-        "x:-1",
-        ":1",
-        "x/:1",
-        "x@sha256:12",
-        "x@md5:0",
-        "x:1\n",
-        "ü:1",
-    ] {
-        assert!(matches!(bad.parse::<Image>(), Err(ContainerError::BadImage { .. })), "{bad:?}");
-    }
-}
-
 proptest! {
     #[test]
-    fn no_text_becomes_an_option_or_panics(text in ".*") {
-        if let Ok(image) = text.parse::<Image>() {
-            prop_assert!(!image.to_string().starts_with('-'));
-            prop_assert!(!image.to_string().contains(char::is_whitespace));
-        }
+    fn no_text_panics(text in ".*") {
         let _ = publish(&strings(&["--host", &text, "--port", &text]));
         let _ = dials_loopback(&text);
     }
