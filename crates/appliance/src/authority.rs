@@ -18,7 +18,9 @@ use std::time::{Duration, SystemTime};
 use onefed_trust::{CertificateInfo, Error as TrustError, RootCa, SanName, SecretPem, check_leaf};
 
 pub use crate::authority::error::AuthorityError;
-pub use crate::authority::imported::{Installed, imported_set, install, installed, request_key};
+pub use crate::authority::imported::{
+    Installed, Parts, imported_set, install, installed, kept_request_key, request_key,
+};
 use crate::files::set::{lock, passable_dir, sync, write_new};
 use crate::files::{FileSet, Member, Owner, Readers, crash_point, read_if_there};
 

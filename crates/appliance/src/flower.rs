@@ -10,8 +10,8 @@ use onefed_flower::command::CommandLine;
 use onefed_flower::container::{Container, ContainerError, Engine, Image, Pull};
 use onefed_flower::{Environment, Release};
 
-use crate::boot::Steps;
 use crate::service::{InContainer, Service};
+use crate::steps::Steps;
 use crate::{Machine, StepError};
 
 /// Where the clients of container engines are, in the order in which they are taken.

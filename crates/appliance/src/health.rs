@@ -28,8 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Asks once whether the VM in which this runs does its work, and says in a line what was found.
 ///
 /// # Errors
-/// `health_timeout` with what was found instead, `process_failed` for a crash loop that the boot has reported,
-/// `context_invalid` where no boot of this role has come so far that there is something to ask.
+/// `health_timeout` with what was found instead, or what the boot has reported; `context_invalid` where no boot of this role has come so far that there is something to ask.
 pub async fn health(disk: &Path, role: Option<Role>) -> Result<String, StepError> {
     let nothing = |text: String| StepError::context(text, "boot this VM first: `onefed boot`");
     let Some(record) = Record::read(disk)? else {
@@ -44,7 +43,16 @@ pub async fn health(disk: &Path, role: Option<Role>) -> Result<String, StepError
     if let Some(role) = role.filter(|role| role.to_string() != check.role) {
         return Err(nothing(format!("this VM is a {}, not a {role}", check.role)));
     }
-    ask(check, None).await.map_err(StepError::unwell)
+    ask(check, None).await.map(|well| well.words).map_err(StepError::unwell)
+}
+
+/// A VM that does its work.
+#[derive(Clone, Debug)]
+pub(crate) struct Well {
+    /// What was found.
+    pub(crate) words: String,
+    /// The id of its SuperNode, where it has one.
+    pub(crate) node: Option<u64>,
 }
 
 /// Asks until the answer is good, a process keeps ending, or time is up.
@@ -54,14 +62,14 @@ pub(crate) async fn until_well(
     check: &HealthCheck,
     manager: &Manager,
     node_since: Option<Instant>,
-) -> Result<String, StepError> {
+) -> Result<Well, StepError> {
     let patience = if check.node.is_some() { REGISTRATION } else { PATIENCE };
     let started = Instant::now();
     let mut last = String::new();
     while started.elapsed() < patience {
         manager.check().await?;
         match ask(check, node_since).await {
-            Ok(words) => return Ok(words),
+            Ok(well) => return Ok(well),
             Err(why) => {
                 if why != last {
                     tracing::info!("not yet: {why}");
@@ -94,7 +102,8 @@ pub(crate) async fn announced(manager: &Manager) -> Result<u64, StepError> {
 }
 
 /// One question, and what the answer means.
-async fn ask(check: &HealthCheck, node_since: Option<Instant>) -> Result<String, String> {
+async fn ask(check: &HealthCheck, node_since: Option<Instant>) -> Result<Well, String> {
+    let well = |words: String| Well { words, node: None };
     let (host, port) = (check.host.as_str(), check.port);
     if check.role == Role::SuperLink.to_string() {
         let transport = check.transport();
@@ -102,16 +111,16 @@ async fn ask(check: &HealthCheck, node_since: Option<Instant>) -> Result<String,
         probe::fleet(host, port, check.name.as_deref(), config, transport)
             .await
             .map_err(|why| why.to_string())?;
-        return Ok(format!("the SuperLink behind the hub at {host}:{port} answers"));
+        return Ok(well(format!("the SuperLink behind the hub at {host}:{port} answers")));
     }
     let config = client_tls(check, Transport::Http)?;
     let status = probe::spoke(host, port, config).await.map_err(|why| why.to_string())?;
     match &check.node {
         Some(node) => {
             let id = online(&status, node, node_since.map(|since| since.elapsed().as_secs()))?;
-            Ok(format!("registered as node {id}"))
+            Ok(Well { words: format!("registered as node {id}"), node: Some(id) })
         }
-        None => status.why.map_or_else(|| Ok("the line to the hub is up".to_owned()), Err),
+        None => status.why.map_or_else(|| Ok(well("the line to the hub is up".to_owned())), Err),
     }
 }
 

@@ -8,7 +8,6 @@
 
 pub mod authority;
 mod boot;
-mod certificate;
 mod claim;
 mod discovery;
 mod error;
@@ -24,6 +23,7 @@ mod publication;
 mod record;
 mod roles;
 mod service;
+mod steps;
 mod supervisor;
 mod systemd;
 #[cfg(test)]

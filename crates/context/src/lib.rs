@@ -50,7 +50,7 @@ pub use secret::Secret;
 pub use suggest::nearest;
 pub use table::{TABLE, variable};
 pub use together::{idle, together};
-pub use trust::{SiteTrust, SuperLinkTls};
+pub use trust::{GatewayTls, SiteTrust, SuperLinkTls};
 pub use validate::{Validated, read_context_sh, validate};
 pub use variable::{Effect, InputFlag, InputType, Placement, Variable, When};
 pub use vm::{

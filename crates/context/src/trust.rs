@@ -30,6 +30,20 @@ pub enum SuperLinkTls {
     Own,
 }
 
+/// How a gateway gets the certificate for its site's LAN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayTls {
+    /// `FL_TLS_ENABLED=NO`, by name: plaintext.
+    Off,
+    /// `FL_SSL_CA_CERTFILE` and `FL_ENROL_KEY`: the operator's CA signs what the VM asks for, and is the hub's too.
+    Enrolled {
+        /// The CA of the federation.
+        ca: CaBundle,
+        /// The one-time key with which the VM asks.
+        key: Secret,
+    },
+}
+
 /// How a VM at a site knows the CA of its hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SiteTrust {
@@ -49,6 +63,16 @@ impl SuperLinkTls {
         match self {
             Self::Enrolled { ca, .. } | Self::Given { ca, .. } => Some(ca),
             Self::Off | Self::Own => None,
+        }
+    }
+}
+
+impl GatewayTls {
+    /// The CA that the context holds.
+    pub fn ca(&self) -> Option<&CaBundle> {
+        match self {
+            Self::Enrolled { ca, .. } => Some(ca),
+            Self::Off => None,
         }
     }
 }

@@ -13,8 +13,7 @@ use crate::pem::CaBundle;
 use crate::role::{GatewayPlacement, LogLevel, Role};
 use crate::runtime::Runtime;
 use crate::san::San;
-use crate::secret::Secret;
-use crate::trust::{SiteTrust, SuperLinkTls};
+use crate::trust::{GatewayTls, SiteTrust, SuperLinkTls};
 
 /// A release number `X.Y.Z`, well formed. Whether onefed knows the release is for the crate that knows Flower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,10 +84,8 @@ pub struct GatewayContext {
     pub site: SiteName,
     /// `FL_SUPERLINK_ADDRESS`: the hub.
     pub hub: Endpoint,
-    /// `FL_TLS_ENABLED`, and whom to trust.
-    pub trust: SiteTrust,
-    /// `FL_ENROL_KEY`; only with [`SiteTrust::Given`] or [`SiteTrust::Pinned`].
-    pub enrol_key: Option<Secret>,
+    /// `FL_TLS_ENABLED`, and where the certificate comes from.
+    pub tls: GatewayTls,
 }
 
 /// What a SuperNode's VM is told.
@@ -157,7 +154,7 @@ impl VmContext {
     pub fn tls(&self) -> bool {
         match &self.role {
             RoleContext::SuperLink(own) => own.tls != SuperLinkTls::Off,
-            RoleContext::Gateway(own) => own.trust != SiteTrust::Off,
+            RoleContext::Gateway(own) => own.tls != GatewayTls::Off,
             RoleContext::SuperNode(own) => own.trust != SiteTrust::Off,
         }
     }
@@ -166,7 +163,7 @@ impl VmContext {
     pub fn ca(&self) -> Option<&CaBundle> {
         match &self.role {
             RoleContext::SuperLink(own) => own.tls.ca(),
-            RoleContext::Gateway(own) => own.trust.ca(),
+            RoleContext::Gateway(own) => own.tls.ca(),
             RoleContext::SuperNode(own) => own.trust.ca(),
         }
     }

@@ -11,6 +11,8 @@ use super::{AuthorityError, CA_CERT, SERVER_CERT, SERVER_KEY};
 use crate::files::set::lock;
 use crate::files::{FileSet, Member, Owner, Readers, private_dir, read_if_there, write};
 
+/// Where the key of a request is kept, on a VM's disk.
+const REQUESTED: &str = "tls/requested";
 /// The names that peers dial, one a line.
 const DIALLED: &str = "dialled.txt";
 
@@ -33,6 +35,23 @@ pub struct Installed {
     pub dialled: Vec<SanName>,
 }
 
+/// What makes a set: checked by whoever has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The CA certificates in PEM.
+    pub ca_pem: &'a str,
+    /// The server certificate with its intermediates in PEM.
+    pub chain_pem: &'a str,
+    /// Its private key.
+    pub key_pem: &'a SecretPem,
+}
+
+impl<'a> From<&'a Imported> for Parts<'a> {
+    fn from(imported: &'a Imported) -> Self {
+        Self { ca_pem: &imported.ca_pem, chain_pem: &imported.chain_pem, key_pem: &imported.key_pem }
+    }
+}
+
 /// Where `onefed pki import` puts a set, on a VM's disk.
 pub fn imported_set(disk: &Path) -> FileSet {
     FileSet::at(disk.join("tls/imported"))
@@ -44,23 +63,25 @@ pub fn imported_set(disk: &Path) -> FileSet {
 /// [`AuthorityError::File`].
 pub fn install(
     set: &FileSet,
-    imported: &Imported,
+    parts: &Parts<'_>,
     dialled: &[SanName],
     owner: Option<Owner>,
-) -> Result<(), AuthorityError> {
+) -> Result<Installed, AuthorityError> {
     let host = |name: &SanName| match name {
         SanName::Ip(ip) => format!("{ip}\n"),
         SanName::Dns(dns) => format!("{dns}\n"),
     };
-    let dialled: String = dialled.iter().map(host).collect();
+    let text: String = dialled.iter().map(host).collect();
     let member = |name, text, readers| Member { name, content: str::as_bytes(text), readers };
     let members = [
-        member(CA_CERT, &imported.ca_pem, Readers::All),
-        member(SERVER_CERT, &imported.chain_pem, Readers::All),
-        member(SERVER_KEY, imported.key_pem.expose(), Readers::Owner),
-        member(DIALLED, &dialled, Readers::All),
+        member(CA_CERT, parts.ca_pem, Readers::All),
+        member(SERVER_CERT, parts.chain_pem, Readers::All),
+        member(SERVER_KEY, parts.key_pem.expose(), Readers::Owner),
+        member(DIALLED, &text, Readers::All),
     ];
-    set.replace(&members, owner).map_err(|why| AuthorityError::File { path: set.path(""), why })
+    set.replace(&members, owner).map_err(|why| AuthorityError::File { path: set.path(""), why })?;
+    let texts = [parts.ca_pem, parts.chain_pem, parts.key_pem.expose(), &text].map(str::to_owned);
+    Ok(as_installed(set, texts))
 }
 
 /// The set that is kept; `None` where there is none. A file that was removed from it reads as empty, so that the
@@ -74,8 +95,11 @@ pub fn installed(set: &FileSet) -> Result<Option<Installed>, AuthorityError> {
     if files.iter().all(Option::is_none) {
         return Ok(None);
     }
-    let [ca_pem, chain_pem, key_pem, dialled] = files.map(Option::unwrap_or_default);
-    Ok(Some(Installed {
+    Ok(Some(as_installed(set, files.map(Option::unwrap_or_default))))
+}
+
+fn as_installed(set: &FileSet, [ca_pem, chain_pem, key_pem, dialled]: [String; 4]) -> Installed {
+    Installed {
         ca: set.path(CA_CERT),
         chain: set.path(SERVER_CERT),
         key: set.path(SERVER_KEY),
@@ -83,32 +107,36 @@ pub fn installed(set: &FileSet) -> Result<Option<Installed>, AuthorityError> {
         chain_pem,
         key_pem: SecretPem::new(key_pem),
         dialled: dialled.lines().map(SanName::of_host).collect(),
-    }))
+    }
 }
 
-/// The key for which `onefed pki csr` asks for a certificate: made once, and the same from then on. Its path, and the
-/// key; `None` if there is none and none is to be made.
+/// The key for which this VM asks for a certificate: made once, and the same from then on. Its path, and the key.
 ///
 /// # Errors
 /// [`AuthorityError::File`], [`AuthorityError::Trust`] if the random source fails.
-pub fn request_key(disk: &Path, make: bool) -> Result<(PathBuf, Option<SecretPem>), AuthorityError> {
-    let dir = disk.join("tls/requested");
-    let path = dir.join(SERVER_KEY);
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |why| AuthorityError::File { path, why }
-    };
-    let held = if make {
-        private_dir(&dir).map_err(at(&dir))?;
-        Some(lock(&dir).map_err(at(&dir))?)
-    } else {
-        None
-    };
-    let kept = read_if_there(&path).map_err(at(&path))?.map(SecretPem::new);
-    if kept.is_some() || held.is_none() {
+pub fn request_key(disk: &Path) -> Result<(PathBuf, SecretPem), AuthorityError> {
+    let dir = disk.join(REQUESTED);
+    let failed = |why| AuthorityError::File { path: dir.clone(), why };
+    private_dir(&dir).map_err(failed)?;
+    let _held = lock(&dir).map_err(failed)?;
+    let (path, kept) = kept_request_key(disk)?;
+    if let Some(kept) = kept {
         return Ok((path, kept));
     }
     let key = LeafRequest::generate(&[])?.key_pem;
-    write(&path, key.expose().as_bytes(), Readers::Owner).map_err(at(&path))?;
-    Ok((path, Some(key)))
+    let written = write(&path, key.expose().as_bytes(), Readers::Owner);
+    written.map_err(|why| AuthorityError::File { path: path.clone(), why })?;
+    Ok((path, key))
+}
+
+/// Where [`request_key`] keeps its key, and the key if there is one.
+///
+/// # Errors
+/// [`AuthorityError::File`].
+pub fn kept_request_key(disk: &Path) -> Result<(PathBuf, Option<SecretPem>), AuthorityError> {
+    let path = disk.join(REQUESTED).join(SERVER_KEY);
+    match read_if_there(&path) {
+        Ok(text) => Ok((path, text.map(SecretPem::new))),
+        Err(why) => Err(AuthorityError::File { path, why }),
+    }
 }

@@ -202,11 +202,11 @@ fn an_operators_set_is_kept_with_the_names_that_peers_dial() {
     let dir = tempfile::tempdir().unwrap();
     let set = imported_set(dir.path());
     assert!(installed(&set).unwrap().is_none());
-    assert!(request_key(dir.path(), false).unwrap().1.is_none());
+    assert!(kept_request_key(dir.path()).unwrap().1.is_none());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "asking has made something");
-    let (path, key) = request_key(dir.path(), true).unwrap();
+    let (path, key) = request_key(dir.path()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(request_key(dir.path(), true).unwrap().1, key);
+    assert_eq!(request_key(dir.path()).unwrap().1.expose(), key.expose());
 
     let names = [ip("10.0.0.1"), SanName::of_host("hub.example.org")];
     let operators = RootCa::generate("the operator's", SystemTime::now()).unwrap();
@@ -222,7 +222,7 @@ fn an_operators_set_is_kept_with_the_names_that_peers_dial() {
         })
     };
     let report = checked(operators.cert_pem(), &made.cert_pem, &made.key_pem, &names);
-    install(&set, &report.imported.unwrap(), &names, None).unwrap();
+    install(&set, &report.imported.as_ref().unwrap().into(), &names, None).unwrap();
     let kept = installed(&set).unwrap().unwrap();
     assert_eq!((kept.dialled.as_slice(), text(&kept.chain)), (names.as_slice(), kept.chain_pem.clone()));
     assert_eq!(checked(&kept.ca_pem, &kept.chain_pem, &kept.key_pem, &kept.dialled).findings, []);

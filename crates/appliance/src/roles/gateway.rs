@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use onefed_context::{GatewayContext, Role};
 
 use super::{SPOKE_PORT, addresses, own_service, release, spoke_file};
-use crate::boot::Steps;
 use crate::publication::{attribute, encode};
 use crate::record::HealthCheck;
+use crate::steps::Steps;
 use crate::{StepError, tls};
 
 pub(crate) async fn gateway(steps: &mut Steps<'_>, own: &GatewayContext) -> Result<(), StepError> {

@@ -11,10 +11,10 @@ use onefed_context::{Endpoint, Host, KeepAlive, VmContext};
 use onefed_flower::command::{self, CommandLine};
 use onefed_flower::{Environment, Release};
 
-use crate::boot::Steps;
 use crate::files::{Readers, keep};
 use crate::foreground::free;
 use crate::service::{Service, User};
+use crate::steps::Steps;
 use crate::tls::Secured;
 use crate::{Machine, SpokeFile, StepError, flower};
 

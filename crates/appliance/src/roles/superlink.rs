@@ -8,10 +8,10 @@ use onefed_flower::Transport;
 use onefed_flower::command::{SuperLinkOptions, SuperLinkTls};
 
 use super::{addresses, flower_service, host, listen, millis, own_service, published, release};
-use crate::boot::Steps;
 use crate::files::dir_within;
 use crate::publication::{attribute, encode};
 use crate::record::HealthCheck;
+use crate::steps::Steps;
 use crate::{HubFile, StepError, flower, tls};
 
 pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> Result<(), StepError> {

@@ -6,10 +6,10 @@ use onefed_context::{Endpoint, GatewayPlacement, Host, Role, SuperNodeContext};
 use onefed_flower::command::{self, SuperNodeOptions};
 
 use super::{SPOKE_PORT, addresses, flower_service, host, host_text, own_service, release, spoke_file};
-use crate::boot::Steps;
 use crate::publication::{attribute, encode};
 use crate::record::{HealthCheck, Node};
 use crate::service::SUPERNODE;
+use crate::steps::Steps;
 use crate::tls::Secured;
 use crate::{StepError, discovery, flower, node_key, tls};
 
@@ -87,7 +87,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
         None if embedded => Node::Only,
         None => Node::Id(steps.announced().await?),
     };
-    let words = steps
+    let well = steps
         .healthy(HealthCheck {
             role: Role::SuperNode.to_string(),
             host: host_text(&spoke),
@@ -98,7 +98,7 @@ pub(crate) async fn supernode(steps: &mut Steps<'_>, own: &SuperNodeContext) -> 
             node: Some(node),
         })
         .await?;
-    let id: String = words.chars().filter(char::is_ascii_digit).collect();
+    let id = well.node.map_or(String::new(), |id| id.to_string());
     steps.ready(&[(attribute::NODE_ID, &id)]).await
 }
 

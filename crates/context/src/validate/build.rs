@@ -9,7 +9,6 @@ use crate::role::Role;
 use crate::rule::id;
 use crate::runtime::Runtime;
 use crate::san::parse_san_list;
-use crate::secret::Secret;
 use crate::vm::{
     GatewayContext, HubSource, PartitionShare, RoleContext, SuperLinkContext, SuperNodeContext, VmContext,
 };
@@ -59,12 +58,7 @@ fn superlink(values: &Values<'_>) -> Option<SuperLinkContext> {
 }
 
 fn gateway(values: &Values<'_>) -> Option<GatewayContext> {
-    Some(GatewayContext {
-        site: site(values)?,
-        hub: values.hub()?,
-        trust: trust::site(values)?,
-        enrol_key: values.given("FL_ENROL_KEY").map(Secret::new),
-    })
+    Some(GatewayContext { site: site(values)?, hub: values.hub()?, tls: trust::gateway(values)? })
 }
 
 fn supernode(values: &Values<'_>) -> Option<SuperNodeContext> {

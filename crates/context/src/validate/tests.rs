@@ -301,7 +301,8 @@ fn a_whole_file_is_read_and_its_secret_stays_hidden() {
     assert_eq!(vm.onegate.as_deref(), Some("http://127.0.0.1:5030"));
     assert!(!format!("{vm:?}").contains(KEY));
     let RoleContext::Gateway(own) = vm.role else { panic!("{:?}", vm.role) };
-    assert_eq!(own.enrol_key.unwrap().expose(), KEY);
+    let GatewayTls::Enrolled { key, .. } = own.tls else { panic!("{:?}", own.tls) };
+    assert_eq!(key.expose(), KEY);
     assert!(read_context_sh(&format!("{text}\nOPEN='")).context.is_none());
 }
 

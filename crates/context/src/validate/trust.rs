@@ -5,7 +5,7 @@ use super::Values;
 use crate::problem::Problem;
 use crate::role::Role;
 use crate::secret::Secret;
-use crate::trust::{SiteTrust, SuperLinkTls};
+use crate::trust::{GatewayTls, SiteTrust, SuperLinkTls};
 
 const TLS: &str = "FL_TLS_ENABLED";
 const CA: &str = "FL_SSL_CA_CERTFILE";
@@ -47,7 +47,15 @@ pub(super) fn superlink(values: &Values<'_>) -> Option<SuperLinkTls> {
     }
 }
 
-/// A site's way. `None` only if a check is missing.
+/// A gateway's way. `None` only if a check is missing.
+pub(super) fn gateway(values: &Values<'_>) -> Option<GatewayTls> {
+    if !values.yes(TLS)? {
+        return Some(GatewayTls::Off);
+    }
+    Some(GatewayTls::Enrolled { ca: values.parse(CA)?, key: values.given(ENROL).map(Secret::new)? })
+}
+
+/// A SuperNode's way. `None` only if a check is missing.
 pub(super) fn site(values: &Values<'_>) -> Option<SiteTrust> {
     if !values.yes(TLS)? {
         return Some(SiteTrust::Off);

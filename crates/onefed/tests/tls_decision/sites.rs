@@ -208,7 +208,7 @@ fn site_cell(world: &World, (row, role, variables, service, _): &Site) -> String
                 let spoke = vm.json("spoke.json");
                 assert_eq!(spoke["listen"], gateway);
                 assert_eq!(spoke["tls"].is_null(), spoke["ca"].is_null(), "TLS on both sides or on none");
-                let enrolled = vm.disk().join("tls/server.pem");
+                let enrolled = vm.disk().join("tls/enrolled/current/server.pem");
                 match spoke["tls"]["certificate"].as_str() {
                     None => PLAIN.to_owned(),
                     Some(path) if std::path::Path::new(path) == enrolled => {

@@ -22,8 +22,7 @@ pub(super) fn run(args: &CsrArgs, output: Output) -> Done {
     names.retain(|name| !seen.contains(name) && (seen.push(name.clone()), true).1);
     // As boot makes it; whoever comes first.
     private_dir(&args.place.disk).map_err(|why| Failure::file(&args.place.disk, why))?;
-    let (path, key) = request_key(&args.place.disk, true).map_err(|why| disk(&why))?;
-    let key = key.ok_or_else(|| Failure::file(&path, "it is gone again"))?;
+    let (path, key) = request_key(&args.place.disk).map_err(|why| disk(&why))?;
     let request = LeafRequest::for_pki(&key, &names).map_err(|why| {
         let hint =
             "if the key is damaged, remove it: a new one is made, for which a new certificate is needed";

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use onefed_appliance::authority::{imported_set, install, request_key};
+use onefed_appliance::authority::{imported_set, install, kept_request_key};
 use onefed_appliance::files::private_dir;
 use onefed_flower::{Release, Transport};
 use onefed_trust::SanName;
@@ -49,7 +49,7 @@ pub(super) fn run(args: &ImportArgs, output: Output) -> Done {
     let set = imported_set(disk_dir);
     if let Some(imported) = &report.imported {
         private_dir(disk_dir).map_err(|why| Failure::file(disk_dir, why))?;
-        install(&set, imported, &dialled, None).map_err(|why| disk(&why))?;
+        install(&set, &imported.into(), &dialled, None).map_err(|why| disk(&why))?;
     }
     tell(&report, &set.path(""), &dialled, output);
     Ok(if report.imported.is_some() { Exit::Ok } else { Exit::BadInput })
@@ -68,7 +68,7 @@ fn key(args: &ImportArgs) -> Result<(String, Vec<u8>), Failure> {
     if let Some(path) = &args.key {
         return file(path);
     }
-    let (path, key) = request_key(&args.place.disk, false).map_err(|why| disk(&why))?;
+    let (path, key) = kept_request_key(&args.place.disk).map_err(|why| disk(&why))?;
     Ok(match key {
         Some(key) => (path.display().to_string(), key.expose().as_bytes().to_vec()),
         None => (NO_KEY.to_owned(), Vec::new()),
