@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::role::Role;
 use crate::table::TABLE;
+use crate::template::context_block;
 use crate::variable::{Effect, Placement, Variable};
 
 /// The words that no table can make.
@@ -137,7 +138,11 @@ fn parameters(out: &mut String, number: u32, role: Role, title: &str) {
         let comma = if index + 1 < count { "," } else { "" };
         let _ = writeln!(out, "  {} = \"{}\"{comma}", row.name, row.user_input().unwrap_or_default());
     }
-    out.push_str("]\n```\n");
+    let _ = writeln!(
+        out,
+        "]\n```\n\nThe block that hands the answers to the VM, with those of sections 5 to 7. `onefed vars --template {role}` writes both for\na VM template.\n\n```\n{}```",
+        context_block(role)
+    );
 }
 
 fn section(out: &mut String, title: &str, intro: &str, keep: impl Fn(&Variable) -> bool) {

@@ -109,6 +109,9 @@ pub(crate) enum Verb {
         /// Write the reference as Markdown; the default is columns.
         #[arg(long)]
         markdown: bool,
+        /// Write what a VM template of this role needs: USER_INPUTS and CONTEXT.
+        #[arg(long, value_name = "ROLE", conflicts_with = "markdown")]
+        template: Option<onefed_context::Role>,
     },
     /// Write a JSON schema, for editors and pipelines that check files without onefed.
     Schema {

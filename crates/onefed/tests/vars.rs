@@ -24,6 +24,13 @@ fn the_table_in_three_forms() {
         let schema = support::run(&mut desk.onefed(&format!("schema context --format {format}"))).expect(0);
         assert_eq!(schema.stdout, include_str!("../../../spec/context.schema.json"));
     }
+    for role in ["superlink", "supernode", "gateway"] {
+        desk.snapshot(
+            &format!("vars__template_{role}"),
+            &mut desk.onefed(&format!("vars --template {role}")),
+        )
+        .expect(0);
+    }
     assert_eq!(desk.files(), Vec::<String>::new());
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Destroy { place, yes } => block_on(destroy::run(&place, yes, output)),
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),
-        Verb::Vars { markdown } => vars::run(markdown, output),
+        Verb::Vars { markdown, template } => vars::run(markdown, template, output),
         Verb::Schema { of } => schema::run(of, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Pki { verb } => pki::run(&verb, output),

@@ -1,14 +1,20 @@
 //! `onefed vars`: the table of context variables.
 
-use onefed_context::{Effect, Placement, TABLE, Variable, reference_markdown};
+use onefed_context::{Effect, Placement, Role, TABLE, Variable, reference_markdown, vm_template};
 use serde_json::{Value, json};
 
 use crate::failure::{Done, Exit};
 use crate::output::Output;
 use crate::table;
 
-/// Shows every variable: in columns, as JSON, or as the reference in Markdown.
-pub(crate) fn run(markdown: bool, output: Output) -> Done {
+/// Shows every variable: in columns, as JSON, or as the reference in Markdown; or a role's part of a VM template.
+pub(crate) fn run(markdown: bool, template: Option<Role>, output: Output) -> Done {
+    if let Some(role) = template {
+        let text = vm_template(role);
+        output.text(&text);
+        output.json(&json!({ "schema_version": 1, "role": role, "template": text }));
+        return Ok(Exit::Ok);
+    }
     if markdown {
         output.text(reference_markdown());
     } else {

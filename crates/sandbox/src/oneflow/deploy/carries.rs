@@ -4,7 +4,9 @@
 use super::*;
 use crate::attributes;
 use crate::zone::State;
-use onefed_context::{CaBundle, InputFlag, InputType, RawContext, TABLE, Variable, variable};
+use onefed_context::{
+    CaBundle, InputFlag, InputType, RawContext, Role, TABLE, Variable, read_context_sh, variable, vm_template,
+};
 use onefed_opennebula::template;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,5 +194,28 @@ fn a_shell_reads_the_same() {
             .unwrap();
         assert_eq!(String::from_utf8(said.stdout).unwrap(), value);
         assert_eq!(read(&shell, "FL_NODE_CONFIG").as_deref(), Some(value));
+    }
+}
+
+/// The blocks that `onefed vars --template` writes, in a VM template whose form was answered with its defaults.
+#[test]
+fn a_vm_template_made_from_the_table_boots_with_the_answers_of_its_form() {
+    for role in [Role::SuperLink, Role::SuperNode] {
+        let mut vm = attributes::parse(&vm_template(role)).expect("OpenNebula reads both blocks");
+        let asked = vm.remove("USER_INPUTS").unwrap();
+        for (name, input) in asked.as_object().unwrap() {
+            let fields: Vec<&str> = input.as_str().unwrap().split('|').collect();
+            assert_eq!(fields.len(), 5, "{name}: {fields:?}");
+            let answer = template::attributes(&[(name, fields[4])]).unwrap();
+            merge(&mut vm, &attributes::parse(&answer).unwrap());
+        }
+        let of = context::Of { nics: &[Nic { octet: 10 }], vm: 7, plan: Plan::new(77, 0) };
+        let read = read_context_sh(&context::shell(&context::build(&vm, &of)));
+        let errors: Vec<_> = read.problems.iter().filter(|p| p.is_error()).map(|p| p.code).collect();
+        match role {
+            Role::SuperLink => assert!(read.context.is_some(), "{:?}", read.problems),
+            // All that is left to say is whom to trust.
+            _ => assert_eq!(errors, ["context::tls-without-ca"]),
+        }
     }
 }
