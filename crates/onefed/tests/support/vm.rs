@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::gate::{Gate, TOKEN, VM};
 
-/// A boot in a debug build, on two noisy cores.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A boot in a debug build, with a real SuperLink where a test has one, on two noisy cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const PROGRAMS: [&str; 2] = ["flower-superlink", "flower-supernode"];
 
 /// Directories that look like Flower to onefed's eyes, one for each release; their programs do nothing, for long.
@@ -25,6 +25,12 @@ pub(crate) struct Flower(tempfile::TempDir);
 
 impl Flower {
     pub(crate) fn new(releases: &[&str]) -> Self {
+        // The shell stays, so that its arguments can be seen.
+        Self::doing(releases, "sleep 600 &\nwait")
+    }
+
+    /// The same with programs that do this.
+    pub(crate) fn doing(releases: &[&str], body: &str) -> Self {
         let all = Self(tempfile::tempdir().unwrap());
         for release in releases {
             let dir = all.of(release);
@@ -32,8 +38,7 @@ impl Flower {
             std::fs::create_dir_all(record).unwrap();
             std::fs::create_dir(dir.join("bin")).unwrap();
             for program in PROGRAMS {
-                // The shell stays, so that its arguments can be seen.
-                script(&dir.join("bin").join(program), "sleep 600 &\nwait");
+                script(&dir.join("bin").join(program), body);
             }
         }
         all
@@ -110,14 +115,19 @@ impl Vm {
         let log = self.dir.path().join("boot.log");
         self.read = std::fs::read(&log).map_or(0, |text| text.len());
         let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut child = self.command().stderr(log).spawn().unwrap();
+        let open = child.stdin.take().unwrap();
+        self.boot = Some((child, open));
+    }
+
+    /// The command line of a boot of this VM. The end of its standard input is the end of the VM.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onefed"));
         command.arg("boot").arg("--context").arg(self.dir.path().join("context"));
         command.arg("--disk").arg(self.disk()).arg("--flower-dir").arg(&self.flower);
         command.args(["--loopback", &self.loopback]).env("ONEFED_VM", self.dir.path());
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
-        let mut child = command.spawn().unwrap();
-        let open = child.stdin.take().unwrap();
-        self.boot = Some((child, open));
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        command
     }
 
     /// What the present boot has said so far.
@@ -152,11 +162,13 @@ impl Vm {
         }
     }
 
-    /// Waits until the boot has said all of these on one line.
+    /// Waits until the boot has said all of these on one line; that line.
     #[track_caller]
-    pub(crate) fn wait(&mut self, words: &[&str]) {
+    pub(crate) fn wait(&mut self, words: &[&str]) -> String {
         let ended = self.outcome(&[words]);
-        assert_eq!(ended, None, "the boot has ended and never said {words:?}:\n{}", self.log());
+        let log = self.log();
+        assert_eq!(ended, None, "the boot has ended and never said {words:?}:\n{log}");
+        log.lines().find(|line| words.iter().all(|word| line.contains(word))).unwrap().to_owned()
     }
 
     /// Waits for the end of the boot; its exit code.
@@ -168,6 +180,14 @@ impl Vm {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.boot.as_ref().unwrap().0.id().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Ends the boot by a signal, and waits until nothing of the VM runs any more.
+    #[track_caller]
+    pub(crate) fn kill(&mut self, signal: Signal) {
+        self.signal(signal);
+        self.boot.as_mut().unwrap().0.wait().unwrap();
+        self.end();
     }
 
     /// Ends the boot, and waits until nothing of the VM runs any more.
