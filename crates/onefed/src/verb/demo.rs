@@ -137,7 +137,6 @@ async fn tell(
         dir: app_dir()?,
         run_config: vec![format!("num-server-rounds={} min-nodes={nodes}", args.rounds)],
         flower_dir: None,
-        world: None,
     };
     let report = train::train(&state, federation.flower, &app, output).await?;
     times.add("training", started);
