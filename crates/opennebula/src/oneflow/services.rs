@@ -99,7 +99,7 @@ impl Client {
     /// Lets go a service whose roles are on hold.
     ///
     /// # Errors
-    /// [`Error::Conflict`] for one that is not on hold.
+    /// [`Error::Refused`] for one without a role on hold, or as any call.
     pub async fn release_service(&self, id: &ServiceId) -> Result<(), Error> {
         self.action(id, &json!({"perform": "release"})).await
     }
