@@ -53,7 +53,7 @@ pub(crate) async fn apply(
     output: Output,
 ) -> Result<(), Failure> {
     let _lock = state.lock()?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let plan = verb::plan::make(&federation, &zones).await?;
     let made = |change: &onefed_federation::Change| {
         change.kind == onefed_federation::ObjectKind::VmTemplate
