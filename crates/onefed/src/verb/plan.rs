@@ -16,7 +16,7 @@ use crate::zones::{self, Zones};
 /// Shows the plan. Exit code 0 when there is nothing to do, 2 when there is.
 pub(crate) async fn run(place: &Place, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let plan = make(&federation, &zones).await?;
     // What an `apply` would stumble on is said now.
     zone_objects::look_up(&federation, &zones, &plan).await?;

@@ -53,8 +53,15 @@ pub(crate) async fn apply(
     output: Output,
 ) -> Result<(), Failure> {
     let _lock = state.lock()?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let plan = verb::plan::make(&federation, &zones).await?;
+    let made = |change: &onefed_federation::Change| {
+        change.kind == onefed_federation::ObjectKind::VmTemplate
+            && change.action != onefed_federation::Action::Keep
+    };
+    if plan.changes().any(made) {
+        return Err(part::no_vm_templates());
+    }
     let ids = zone_objects::look_up(&federation, &zones, &plan).await?;
     let root = state.root(federation.name.as_str())?;
     state.operator(&root)?;
