@@ -91,7 +91,8 @@ pub(crate) async fn run(target: Target) -> Report {
             _ => {}
         }
         // A task of its own: what a panic leaves is removed as well.
-        let outcome = match LocalSet::new().run_until(spawn_local((story.tell)(stage.clone()))).await {
+        let telling = async { spawn_local((story.tell)(stage.clone())).await };
+        let outcome = match LocalSet::new().run_until(telling).await {
             Ok(told) => told,
             Err(why) => Err(format!("panicked: {why}")),
         };

@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
 use onefed_opennebula::Credentials;
 use onefed_opennebula::xml::Element;
-use onefed_sandbox::{SandboxConfig, SandboxError, ZoneEndpoints, run};
+use onefed_sandbox::{SandboxConfig, SandboxError, World, ZoneEndpoints, run};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
@@ -45,6 +45,7 @@ impl Bed {
                 zones: vec!["contract".to_owned()],
                 exe: exe.clone(),
                 flower_dir: PathBuf::from("/nowhere/flower"),
+                world: World::default(),
                 lease_stdin: false,
             };
             let (ready, told) = oneshot::channel();
