@@ -111,7 +111,10 @@ fn deploying(zone: &Arc<Zone>, state: &mut State, service: &mut Service, poll: b
         let role = &service.roles[at];
         let held: Vec<String> = service.roles.iter().filter(|r| r.on_hold).map(|r| r.name.clone()).collect();
         let hold = role.held(service.on_hold() && !service.releasing, &held);
+        // OneFlow looks at new VMs once before it waits for their events.
+        let mut look = poll;
         if role.state == RoleState::Pending && (running || hold && waiting) {
+            look = true;
             service.roles[at].on_hold = hold;
             service.roles[at].state = if hold { RoleState::Hold } else { RoleState::Deploying };
             if let Err(why) = fill(zone, state, service, at) {
@@ -123,7 +126,7 @@ fn deploying(zone: &Arc<Zone>, state: &mut State, service: &mut Service, poll: b
             let_go(state, &mut service.roles[at]);
         }
         if service.roles[at].state == RoleState::Deploying {
-            match outcome(state, &mut service.roles[at], service.gated, poll) {
+            match outcome(state, &mut service.roles[at], service.gated, look) {
                 Some(true) => service.roles[at].state = RoleState::Running,
                 Some(false) => return failed(service, at),
                 None => {}
