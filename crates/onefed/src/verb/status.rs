@@ -1,10 +1,11 @@
 //! `onefed status`: the federation on one screen. From the zones' APIs and the hub's admin endpoint only; what cannot
 //! be reached is unknown, with the cause.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use onefed_appliance::attribute;
-use onefed_context::GatewayPlacement;
+use onefed_context::{GatewayPlacement, SiteEnrolment};
 use onefed_federation::{Federation, Part};
 use onefed_link::status::{HubStatus, SuperLinkStatus};
 use onefed_opennebula::VmId;
@@ -36,7 +37,7 @@ pub(crate) struct Status {
     hub: Known<HubStatus>,
     /// Days until the root CA ends.
     root_days: Option<i64>,
-    /// What the operator has left open by name.
+    /// What is open, one sentence each.
     open: Vec<String>,
     /// Something is missing, broken or unknown.
     healthy: bool,
@@ -148,22 +149,32 @@ pub(crate) async fn look(federation: &Federation, zones: &Zones, state: &State) 
         flower: federation.flower.version().to_string(),
         services,
         sites,
+        open: open(federation, &hub),
         hub,
         root_days: root.map(|root| root.days_left(SystemTime::now())),
-        open: open(federation),
         healthy,
     }
 }
 
-/// What the operator has left open by name. Every status shows it.
-fn open(federation: &Federation) -> Vec<String> {
+/// What is open, by the operator's word or because the lock for it is planned. Every status shows it. Of who may be a
+/// site the hub speaks first: it is what runs.
+fn open(federation: &Federation, hub: &Known<HubStatus>) -> Vec<String> {
+    let mut open = Vec::new();
     if !federation.tls {
-        return vec!["FL_TLS_ENABLED is NO: models and credentials travel as PLAINTEXT".to_owned()];
+        open.push("FL_TLS_ENABLED is NO: models and credentials travel as PLAINTEXT".to_owned());
+    } else if !federation.node_auth() {
+        open.push("FL_NODE_AUTH is NO: whoever reaches the hub may join as a SuperNode".to_owned());
     }
-    if !federation.node_auth() {
-        return vec!["FL_NODE_AUTH is NO: whoever reaches the hub may join as a SuperNode".to_owned()];
+    let enrolment = match hub {
+        Known::Known(hub) if !hub.site_enrolment.is_empty() => hub.site_enrolment.as_str(),
+        _ => federation.site_enrolment(),
+    };
+    if enrolment == SiteEnrolment::Open.as_str() {
+        let text =
+            "FL_SITE_ENROLMENT is open: whoever reaches the hub may be a site (join tokens are planned)";
+        open.push(text.to_owned());
     }
-    Vec::new()
+    open
 }
 
 async fn service_line(federation: &Federation, zones: &Zones, part: Part<'_>) -> ServiceLine {
@@ -261,6 +272,9 @@ impl Status {
                 site.expected
             ));
         }
+        for (site, online) in self.foreign() {
+            out.push_str(&format!("  SuperNodes {site}: {online} online, a site that is not in the plan\n"));
+        }
         out.push_str(if self.healthy {
             "\nall is well"
         } else if self.services.iter().all(|service| service.state == "absent") {
@@ -269,6 +283,19 @@ impl Status {
             "\nNOT all is well: see above"
         });
         out
+    }
+
+    /// Sites that the hub knows and the plan does not, for instance because they were made by hand, with the number of
+    /// their SuperNodes that are online. A SuperNode that came without a spoke has no site.
+    fn foreign(&self) -> BTreeMap<&str, usize> {
+        let mut foreign = BTreeMap::new();
+        let Known::Known(hub) = &self.hub else { return foreign };
+        for node in &hub.nodes {
+            if !node.site.is_empty() && !self.sites.iter().any(|site| site.site == node.site) {
+                *foreign.entry(node.site.as_str()).or_default() += usize::from(node.online);
+            }
+        }
+        foreign
     }
 
     fn render_hub(&self, hub: &HubStatus) -> String {
