@@ -59,6 +59,13 @@ pub(crate) async fn apply(
         return Err(failure);
     }
     let (plan, ids) = (survey.plan, survey.ids);
+    let made = |change: &onefed_federation::Change| {
+        change.kind == onefed_federation::ObjectKind::VmTemplate
+            && change.action != onefed_federation::Action::Keep
+    };
+    if plan.changes().any(made) {
+        return Err(part::no_vm_templates());
+    }
     let root = state.root(federation.name.as_str())?;
     state.operator(&root)?;
     let started = Instant::now();
