@@ -30,8 +30,8 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
                 found.broken(format!("site {name}: {is} of {expected} {what}"));
             }
             Some(_) => {}
-            // The hub's silence has its cause already.
-            None => found.unknown(format!("site {name}: how many {what}, only the hub knows")),
+            // Only the hub knows, and its silence is among the reasons already.
+            None => {}
         };
         fewer("SuperNodes online", site.online, site.expected);
         fewer("links up", site.spokes_connected, site.spokes_expected);
@@ -72,8 +72,8 @@ impl Found {
         let (zone, name) = (&service.zone, &service.name);
         match service.state.as_str() {
             "RUNNING" => {}
-            // Its zone's OneFlow has been named with the cause.
-            "unknown" => return self.unknown(format!("zone {zone}: service {name}")),
+            // That its zone's OneFlow does not answer is among the reasons already.
+            "unknown" => return,
             "absent" => return self.broken(format!("zone {zone}: there is no service {name}")),
             state => self.broken(format!("zone {zone}: service {name} is {state}")),
         }
