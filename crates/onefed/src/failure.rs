@@ -132,6 +132,9 @@ impl From<onefed_opennebula::Error> for Failure {
             }
             E::Unauthorized { .. } => (Exit::Permission, "zone-rights", None),
             E::TooOld { .. } => (Exit::Configuration, "zone-too-old", None),
+            E::Locked { .. } => {
+                (Exit::Permission, "zone-locked", Some("somebody has locked it: see its LOCK"))
+            }
             E::Garbage { .. } | E::Fault { .. } => (
                 Exit::Configuration,
                 "zone-answer",

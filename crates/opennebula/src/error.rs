@@ -87,9 +87,28 @@ pub enum Error {
         /// The server's text.
         message: String,
     },
-    /// The object is busy or in a state that does not allow this (locked, `Service cannot be ... in state: ...`).
+    /// The object is busy or in a state that does not allow this (`Service cannot be ... in state: ...`).
     #[error("{call}: not in this state: {message}")]
     Conflict {
+        /// The call.
+        call: Box<Call>,
+        /// The server's text.
+        message: String,
+    },
+    /// Another object of the same kind and owner has this name. Allocation is atomic in oned: of two who try at once,
+    /// one gets this.
+    #[error("{call}: this name is taken: {message}")]
+    NameTaken {
+        /// The call.
+        call: Box<Call>,
+        /// The number of the object that has the name, where oned says it.
+        by: Option<u32>,
+        /// The server's text.
+        message: String,
+    },
+    /// Somebody has locked the object (`onetemplate lock` and the like).
+    #[error("{call}: locked: {message}")]
+    Locked {
         /// The call.
         call: Box<Call>,
         /// The server's text.
@@ -152,6 +171,26 @@ impl Error {
     /// The object is gone or never was.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// The name is taken by another object of the same owner.
+    pub fn is_name_taken(&self) -> bool {
+        matches!(self, Self::NameTaken { .. })
+    }
+
+    /// The login is good, the right is missing. A wrong login is [`Unauthenticated`](Self::Unauthenticated).
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. })
+    }
+
+    /// The object is in a state that does not allow the call now.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// Somebody has locked the object.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
     }
 
     pub(crate) fn garbage(call: &Call, why: impl Into<String>, body: &[u8]) -> Self {

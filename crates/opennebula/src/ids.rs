@@ -102,7 +102,7 @@ zoned_id! {
     /// A virtual machine.
     VmId;
     /// A VM template.
-    TemplateId;
+    VmTemplateId;
     /// A virtual network.
     VnetId;
     /// A OneFlow service. Services and service templates of a zone share one counter.

@@ -1,7 +1,7 @@
 //! What oned's XML says, as types.
 
 use crate::xml::Element;
-use crate::{LcmState, TemplateId, VmId, VmState, VnetId, ZoneName};
+use crate::{Attributes, LcmState, VmId, VmState, VmTemplateId, VnetId, ZoneName};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -48,13 +48,70 @@ pub struct Zone {
     pub oneflow: Option<String>,
 }
 
+/// Whose an object is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// Number of the user.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+    /// Name of the user.
+    pub uname: String,
+    /// Name of the group.
+    pub gname: String,
+}
+
+/// Who may do what with an object, as `onetemplate chmod` sets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// The owner.
+    pub owner: Rights,
+    /// The members of its group.
+    pub group: Rights,
+    /// Everybody.
+    pub other: Rights,
+}
+
+/// The three rights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// See it and use it.
+    pub usage: bool,
+    /// Change it.
+    pub manage: bool,
+    /// Give it away, change its permissions.
+    pub admin: bool,
+}
+
+impl Permissions {
+    /// Reads an octal number of three digits such as `640`: use is 4, manage 2, admin 1.
+    pub fn from_octal(octal: u16) -> Self {
+        let rights = |bits: u16| Rights { usage: bits & 4 != 0, manage: bits & 2 != 0, admin: bits & 1 != 0 };
+        Self { owner: rights(octal >> 6), group: rights(octal >> 3), other: rights(octal) }
+    }
+
+    /// The nine bits in the order of oned's chmod calls: owner, group, other; use, manage, admin.
+    pub fn bits(&self) -> [bool; 9] {
+        let (u, g, o) = (self.owner, self.group, self.other);
+        [u.usage, u.manage, u.admin, g.usage, g.manage, g.admin, o.usage, o.manage, o.admin]
+    }
+}
+
 /// A VM template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmTemplate {
     /// Its id.
-    pub id: TemplateId,
+    pub id: VmTemplateId,
     /// Its name, unique only per owner.
     pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Who may use and change it.
+    pub permissions: Permissions,
+    /// When it was made, in seconds since 1970 of oned's clock.
+    pub registered: u64,
+    /// The whole TEMPLATE: every attribute, nested ones too, such as DISK and labels of a tool.
+    pub attributes: Attributes,
     /// USER_INPUTS: name to `M|text|description|options|default`.
     pub user_inputs: BTreeMap<String, String>,
     /// CONTEXT as written in the template, before any variable is replaced.
@@ -138,14 +195,37 @@ pub(super) fn zone(xml: &Element) -> Option<Zone> {
     })
 }
 
+pub(super) fn owner(xml: &Element) -> Owner {
+    let text = |name| xml.text_of(name).unwrap_or_default().to_owned();
+    Owner {
+        uid: xml.number_of("UID").unwrap_or_default(),
+        gid: xml.number_of("GID").unwrap_or_default(),
+        uname: text("UNAME"),
+        gname: text("GNAME"),
+    }
+}
+
+pub(super) fn permissions(xml: &Element) -> Permissions {
+    let Some(xml) = xml.child("PERMISSIONS") else { return Permissions::default() };
+    let rights = |who: &str| {
+        let has = |what: &str| xml.number_of::<u8>(&format!("{who}_{what}")) == Some(1);
+        Rights { usage: has("U"), manage: has("M"), admin: has("A") }
+    };
+    Permissions { owner: rights("OWNER"), group: rights("GROUP"), other: rights("OTHER") }
+}
+
 pub(super) fn template(zone: &ZoneName, xml: &Element) -> Option<VmTemplate> {
-    let part =
-        |name| xml.child("TEMPLATE").and_then(|t| t.child(name)).map(Element::attributes).unwrap_or_default();
+    let attributes = xml.child("TEMPLATE").map(Attributes::of).unwrap_or_default();
+    let part = |name| attributes.vector(name).cloned().unwrap_or_default();
     Some(VmTemplate {
-        id: TemplateId::new(zone.clone(), xml.number_of("ID")?),
+        id: VmTemplateId::new(zone.clone(), xml.number_of("ID")?),
         name: xml.text_of("NAME")?.to_owned(),
+        owner: owner(xml),
+        permissions: permissions(xml),
+        registered: xml.number_of("REGTIME").unwrap_or_default(),
         user_inputs: part("USER_INPUTS"),
         context: part("CONTEXT"),
+        attributes,
     })
 }
 

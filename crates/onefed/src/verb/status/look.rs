@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use futures_util::future::join_all;
-use onefed_context::GatewayPlacement;
+use onefed_context::{GatewayPlacement, SiteEnrolment};
 use onefed_federation::{Federation, Site};
 use onefed_link::status::HubStatus;
 use onefed_trust::CertificateInfo;
@@ -44,9 +44,9 @@ pub(crate) async fn look(federation: &Federation, zones: &Zones, state: &State) 
         certificates: certificates(state, &hub, &services),
         zones: zone_lines,
         services,
+        open: open(federation, &hub),
         hub_address,
         hub,
-        open: open(federation),
         problems: Vec::new(),
         healthy: false,
     };
@@ -112,13 +112,23 @@ fn certificates(state: &State, hub: &Known<HubStatus>, services: &[ServiceLine])
     lines
 }
 
-/// What the operator has left open by name. Every status shows it.
-fn open(federation: &Federation) -> Vec<String> {
+/// What is open, by the operator's word or because the lock for it is planned. Every status shows it. Of who may be a
+/// site the hub speaks first: it is what runs.
+fn open(federation: &Federation, hub: &Known<HubStatus>) -> Vec<String> {
+    let mut open = Vec::new();
     if !federation.tls {
-        return vec!["FL_TLS_ENABLED is NO: models and credentials travel as PLAINTEXT".to_owned()];
+        open.push("FL_TLS_ENABLED is NO: models and credentials travel as PLAINTEXT".to_owned());
+    } else if !federation.node_auth() {
+        open.push("FL_NODE_AUTH is NO: whoever reaches the hub may join as a SuperNode".to_owned());
     }
-    if !federation.node_auth() {
-        return vec!["FL_NODE_AUTH is NO: whoever reaches the hub may join as a SuperNode".to_owned()];
+    let enrolment = match hub {
+        Known::Known(hub) if !hub.site_enrolment.is_empty() => hub.site_enrolment.as_str(),
+        _ => federation.site_enrolment(),
+    };
+    if enrolment == SiteEnrolment::Open.as_str() {
+        let text =
+            "FL_SITE_ENROLMENT is open: whoever reaches the hub may be a site (join tokens are planned)";
+        open.push(text.to_owned());
     }
-    Vec::new()
+    open
 }

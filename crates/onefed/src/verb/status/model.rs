@@ -17,7 +17,7 @@ pub(crate) struct Status {
     /// The hub's own words, or why they are unknown.
     pub(super) hub: Known<HubStatus>,
     pub(super) certificates: Vec<CertificateLine>,
-    /// What the operator has left open by name.
+    /// What is open, one sentence each.
     pub(super) open: Vec<String>,
     /// Everything that is missing, broken or unknown. What is not in here is well.
     pub(super) problems: Vec<Problem>,

@@ -1,5 +1,7 @@
 //! The screen.
 
+use std::collections::BTreeMap;
+
 use onefed_link::status::{HubStatus, SuperLinkStatus};
 
 use super::model::{Known, ProblemKind, ServiceLine, Status, VmLine, ZoneLine};
@@ -29,6 +31,10 @@ impl Status {
         for site in &self.sites {
             let (online, expected) = (count(site.online), site.expected);
             out.push_str(&format!("  SuperNodes {}: {online} of {expected} online\n", site.site));
+        }
+        for (site, online) in self.foreign() {
+            let site = plain(site);
+            out.push_str(&format!("  SuperNodes {site}: {online} online, a site that is not in the plan\n"));
         }
         out.push('\n');
         for problem in &self.problems {
@@ -69,6 +75,19 @@ impl Status {
             }
         }
         render(&["zone", "OpenNebula", "service", "state", "address"], &rows)
+    }
+
+    /// Sites that the hub knows and the plan does not, for instance because they were made by hand, with the number of
+    /// their SuperNodes that are online. A SuperNode that came without a spoke has no site.
+    fn foreign(&self) -> BTreeMap<&str, usize> {
+        let mut foreign = BTreeMap::new();
+        let Known::Known(hub) = &self.hub else { return foreign };
+        for node in &hub.nodes {
+            if !node.site.is_empty() && !self.sites.iter().any(|site| site.site == node.site) {
+                *foreign.entry(node.site.as_str()).or_default() += usize::from(node.online);
+            }
+        }
+        foreign
     }
 
     fn hub_line(&self, hub: &HubStatus) -> String {
