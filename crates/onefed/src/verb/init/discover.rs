@@ -66,7 +66,7 @@ pub(super) fn rpc(name: &str, endpoint: &Url, login: &Login) -> Result<Client, F
 
 /// The zones of the federation that one of its endpoints belongs to.
 async fn federation(start: &Start, door: &Url) -> Result<Vec<Zone>, Failure> {
-    let client = rpc("federation", door, &start.login(&[])?)?;
+    let client = rpc("OpenNebula", door, &start.login(&[])?)?;
     let (pool, config) = tokio::join!(client.zone_pool(), client.system_config());
     let pool = pool.map_err(|why| {
         let failure = Failure::from(why);

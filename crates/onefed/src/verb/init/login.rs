@@ -44,7 +44,7 @@ impl Start {
             match (zone, parse(&value, Some("/RPC2"))) {
                 (None, Ok(url)) => doors.push(url),
                 (Some(zone), Ok(url)) => named.push((zone, url)),
-                (_, Err(why)) => wrong.push(format!("--endpoint {value}: {why}")),
+                (_, Err(why)) => wrong.push(format!("--endpoint {}: {why}", shown(&value))),
             }
         }
         let mut oneflow = Vec::new();
@@ -52,7 +52,7 @@ impl Start {
             match (zone, parse(&value, None)) {
                 (Some(zone), Ok(url)) => oneflow.push((zone, url)),
                 (None, Ok(_)) => wrong.push(format!("--oneflow {value}: whose is it? write ZONE={value}")),
-                (_, Err(why)) => wrong.push(format!("--oneflow {value}: {why}")),
+                (_, Err(why)) => wrong.push(format!("--oneflow {}: {why}", shown(&value))),
             }
         }
         if doors.len() > 1 {
@@ -114,6 +114,11 @@ fn usual_endpoint() -> Result<Option<String>, Failure> {
 
 fn home(name: &str) -> Option<PathBuf> {
     std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(name))
+}
+
+/// A URL that was refused, without what may be a password in it.
+fn shown(text: &str) -> &str {
+    if text.contains('@') { "(hidden: it holds a login)" } else { text }
 }
 
 /// An endpoint as a plan file takes it.
