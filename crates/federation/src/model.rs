@@ -14,6 +14,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::diagnostic::Diagnostic;
+use crate::source::Source as PlanText;
 
 pub use software::{FlowerFrom, Install, Location, Machine, Source, VmTemplate};
 
@@ -40,6 +41,8 @@ pub struct Federation {
     pub variables: BTreeMap<String, String>,
     /// What is allowed but doubtful, in the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// The text that all of this is from.
+    pub text: PlanText,
 }
 
 /// How sites reach the coordinator.
