@@ -16,8 +16,8 @@ mod start;
 pub use diagnostic::{Diagnostic, Place};
 pub use diff::{Blind, Condition, Existing, ZoneExisting, diff, diff_seen};
 pub use model::{
-    Coordinator, Count, Federation, FlowerFrom, Install, Location, Machine, Network, NetworkMode, Part,
-    Reference, Site, Source, Templates, VmTemplate, Zone, ZoneName,
+    Coordinator, Count, Federation, FlowerFrom, Install, LocalNodes, Location, Machine, Network, NetworkMode,
+    Part, Reference, Site, Source, Templates, VmTemplate, Zone, ZoneName,
 };
 pub use objects::{
     Difference, Facts, ImageIds, Inputs, Names, Object, ObjectError, ObjectKind, VmTemplateLabel, ZoneIds,

@@ -29,7 +29,7 @@ pub struct Federation {
     pub network: Network,
     /// `[coordinator]`.
     pub coordinator: Coordinator,
-    /// `[[site]]`, in the order of the file; at least one.
+    /// `[[site]]`, in the order of the file; at least one, unless the coordinator has SuperNodes.
     pub sites: Vec<Site>,
     /// `[zone.…]`, in the order of the file.
     pub zones: Vec<Zone>,
@@ -64,7 +64,7 @@ pub enum NetworkMode {
     Public,
 }
 
-/// The coordinating side: one VM with SuperLink and hub.
+/// The coordinating side: one VM with SuperLink and hub, and SuperNodes beside it where the plan says so.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
     /// Its zone.
@@ -75,8 +75,21 @@ pub struct Coordinator {
     pub fleet_port: u16,
     /// The hub's port for the operator.
     pub admin_port: u16,
+    /// `supernodes`: a federation that trains where it is coordinated. They are in the SuperLink's own service.
+    pub local: Option<LocalNodes>,
     /// `variables` of this table.
     pub variables: BTreeMap<String, String>,
+}
+
+/// The SuperNodes in the coordinator's own service, each with its spoke in its VM. They find the hub through OneGate.
+#[derive(Clone, Debug)]
+pub struct LocalNodes {
+    /// How many.
+    pub supernodes: Count,
+    /// What they tell the ClientApp.
+    pub node_config: NodeConfig,
+    /// Their part of the training data, the first one.
+    pub partition: PartitionShare,
 }
 
 /// A training site.
@@ -184,7 +197,10 @@ impl Federation {
         let used = |role: &Role| match role {
             Role::SuperLink => &self.coordinator.zone == zone,
             Role::Gateway => sites().any(|site| site.gateway == GatewayPlacement::Dedicated),
-            Role::SuperNode => sites().next().is_some(),
+            Role::SuperNode => {
+                let local = &self.coordinator.zone == zone && self.coordinator.local.is_some();
+                local || sites().next().is_some()
+            }
         };
         [Role::SuperLink, Role::Gateway, Role::SuperNode].into_iter().filter(used).collect()
     }

@@ -14,6 +14,7 @@ use crate::model::{NetworkMode, ZoneName};
 /// Checks everything; what is absent from the draft has been reported already.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     names(draft, sink);
+    shared_service(draft, sink);
     zones(draft, sink);
     endpoints(draft, sink);
     ranges(draft, sink);
@@ -27,9 +28,14 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
 
 fn names(draft: &Draft, sink: &mut Sink<'_>) {
     let mut seen = BTreeMap::new();
+    let local = draft.coordinator.as_ref().and_then(|coordinator| coordinator.nodes.as_ref());
     for name in draft.sites.iter().filter_map(|site| site.name.as_ref()) {
         if name.get_ref().as_str() == "coordinator" {
             let message = "a site cannot have the name `coordinator`: the coordinator's objects have it";
+            sink.error("plan::duplicate-site", name.span(), message);
+        }
+        if local.is_some() && name.get_ref().as_str() == "local" {
+            let message = "a site cannot have the name `local`: the coordinator's own SuperNodes have it";
             sink.error("plan::duplicate-site", name.span(), message);
         }
         if let Some(line) = seen.get(name.get_ref()) {
@@ -39,6 +45,17 @@ fn names(draft: &Draft, sink: &mut Sink<'_>) {
         } else {
             seen.insert(name.get_ref(), sink.line(name.span().start));
         }
+    }
+}
+
+/// The VMs of one service are one to OneGate.
+fn shared_service(draft: &Draft, sink: &mut Sink<'_>) {
+    let local = draft.coordinator.as_ref().and_then(|coordinator| coordinator.nodes.as_ref());
+    if let Some(local) = local.filter(|_| !draft.sites.is_empty()) {
+        let message =
+            "the coordinator's own SuperNodes are in the SuperLink's service, and can act for it in OneGate";
+        sink.warning("plan::shared-service", local.at.clone(), message)
+            .hint("where other sites should not have to trust them, make them a [[site]] in the same zone");
     }
 }
 
