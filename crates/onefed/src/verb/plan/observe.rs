@@ -19,7 +19,15 @@ pub(super) async fn zone(federation: &Federation, zone: &ZoneClients) -> Result<
             let kind = ObjectKind::ServiceTemplate;
             let (id, state) = (Some(template.id.id), Condition::Good);
             let facts = Facts::of_document(&template.body, &Names::default());
-            objects.push(Existing { id, kind, name: template.name, digest, state, trouble: String::new(), facts });
+            objects.push(Existing {
+                id,
+                kind,
+                name: template.name,
+                digest,
+                state,
+                trouble: String::new(),
+                facts,
+            });
         }
     }
     for service in services {
@@ -27,7 +35,15 @@ pub(super) async fn zone(federation: &Federation, zone: &ZoneClients) -> Result<
             let state = condition(zone, &service).await?;
             let (id, kind) = (Some(service.id.id), ObjectKind::Service);
             let facts = Facts::of_document(&service.body, &Names::default());
-            objects.push(Existing { id, kind, name: service.name, digest, state, trouble: String::new(), facts });
+            objects.push(Existing {
+                id,
+                kind,
+                name: service.name,
+                digest,
+                state,
+                trouble: String::new(),
+                facts,
+            });
         }
     }
     Ok(objects)
