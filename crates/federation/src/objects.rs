@@ -2,7 +2,7 @@
 
 mod body;
 mod digest;
-mod inputs;
+pub(crate) mod inputs;
 #[cfg(test)]
 mod tests;
 

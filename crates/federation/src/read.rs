@@ -4,7 +4,7 @@ mod assemble;
 mod coordinator;
 mod fields;
 mod relations;
-mod settings;
+pub(crate) mod settings;
 mod site;
 mod syntax;
 mod together;
