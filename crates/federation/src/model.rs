@@ -1,18 +1,22 @@
 //! A federation as its plan file describes it, checked.
 
+mod software;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
 use onefed_context::{
-    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, SiteEnrolment, SiteName,
-    variable,
+    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, Role, SiteEnrolment,
+    SiteName, variable,
 };
 use onefed_flower::Release;
 use serde::Serialize;
 use url::Url;
 
 use crate::diagnostic::Diagnostic;
+
+pub use software::{FlowerFrom, Install, Location, Machine, Source, VmTemplate};
 
 /// The variable that says who may be a site.
 pub(crate) const SITE_ENROLMENT: &str = "FL_SITE_ENROLMENT";
@@ -28,10 +32,12 @@ pub struct Federation {
     pub network: Network,
     /// `[coordinator]`.
     pub coordinator: Coordinator,
-    /// `[[site]]`, in the order of the file; at least one.
+    /// `[[site]]`, in the order of the file; at least one, unless the coordinator has SuperNodes.
     pub sites: Vec<Site>,
     /// `[zone.…]`, in the order of the file.
     pub zones: Vec<Zone>,
+    /// `[install]`; there is one where a zone has an `image`.
+    pub install: Option<Install>,
     /// Whether the Fleet link is encrypted; the same for all.
     pub tls: bool,
     /// `[variables]`: for every VM whose role uses them.
@@ -59,7 +65,7 @@ pub enum NetworkMode {
     Public,
 }
 
-/// The coordinating side: one VM with SuperLink and hub.
+/// The coordinating side: one VM with SuperLink and hub, and SuperNodes beside it where the plan says so.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
     /// Its zone.
@@ -70,8 +76,21 @@ pub struct Coordinator {
     pub fleet_port: u16,
     /// The hub's port for the operator.
     pub admin_port: u16,
+    /// `supernodes`: a federation that trains where it is coordinated. They are in the SuperLink's own service.
+    pub local: Option<LocalNodes>,
     /// `variables` of this table.
     pub variables: BTreeMap<String, String>,
+}
+
+/// The SuperNodes in the coordinator's own service, each with its spoke in its VM. They find the hub through OneGate.
+#[derive(Clone, Debug)]
+pub struct LocalNodes {
+    /// How many.
+    pub supernodes: Count,
+    /// What they tell the ClientApp.
+    pub node_config: NodeConfig,
+    /// Their part of the training data, the first one.
+    pub partition: PartitionShare,
 }
 
 /// A training site.
@@ -107,14 +126,20 @@ pub struct Count {
 pub struct Zone {
     /// Its name in the plan.
     pub name: ZoneName,
-    /// Its XML-RPC endpoint.
-    pub endpoint: Url,
-    /// Its OneFlow endpoint.
-    pub oneflow: Url,
+    /// Its XML-RPC endpoint; to be found out where the plan does not say it.
+    pub endpoint: Option<Url>,
+    /// Its OneFlow endpoint; to be found out where the plan does not say it.
+    pub oneflow: Option<Url>,
+    /// Its OneGate endpoint, as VMs reach it; used to check that it answers, and for nothing else.
+    pub onegate: Option<Url>,
+    /// The path of a file with the CA of its https endpoints in PEM, as written.
+    pub ca: Option<String>,
     /// The path of a `one_auth` file, as written.
     pub auth: Option<String>,
     /// The VM templates of the three roles.
     pub templates: Templates,
+    /// What onefed makes VM templates from; there is one where a role's template is [`VmTemplate::Made`].
+    pub machine: Option<Machine>,
     /// The network that VMs get their NIC in.
     pub network: Reference,
     /// The range of that network, if given.
@@ -125,11 +150,11 @@ pub struct Zone {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Templates {
     /// For the SuperLink.
-    pub superlink: Reference,
+    pub superlink: VmTemplate,
     /// For gateways.
-    pub gateway: Reference,
+    pub gateway: VmTemplate,
     /// For SuperNodes.
-    pub supernode: Reference,
+    pub supernode: VmTemplate,
 }
 
 /// An object of a zone, by name or by id.
@@ -165,6 +190,37 @@ impl Federation {
     /// A site by its name.
     pub fn site(&self, name: &SiteName) -> Option<&Site> {
         self.sites.iter().find(|site| &site.name == name)
+    }
+
+    /// The roles that VMs of a zone have: SuperLink, gateway, SuperNode.
+    pub fn roles_in(&self, zone: &ZoneName) -> Vec<Role> {
+        let sites = || self.sites.iter().filter(|site| &site.zone == zone);
+        let used = |role: &Role| match role {
+            Role::SuperLink => &self.coordinator.zone == zone,
+            Role::Gateway => sites().any(|site| site.gateway == GatewayPlacement::Dedicated),
+            Role::SuperNode => {
+                let local = &self.coordinator.zone == zone && self.coordinator.local.is_some();
+                local || sites().next().is_some()
+            }
+        };
+        [Role::SuperLink, Role::Gateway, Role::SuperNode].into_iter().filter(used).collect()
+    }
+
+    /// The roles whose VM templates onefed makes in a zone.
+    pub fn made_roles(&self, zone: &ZoneName) -> Vec<Role> {
+        let made =
+            |role: &Role| self.zone(zone).is_some_and(|zone| *zone.templates.of(*role) == VmTemplate::Made);
+        self.roles_in(zone).into_iter().filter(made).collect()
+    }
+
+    /// The name of a VM template that onefed makes: `<federation>-<role>`.
+    pub fn vm_template_name(&self, role: Role) -> String {
+        format!("{}-{role}", self.name)
+    }
+
+    /// The role of a VM template that onefed makes, by the template's name.
+    pub fn vm_template_role(&self, name: &str) -> Option<Role> {
+        name.strip_prefix(self.name.as_str())?.strip_prefix('-')?.parse().ok()
     }
 
     /// The coordinator, then the sites in the order of the file.
@@ -205,6 +261,17 @@ impl Federation {
         match part {
             Part::Coordinator => format!("{}-coordinator", self.name),
             Part::Site(site) => format!("{}-{site}", self.name),
+        }
+    }
+}
+
+impl Templates {
+    /// The template of a role.
+    pub fn of(&self, role: Role) -> &VmTemplate {
+        match role {
+            Role::SuperLink => &self.superlink,
+            Role::Gateway => &self.gateway,
+            Role::SuperNode => &self.supernode,
         }
     }
 }

@@ -1,22 +1,27 @@
-//! The OneFlow objects that a federation needs: one template and one service for the coordinator and for each site.
+//! The objects that a federation needs: a OneFlow template and a service for the coordinator and for each site, and the
+//! VM templates of zones whose plan names an image.
 
 mod body;
 mod digest;
 pub(crate) mod inputs;
 #[cfg(test)]
 mod tests;
+mod vm_template;
 
 use onefed_context::GatewayPlacement;
 use serde::Serialize;
 
-use crate::model::{Federation, Part, ZoneName};
+use crate::model::{Count, Federation, Part, ZoneName};
 
 pub use body::{Inputs, ObjectError, ZoneIds, merge_template, service_template};
+pub use vm_template::{ImageIds, VmTemplateLabel, vm_template};
 
-/// What kind of OneFlow document an object is.
+/// What kind of thing an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ObjectKind {
+    /// A VM template, in a zone whose plan names an image.
+    VmTemplate,
     /// A service template.
     ServiceTemplate,
     /// A service, made from the template of the same name.
@@ -26,11 +31,12 @@ pub enum ObjectKind {
 /// An object that a zone should have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Object {
-    /// Template or service.
+    /// Which kind.
     pub kind: ObjectKind,
-    /// `<federation>-coordinator` or `<federation>-<site>`.
+    /// `<federation>-coordinator` or `<federation>-<site>`; of a VM template `<federation>-<role>`.
     pub name: String,
-    /// 16 hexadecimal digits over everything that the plan says about it; a template and its service have the same.
+    /// 16 hexadecimal digits over everything that the plan says about it; a service template and its service have the
+    /// same. A VM template's has its start script in it too, which is onefed's: see [`vm_template`].
     /// Secrets, the CA, ids and addresses that become known later are not in it.
     pub digest: String,
     /// What it is for a reader, for instance "2 SuperNodes + 1 gateway".
@@ -44,7 +50,7 @@ pub struct ZoneWanted {
     pub zone: ZoneName,
     /// What the zone is for, for instance "coordinator" or "site paris".
     pub role: String,
-    /// Template and service of each part in this zone.
+    /// The VM templates of this zone, then template and service of each part in it.
     pub objects: Vec<Object>,
 }
 
@@ -70,6 +76,9 @@ pub fn wanted(federation: &Federation) -> Vec<ZoneWanted> {
             entry.objects.push(Object { kind, name: federation.object_name(part), digest, detail });
         }
     }
+    for entry in &mut zones {
+        entry.objects.splice(0..0, vm_template::wanted(federation, &entry.zone));
+    }
     zones
 }
 
@@ -77,17 +86,23 @@ pub fn wanted(federation: &Federation) -> Vec<ZoneWanted> {
 fn describe<'a>(federation: &'a Federation, part: Part<'_>) -> Option<(&'a ZoneName, String, String)> {
     match part {
         Part::Coordinator => {
-            Some((&federation.coordinator.zone, "coordinator".to_owned(), "1 SuperLink".to_owned()))
+            let local = federation.coordinator.local.as_ref();
+            let nodes = local.map(|local| format!(" + {}", supernodes(local.supernodes)));
+            let detail = format!("1 SuperLink{}", nodes.unwrap_or_default());
+            Some((&federation.coordinator.zone, "coordinator".to_owned(), detail))
         }
         Part::Site(name) => {
             let site = federation.site(name)?;
-            let count = site.supernodes;
-            let plural = if count.max == 1 { "" } else { "s" };
+            let nodes = supernodes(site.supernodes);
             let detail = match site.gateway {
-                GatewayPlacement::Dedicated => format!("{count} SuperNode{plural} + 1 gateway"),
-                GatewayPlacement::Embedded => format!("{count} SuperNode{plural} with embedded gateways"),
+                GatewayPlacement::Dedicated => format!("{nodes} + 1 gateway"),
+                GatewayPlacement::Embedded => format!("{nodes} with embedded gateways"),
             };
             Some((&site.zone, format!("site {name}"), detail))
         }
     }
+}
+
+fn supernodes(count: Count) -> String {
+    format!("{count} SuperNode{}", if count.max == 1 { "" } else { "s" })
 }

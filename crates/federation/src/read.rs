@@ -3,6 +3,8 @@
 mod assemble;
 mod coordinator;
 mod fields;
+mod install;
+mod machine;
 mod relations;
 pub(crate) mod settings;
 mod site;
@@ -10,6 +12,8 @@ mod syntax;
 mod together;
 mod zone;
 
+#[cfg(test)]
+mod install_tests;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +29,7 @@ use crate::model::{Federation, Network, NetworkMode};
 
 use coordinator::CoordinatorDraft;
 use fields::Fields;
+use install::InstallDraft;
 use settings::{Scope, Settings};
 use site::SiteDraft;
 use zone::ZoneDraft;
@@ -81,28 +86,39 @@ struct Draft {
     coordinator: Option<CoordinatorDraft>,
     sites: Vec<SiteDraft>,
     zones: Vec<ZoneDraft>,
+    install: Option<InstallDraft>,
     settings: Settings,
 }
 
 impl Draft {
     fn read(root: &DeTable<'_>, sink: &mut Sink<'_>) -> Self {
-        const KEYS: &[&str] = &["name", "flower", "network", "coordinator", "site", "zone", "variables"];
+        const KEYS: &[&str] =
+            &["name", "flower", "network", "coordinator", "site", "zone", "install", "variables"];
         let fields = Fields::open(root, 0..0, "the plan", KEYS, sink);
-        fields.require(&["name", "coordinator", "site", "zone"], sink);
+        fields.require(&["name", "coordinator", "zone"], sink);
         let name = fields.parsed("name", "plan::bad-name", sink);
         let flower = match fields.text("flower", sink) {
             None => Release::of(DEFAULT_RELEASE).ok(),
             Some(text) => read_release(&text, sink),
         };
         let (network, subnet) = read_network(&fields, sink);
+        let coordinator = CoordinatorDraft::read(&fields, sink);
+        let local = coordinator.as_ref().is_some_and(|coordinator| coordinator.nodes.is_some());
+        if !local && fields.get("site").is_none() {
+            let message = "the plan needs `site`: a federation has SuperNodes";
+            sink.error("plan::missing-key", 0..0, message).hint(
+                "a table [[site]] for each place that trains, or `supernodes` in [coordinator] where it is the only one",
+            );
+        }
         Self {
             name: name.map(Spanned::into_inner),
             flower,
             network,
             subnet,
-            coordinator: CoordinatorDraft::read(&fields, sink),
-            sites: SiteDraft::read_all(&fields, sink),
+            coordinator,
+            sites: SiteDraft::read_all(&fields, local, sink),
             zones: ZoneDraft::read_all(&fields, sink),
+            install: InstallDraft::read(&fields, sink),
             settings: Settings::read(&fields, Scope::All, sink),
         }
     }

@@ -56,6 +56,10 @@ pub(crate) enum Verb {
     Status {
         #[command(flatten)]
         place: Place,
+        /// Look again every so many seconds, until Ctrl-C; without a number every 2.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+            value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
     },
     /// Submit a Flower app and follow it round by round.
     Train {

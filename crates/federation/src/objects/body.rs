@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use onefed_context::{Endpoint, Role, Secret};
+use onefed_context::{Endpoint, GatewayPlacement, Role, Secret};
 use serde_json::{Map, Value, json};
 
 use super::digest;
 use super::inputs::{self, Input, Seat};
 use crate::model::{Federation, Part};
 
-/// The ids, in one zone, of what a plan calls by name.
+/// The ids, in one zone, of what a plan calls by name, or of VM templates that onefed has made there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneIds {
     /// The VM template of the SuperLink.
@@ -49,6 +49,14 @@ pub enum ObjectError {
     /// TLS is on, but there is no CA certificate to hand out.
     #[error("`{0}` cannot be made: TLS is on, but there is no CA certificate to hand out")]
     NoCa(String),
+    /// A VM template cannot be made, for this reason.
+    #[error("`{name}` cannot be made: {why}")]
+    NoTemplate {
+        /// Its name.
+        name: String,
+        /// What is missing.
+        why: String,
+    },
 }
 
 /// The body of a part's service template, with a label of onefed in the extra key `onefed`, which OneFlow keeps.
@@ -65,7 +73,11 @@ pub fn service_template(
     let site = seat.site().map(|site| site.name.as_str());
     let label = json!({
         "federation": federation.name,
-        "kind": if site.is_some() { "site" } else { "coordinator" },
+        "kind": match (site, seat.local()) {
+            (Some(_), _) => "site",
+            (None, Some(_)) => "single",
+            (None, None) => "coordinator",
+        },
         "site": site,
         "digest": digest::of(federation, part),
         "version": env!("CARGO_PKG_VERSION"),
@@ -167,10 +179,11 @@ fn role(federation: &Federation, seat: &Seat<'_>, own: &inputs::RoleInputs, ids:
         "FL_ROLE": own.role,
         "FL_FEDERATION": federation.name,
     });
-    if let (Some(site), Some(context)) = (seat.site(), context.as_object_mut()) {
-        context.insert("FL_SITE".to_owned(), site.name.as_str().into());
+    if let Some(context) = context.as_object_mut() {
+        context.extend(seat.site().map(|site| ("FL_SITE".to_owned(), site.name.as_str().into())));
         if own.role == Role::SuperNode {
-            context.insert("FL_GATEWAY".to_owned(), site.gateway.as_str().into());
+            let gateway = seat.site().map_or(GatewayPlacement::Embedded, |site| site.gateway);
+            context.insert("FL_GATEWAY".to_owned(), gateway.as_str().into());
         }
     }
     let mut contents = json!({ "CONTEXT": context });
@@ -183,6 +196,10 @@ fn role(federation: &Federation, seat: &Seat<'_>, own: &inputs::RoleInputs, ids:
         "shutdown_action": "shutdown",
         "user_inputs": declared(seat, &own.inputs),
     });
+    if let (Some(_), Role::SuperNode, Some(role)) = (seat.local(), own.role, role.as_object_mut()) {
+        // They have nobody to talk to before; OneFlow makes them once the SuperLink is ready.
+        role.insert("parents".to_owned(), json!([Role::SuperLink]));
+    }
     if let (Some(ids), Some(role), Some(contents)) = (ids, role.as_object_mut(), contents.as_object_mut()) {
         let template = match own.role {
             Role::SuperLink => ids.superlink_template,

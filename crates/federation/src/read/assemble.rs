@@ -1,4 +1,4 @@
-//! A draft without errors put together. Sites get their partitions here.
+//! A draft without errors put together. SuperNodes get their partitions here.
 
 use onefed_context::PartitionShare;
 use toml::Spanned;
@@ -7,17 +7,24 @@ use super::Draft;
 use super::site::SiteDraft;
 use super::zone::ZoneDraft;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Coordinator, Federation, Site, Zone};
+use crate::model::{Coordinator, Federation, LocalNodes, Site, Zone};
 
 /// `None` only if a part is missing that nobody has reported.
 pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federation> {
     let coordinator = draft.coordinator?;
-    let total: u32 = draft
-        .sites
-        .iter()
-        .filter_map(|site| site.supernodes)
-        .fold(0, |sum, count| sum.saturating_add(count.max));
-    let mut base = 0;
+    let local = match coordinator.nodes {
+        Some(nodes) => Some((nodes.supernodes?, nodes.node_config)),
+        None => None,
+    };
+    let counts = draft.sites.iter().filter_map(|site| site.supernodes);
+    let counts = counts.chain(local.as_ref().map(|(count, _)| *count));
+    let total: u32 = counts.fold(0, |sum, count| sum.saturating_add(count.max));
+    let mut base = local.as_ref().map_or(0, |(count, _)| count.max);
+    let local = local.map(|(supernodes, node_config)| LocalNodes {
+        supernodes,
+        node_config,
+        partition: PartitionShare { base: 0, total },
+    });
     let mut sites = Vec::new();
     for draft in draft.sites {
         let site = site(draft, PartitionShare { base, total })?;
@@ -29,6 +36,7 @@ pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federa
         address: coordinator.address,
         fleet_port: coordinator.fleet_port,
         admin_port: coordinator.admin_port,
+        local,
         variables: coordinator.settings.into_values(),
     };
     let variables = draft.settings.into_values();
@@ -41,6 +49,7 @@ pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federa
         coordinator,
         sites,
         zones: draft.zones.into_iter().map(zone).collect::<Option<_>>()?,
+        install: draft.install.and_then(|draft| draft.install),
         variables,
         warnings: warnings.to_vec(),
     })
@@ -61,10 +70,13 @@ fn site(draft: SiteDraft, partition: PartitionShare) -> Option<Site> {
 fn zone(draft: ZoneDraft) -> Option<Zone> {
     Some(Zone {
         name: draft.name.into_inner(),
-        endpoint: draft.endpoint?.into_inner(),
-        oneflow: draft.oneflow?.into_inner(),
+        endpoint: draft.endpoint.map(Spanned::into_inner),
+        oneflow: draft.oneflow.map(Spanned::into_inner),
+        onegate: draft.onegate,
+        ca: draft.ca,
         auth: draft.auth,
         templates: draft.templates,
+        machine: draft.machine,
         network: draft.network?,
         lan: draft.lan.map(Spanned::into_inner),
     })

@@ -14,6 +14,7 @@ use crate::model::{NetworkMode, SITE_ENROLMENT, ZoneName};
 /// Checks everything; what is absent from the draft has been reported already.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     names(draft, sink);
+    shared_service(draft, sink);
     zones(draft, sink);
     endpoints(draft, sink);
     ranges(draft, sink);
@@ -21,14 +22,20 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     tls(draft, sink);
     node_auth(draft, sink);
     keepalive(draft, sink);
-    image(draft, sink);
+    container_image(draft, sink);
+    install(draft, sink);
 }
 
 fn names(draft: &Draft, sink: &mut Sink<'_>) {
     let mut seen = BTreeMap::new();
+    let local = draft.coordinator.as_ref().and_then(|coordinator| coordinator.nodes.as_ref());
     for name in draft.sites.iter().filter_map(|site| site.name.as_ref()) {
         if name.get_ref().as_str() == "coordinator" {
             let message = "a site cannot have the name `coordinator`: the coordinator's objects have it";
+            sink.error("plan::duplicate-site", name.span(), message);
+        }
+        if local.is_some() && name.get_ref().as_str() == "local" {
+            let message = "a site cannot have the name `local`: the coordinator's own SuperNodes have it";
             sink.error("plan::duplicate-site", name.span(), message);
         }
         if let Some(line) = seen.get(name.get_ref()) {
@@ -38,6 +45,17 @@ fn names(draft: &Draft, sink: &mut Sink<'_>) {
         } else {
             seen.insert(name.get_ref(), sink.line(name.span().start));
         }
+    }
+}
+
+/// The VMs of one service are one to OneGate.
+fn shared_service(draft: &Draft, sink: &mut Sink<'_>) {
+    let local = draft.coordinator.as_ref().and_then(|coordinator| coordinator.nodes.as_ref());
+    if let Some(local) = local.filter(|_| !draft.sites.is_empty()) {
+        let message =
+            "the coordinator's own SuperNodes are in the SuperLink's service, and can act for it in OneGate";
+        sink.warning("plan::shared-service", local.at.clone(), message)
+            .hint("where other sites should not have to trust them, make them a [[site]] in the same zone");
     }
 }
 
@@ -191,12 +209,38 @@ fn tls(draft: &Draft, sink: &mut Sink<'_>) {
 }
 
 /// Flower has one image for the SuperLink and another for SuperNodes.
-fn image(draft: &Draft, sink: &mut Sink<'_>) {
+fn container_image(draft: &Draft, sink: &mut Sink<'_>) {
     let Some(image) = draft.settings.get("FL_CONTAINER_IMAGE") else { return };
     let message = "FL_CONTAINER_IMAGE in [variables] gives the SuperLink and the SuperNodes the same image";
     sink.warning("plan::one-image", image.span(), message).hint(
         "set it in `variables` of [coordinator] and of each [[site]], unless the image has both programs",
     );
+}
+
+/// A plain system image has no onefed in it: somebody must say where it comes from.
+fn install(draft: &Draft, sink: &mut Sink<'_>) {
+    let mut plain = draft.zones.iter().filter(|zone| zone.image.is_some()).peekable();
+    if let Some(install) = &draft.install {
+        if plain.peek().is_none() {
+            sink.warning(
+                "plan::unused-install",
+                install.at.clone(),
+                "no zone has an `image` to install into",
+            );
+        }
+        return;
+    }
+    for zone in plain {
+        let message = format!(
+            "[zone.{}] starts VMs from an image of the system alone, and there is no [install]",
+            zone.name.get_ref()
+        );
+        let at = zone.image.clone().unwrap_or_else(|| zone.name.span());
+        sink.error("plan::no-install", at, message).hint(
+            "add [install] with onefed = { url = \"https://…\", sha256 = \"…\" }, or name a `template` \
+             whose image has onefed in it",
+        );
+    }
 }
 
 fn keepalive(draft: &Draft, sink: &mut Sink<'_>) {

@@ -1,8 +1,11 @@
 use super::*;
+use crate::model::{Reference, VmTemplate};
 use proptest::prelude::*;
 
 const CA: &str = include_str!("../../../context/tests/data/ca.pem");
 const EXAMPLE: &str = include_str!("../../../../examples/three-zones.toml");
+
+const ONE_ZONE: &str = include_str!("../../../../examples/one-zone.toml");
 
 /// A small plan; each bad input is this one with a part replaced.
 const SMALL: &str = r#"name = "lab"
@@ -27,7 +30,7 @@ network = "private"
 "#;
 
 /// All problems as text, errors before warnings.
-fn told(text: &str) -> String {
+pub(super) fn told(text: &str) -> String {
     let checked = check(text);
     assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
     let all = checked.errors.iter().chain(&checked.warnings);
@@ -50,6 +53,15 @@ fn the_example_is_a_plan_without_warnings() {
     assert_eq!(names, ["madrid", "paris", "lisbon"]);
     let partitions: Vec<_> = federation.sites.iter().map(|s| (s.partition.base, s.partition.total)).collect();
     assert_eq!(partitions, [(0, 4), (2, 4)]);
+}
+
+#[test]
+fn the_example_in_one_zone_is_a_plan_without_warnings() {
+    let federation = parse(ONE_ZONE).unwrap();
+    assert_eq!(federation.warnings, []);
+    assert!(federation.sites.is_empty());
+    assert_eq!(federation.coordinator.local.unwrap().supernodes.to_string(), "2");
+    assert_eq!(federation.zones[0].machine.as_ref().unwrap().memory, 4096);
 }
 
 #[test]
@@ -100,8 +112,9 @@ lan = "192.168.0.0/16"
     assert_eq!(site.supernodes.to_string(), "2 to 10");
     assert_eq!((site.partition.base, site.partition.total), (0, 10));
     let [zone] = federation.zones.as_slice() else { panic!("{:?}", federation.zones) };
-    assert_eq!(zone.templates.gateway.to_string(), "#7");
-    assert_eq!(zone.templates.superlink.to_string(), "flower");
+    assert_eq!(zone.templates.gateway, VmTemplate::Given(Reference::Id(7)));
+    assert_eq!(zone.templates.superlink, VmTemplate::Given(Reference::Name("flower".to_owned())));
+    assert_eq!((zone.machine.is_none(), &zone.onegate, &zone.ca), (true, &None, &None));
 }
 
 #[test]
@@ -351,14 +364,16 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_plan_panics(at in 0usize..4000, length in 0usize..40, text in "[\\[\\]=\"'{}a-z0-9.\n]{0,8}") {
-        let mut damaged = EXAMPLE.to_owned();
-        let floor = |mut at: usize| { at = at.min(EXAMPLE.len()); while !EXAMPLE.is_char_boundary(at) { at -= 1 } at };
-        damaged.replace_range(floor(at)..floor(at + length), &text);
-        let checked = check(&damaged);
-        prop_assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
-        prop_assert!(checked.errors.iter().all(|d| d.code != "plan::internal"));
-        for diagnostic in checked.errors.iter().chain(&checked.warnings) {
-            prop_assert!(diagnostic.place.line >= 1 && diagnostic.place.column >= 1);
+        for example in [EXAMPLE, ONE_ZONE] {
+            let mut damaged = example.to_owned();
+            let floor = |mut at: usize| { at = at.min(example.len()); while !example.is_char_boundary(at) { at -= 1 } at };
+            damaged.replace_range(floor(at)..floor(at + length), &text);
+            let checked = check(&damaged);
+            prop_assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
+            prop_assert!(checked.errors.iter().all(|d| d.code != "plan::internal"));
+            for diagnostic in checked.errors.iter().chain(&checked.warnings) {
+                prop_assert!(diagnostic.place.line >= 1 && diagnostic.place.column >= 1);
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
     match cli.verb {
         Verb::Plan { place } => block_on(plan::run(&place, output)),
         Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
-        Verb::Status { place } => block_on(status::run(&place, output)),
+        Verb::Status { place, watch } => block_on(status::run(&place, watch, output)),
         Verb::Train { place, app, run_config, flower_dir } => {
             let app = train::App { dir: app, run_config, flower_dir };
             block_on(train::run(&place, &app, output))
