@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::model::{Federation, ZoneName};
 use crate::objects::{Object, ObjectKind, ZoneWanted, wanted};
-use crate::plan::{Action, Change, Plan, ZonePlan};
+use crate::plan::{Action, Change, Plan, Unseen, ZonePlan};
 
 /// How an existing object is. A template is always [`Condition::Good`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -38,6 +38,13 @@ pub struct Existing {
     pub state: Condition,
 }
 
+impl Existing {
+    /// Orders the objects of one zone, whatever order the zone names them in.
+    pub fn order(&self) -> impl Ord + use<> {
+        (self.kind, self.name.clone(), self.id, self.digest.clone())
+    }
+}
+
 /// What one zone has of this federation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ZoneExisting {
@@ -47,27 +54,59 @@ pub struct ZoneExisting {
     pub objects: Vec<Existing>,
 }
 
+/// A zone that could not be asked, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blind {
+    /// The zone.
+    pub zone: ZoneName,
+    /// The stable code of the cause.
+    pub code: String,
+    /// The cause, for people.
+    pub why: String,
+}
+
+/// The role of a zone that the plan does not use.
+const NO_PART: &str = "no part of the plan";
+
 /// Compares. A zone without an entry in `existing` counts as one without objects. A zone with objects that the
 /// federation does not use comes last, with removals only.
 ///
 /// The result does not depend on the order of `existing`.
 pub fn diff(federation: &Federation, existing: &[ZoneExisting]) -> Plan {
+    diff_seen(federation, existing, &[])
+}
+
+/// As [`diff`], where some zones did not say what they have. Nothing is planned for those, whatever `existing` says.
+///
+/// The result depends neither on the order of `existing` nor on that of `blind`.
+pub fn diff_seen(federation: &Federation, existing: &[ZoneExisting], blind: &[Blind]) -> Plan {
     let wanted = wanted(federation);
+    let mut unseen: Vec<Unseen> = Vec::new();
+    for zone in blind {
+        let role = wanted.iter().find(|entry| entry.zone == zone.zone).map(|entry| entry.role.clone());
+        let role = role.unwrap_or_else(|| NO_PART.to_owned());
+        let Blind { zone, code, why } = zone.clone();
+        unseen.push(Unseen { zone, role, code, why });
+    }
+    unseen.sort();
+    unseen.dedup_by(|one, other| one.zone == other.zone);
+    let seen = |zone: &ZoneName| !unseen.iter().any(|unseen| &unseen.zone == zone);
     let found = |zone: &ZoneName| -> Vec<&Existing> {
         existing.iter().filter(|entry| &entry.zone == zone).flat_map(|entry| &entry.objects).collect()
     };
-    let mut zones: Vec<_> = wanted.iter().map(|zone| in_zone(zone, found(&zone.zone))).collect();
+    let mut zones: Vec<_> =
+        wanted.iter().filter(|zone| seen(&zone.zone)).map(|zone| in_zone(zone, found(&zone.zone))).collect();
     let mut others: Vec<_> = existing.iter().map(|entry| &entry.zone).collect();
-    others.retain(|name| !wanted.iter().any(|zone| &zone.zone == *name));
+    others.retain(|name| seen(name) && !wanted.iter().any(|zone| &zone.zone == *name));
     others.sort();
     others.dedup();
     for zone in others {
         let changes = removals(found(zone), &[]);
         if !changes.is_empty() {
-            zones.push(ZonePlan { zone: zone.clone(), role: "no part of the plan".to_owned(), changes });
+            zones.push(ZonePlan { zone: zone.clone(), role: NO_PART.to_owned(), changes });
         }
     }
-    Plan { federation: federation.name.clone(), zones }
+    Plan { federation: federation.name.clone(), zones, unseen }
 }
 
 fn in_zone(wanted: &ZoneWanted, mut found: Vec<&Existing>) -> ZonePlan {

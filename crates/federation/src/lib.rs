@@ -12,12 +12,12 @@ mod plan;
 mod read;
 
 pub use diagnostic::{Diagnostic, Place};
-pub use diff::{Condition, Existing, ZoneExisting, diff};
+pub use diff::{Blind, Condition, Existing, ZoneExisting, diff, diff_seen};
 pub use model::{
     Coordinator, Count, Federation, Network, NetworkMode, Part, Reference, Site, Templates, Zone, ZoneName,
 };
 pub use objects::{
     Inputs, Object, ObjectError, ObjectKind, ZoneIds, ZoneWanted, merge_template, service_template, wanted,
 };
-pub use plan::{Action, Change, Plan, ZonePlan};
+pub use plan::{Action, Change, Plan, Unseen, ZonePlan};
 pub use read::{Checked, check, parse};

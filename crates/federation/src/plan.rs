@@ -13,8 +13,24 @@ use crate::objects::ObjectKind;
 pub struct Plan {
     /// The federation.
     pub federation: FederationName,
-    /// One entry for each zone, the coordinator's first.
+    /// One entry for each zone that was seen, the coordinator's first.
     pub zones: Vec<ZonePlan>,
+    /// Zones that nobody could look into, in the order of their names. Nothing is planned there: what they have is not
+    /// known.
+    pub unseen: Vec<Unseen>,
+}
+
+/// A zone that did not say what it has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Unseen {
+    /// The zone.
+    pub zone: ZoneName,
+    /// What the zone is for, as in [`ZonePlan`].
+    pub role: String,
+    /// The stable code of the cause, for instance `zone-unreachable`.
+    pub code: String,
+    /// The cause.
+    pub why: String,
 }
 
 /// What would be done in one zone.
@@ -82,6 +98,11 @@ impl Plan {
         self.changes().all(|change| change.action == Action::Keep)
     }
 
+    /// Whether every zone was seen.
+    pub fn is_complete(&self) -> bool {
+        self.unseen.is_empty()
+    }
+
     /// How many objects this is done to.
     pub fn count(&self, action: Action) -> usize {
         self.changes().filter(|change| change.action == action).count()
@@ -115,17 +136,26 @@ impl Plan {
             }
             out.push('\n');
         }
+        for zone in &self.unseen {
+            let _ = writeln!(out, "zone {} ({})\n  ? unknown: {}\n", zone.zone, zone.role, zone.why);
+        }
         out.push_str(&self.summary());
         out.push('\n');
         out
     }
 
-    /// One line, `Plan: 6 to create, 0 to change, 0 to remove`; replacements are named where there are any.
+    /// One line, `Plan: 6 to create, 0 to change, 0 to remove`; replacements and zones that were not seen are named where
+    /// there are any.
     pub fn summary(&self) -> String {
         let [create, change, remove, replace] =
             [Action::Create, Action::Change, Action::Remove, Action::Replace]
                 .map(|action| self.count(action));
         let replace = if replace > 0 { format!(", {replace} to replace") } else { String::new() };
-        format!("Plan: {create} to create, {change} to change, {remove} to remove{replace}")
+        let unseen = match self.unseen.len() {
+            0 => String::new(),
+            1 => "; 1 zone unknown".to_owned(),
+            more => format!("; {more} zones unknown"),
+        };
+        format!("Plan: {create} to create, {change} to change, {remove} to remove{replace}{unseen}")
     }
 }

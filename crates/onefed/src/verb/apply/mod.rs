@@ -20,7 +20,7 @@ use crate::failure::{Done, Exit, Failure, join};
 use crate::output::Output;
 use crate::state::{HubAddress, Inventory, State};
 use crate::zones::{self, Zones};
-use crate::{plan_file, verb, zone_objects};
+use crate::{plan_file, verb};
 
 use self::part::Deployed;
 pub(crate) use self::part::leave;
@@ -54,8 +54,11 @@ pub(crate) async fn apply(
 ) -> Result<(), Failure> {
     let _lock = state.lock()?;
     let zones = zones::clients(&federation)?;
-    let plan = verb::plan::make(&federation, &zones).await?;
-    let ids = zone_objects::look_up(&federation, &zones, &plan).await?;
+    let survey = verb::plan::survey(&federation, &zones).await;
+    if let Some(failure) = join(survey.refusal().into_iter().chain(survey.down()).collect()) {
+        return Err(failure);
+    }
+    let (plan, ids) = (survey.plan, survey.ids);
     let root = state.root(federation.name.as_str())?;
     state.operator(&root)?;
     let started = Instant::now();
