@@ -9,7 +9,7 @@ use crate::model::{Federation, ZoneName};
 use crate::objects::{Object, ObjectKind, ZoneWanted, wanted};
 use crate::plan::{Action, Change, Plan, Unseen, ZonePlan};
 
-/// How an existing object is. A template is always [`Condition::Good`].
+/// How an existing object is. A template of either kind is always [`Condition::Good`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
@@ -28,7 +28,7 @@ pub enum Condition {
 pub struct Existing {
     /// Its id in the zone.
     pub id: Option<u32>,
-    /// Template or service.
+    /// Which kind.
     pub kind: ObjectKind,
     /// Its name.
     pub name: String,
@@ -139,12 +139,14 @@ fn action(wanted: &Object, have: &Existing) -> (Action, &'static str) {
         (Condition::Failed, ObjectKind::Service) => (Action::Replace, "it has failed"),
         _ if have.digest == wanted.digest => (Action::Keep, ""),
         (_, ObjectKind::ServiceTemplate) => (Action::Change, "the plan has changed"),
+        // What runs does not notice; a service that must is replaced by its own digest.
+        (_, ObjectKind::VmTemplate) => (Action::Change, "the plan or its start script has changed"),
         // OneFlow fixes the inputs of a service when it is made.
         (_, ObjectKind::Service) => (Action::Replace, "the plan has changed"),
     }
 }
 
-/// Everything that is left, services before the templates that they were made from.
+/// Everything that is left, services before the templates that they were made from, VM templates last.
 fn removals(mut left: Vec<&Existing>, kept: &[Object]) -> Vec<Change> {
     let doubled =
         |have: &Existing| kept.iter().any(|object| object.kind == have.kind && object.name == have.name);

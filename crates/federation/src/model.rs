@@ -1,17 +1,21 @@
 //! A federation as its plan file describes it, checked.
 
+mod software;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
 use onefed_context::{
-    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, SiteName,
+    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, Role, SiteName,
 };
 use onefed_flower::Release;
 use serde::Serialize;
 use url::Url;
 
 use crate::diagnostic::Diagnostic;
+
+pub use software::{FlowerFrom, Install, Location, Machine, Source, VmTemplate};
 
 /// A checked federation. Made by [`crate::parse`] only; every name in it refers to something that is there.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub struct Federation {
     pub sites: Vec<Site>,
     /// `[zone.…]`, in the order of the file.
     pub zones: Vec<Zone>,
+    /// `[install]`; there is one where a zone has an `image`.
+    pub install: Option<Install>,
     /// Whether the Fleet link is encrypted; the same for all.
     pub tls: bool,
     /// `[variables]`: for every VM whose role uses them.
@@ -103,14 +109,20 @@ pub struct Count {
 pub struct Zone {
     /// Its name in the plan.
     pub name: ZoneName,
-    /// Its XML-RPC endpoint.
-    pub endpoint: Url,
-    /// Its OneFlow endpoint.
-    pub oneflow: Url,
+    /// Its XML-RPC endpoint; to be found out where the plan does not say it.
+    pub endpoint: Option<Url>,
+    /// Its OneFlow endpoint; to be found out where the plan does not say it.
+    pub oneflow: Option<Url>,
+    /// Its OneGate endpoint, as VMs reach it; used to check that it answers, and for nothing else.
+    pub onegate: Option<Url>,
+    /// The path of a file with the CA of its https endpoints in PEM, as written.
+    pub ca: Option<String>,
     /// The path of a `one_auth` file, as written.
     pub auth: Option<String>,
     /// The VM templates of the three roles.
     pub templates: Templates,
+    /// What onefed makes VM templates from; there is one where a role's template is [`VmTemplate::Made`].
+    pub machine: Option<Machine>,
     /// The network that VMs get their NIC in.
     pub network: Reference,
     /// The range of that network, if given.
@@ -121,11 +133,11 @@ pub struct Zone {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Templates {
     /// For the SuperLink.
-    pub superlink: Reference,
+    pub superlink: VmTemplate,
     /// For gateways.
-    pub gateway: Reference,
+    pub gateway: VmTemplate,
     /// For SuperNodes.
-    pub supernode: Reference,
+    pub supernode: VmTemplate,
 }
 
 /// An object of a zone, by name or by id.
@@ -163,6 +175,34 @@ impl Federation {
         self.sites.iter().find(|site| &site.name == name)
     }
 
+    /// The roles that VMs of a zone have: SuperLink, gateway, SuperNode.
+    pub fn roles_in(&self, zone: &ZoneName) -> Vec<Role> {
+        let sites = || self.sites.iter().filter(|site| &site.zone == zone);
+        let used = |role: &Role| match role {
+            Role::SuperLink => &self.coordinator.zone == zone,
+            Role::Gateway => sites().any(|site| site.gateway == GatewayPlacement::Dedicated),
+            Role::SuperNode => sites().next().is_some(),
+        };
+        [Role::SuperLink, Role::Gateway, Role::SuperNode].into_iter().filter(used).collect()
+    }
+
+    /// The roles whose VM templates onefed makes in a zone.
+    pub fn made_roles(&self, zone: &ZoneName) -> Vec<Role> {
+        let made =
+            |role: &Role| self.zone(zone).is_some_and(|zone| *zone.templates.of(*role) == VmTemplate::Made);
+        self.roles_in(zone).into_iter().filter(made).collect()
+    }
+
+    /// The name of a VM template that onefed makes: `<federation>-<role>`.
+    pub fn vm_template_name(&self, role: Role) -> String {
+        format!("{}-{role}", self.name)
+    }
+
+    /// The role of a VM template that onefed makes, by the template's name.
+    pub fn vm_template_role(&self, name: &str) -> Option<Role> {
+        name.strip_prefix(self.name.as_str())?.strip_prefix('-')?.parse().ok()
+    }
+
     /// The coordinator, then the sites in the order of the file.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         std::iter::once(Part::Coordinator).chain(self.sites.iter().map(|site| Part::Site(&site.name)))
@@ -186,6 +226,17 @@ impl Federation {
         match part {
             Part::Coordinator => format!("{}-coordinator", self.name),
             Part::Site(site) => format!("{}-{site}", self.name),
+        }
+    }
+}
+
+impl Templates {
+    /// The template of a role.
+    pub fn of(&self, role: Role) -> &VmTemplate {
+        match role {
+            Role::SuperLink => &self.superlink,
+            Role::Gateway => &self.gateway,
+            Role::SuperNode => &self.supernode,
         }
     }
 }

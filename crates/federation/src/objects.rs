@@ -1,10 +1,12 @@
-//! The OneFlow objects that a federation needs: one template and one service for the coordinator and for each site.
+//! The objects that a federation needs: a OneFlow template and a service for the coordinator and for each site, and the
+//! VM templates of zones whose plan names an image.
 
 mod body;
 mod digest;
 mod inputs;
 #[cfg(test)]
 mod tests;
+mod vm_template;
 
 use onefed_context::GatewayPlacement;
 use serde::Serialize;
@@ -12,11 +14,14 @@ use serde::Serialize;
 use crate::model::{Federation, Part, ZoneName};
 
 pub use body::{Inputs, ObjectError, ZoneIds, merge_template, service_template};
+pub use vm_template::{ImageIds, VmTemplateLabel, vm_template};
 
-/// What kind of OneFlow document an object is.
+/// What kind of thing an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ObjectKind {
+    /// A VM template, in a zone whose plan names an image.
+    VmTemplate,
     /// A service template.
     ServiceTemplate,
     /// A service, made from the template of the same name.
@@ -26,11 +31,12 @@ pub enum ObjectKind {
 /// An object that a zone should have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Object {
-    /// Template or service.
+    /// Which kind.
     pub kind: ObjectKind,
-    /// `<federation>-coordinator` or `<federation>-<site>`.
+    /// `<federation>-coordinator` or `<federation>-<site>`; of a VM template `<federation>-<role>`.
     pub name: String,
-    /// 16 hexadecimal digits over everything that the plan says about it; a template and its service have the same.
+    /// 16 hexadecimal digits over everything that the plan says about it; a service template and its service have the
+    /// same. A VM template's has its start script in it too, which is onefed's: see [`vm_template`].
     /// Secrets, the CA, ids and addresses that become known later are not in it.
     pub digest: String,
     /// What it is for a reader, for instance "2 SuperNodes + 1 gateway".
@@ -44,7 +50,7 @@ pub struct ZoneWanted {
     pub zone: ZoneName,
     /// What the zone is for, for instance "coordinator" or "site paris".
     pub role: String,
-    /// Template and service of each part in this zone.
+    /// The VM templates of this zone, then template and service of each part in it.
     pub objects: Vec<Object>,
 }
 
@@ -69,6 +75,9 @@ pub fn wanted(federation: &Federation) -> Vec<ZoneWanted> {
             let (digest, detail) = (digest.clone(), detail.clone());
             entry.objects.push(Object { kind, name: federation.object_name(part), digest, detail });
         }
+    }
+    for entry in &mut zones {
+        entry.objects.splice(0..0, vm_template::wanted(federation, &entry.zone));
     }
     zones
 }

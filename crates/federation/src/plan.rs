@@ -123,6 +123,7 @@ impl Plan {
             for change in zone.changes.iter().filter(|change| change.action != Action::Keep) {
                 let (mark, word) = change.action.words();
                 let kind = match change.kind {
+                    ObjectKind::VmTemplate => "VM",
                     ObjectKind::ServiceTemplate => "template",
                     ObjectKind::Service => "service",
                 };

@@ -3,6 +3,8 @@
 mod assemble;
 mod coordinator;
 mod fields;
+mod install;
+mod machine;
 mod relations;
 mod settings;
 mod site;
@@ -25,6 +27,7 @@ use crate::model::{Federation, Network, NetworkMode};
 
 use coordinator::CoordinatorDraft;
 use fields::Fields;
+use install::InstallDraft;
 use settings::{Scope, Settings};
 use site::SiteDraft;
 use zone::ZoneDraft;
@@ -81,12 +84,14 @@ struct Draft {
     coordinator: Option<CoordinatorDraft>,
     sites: Vec<SiteDraft>,
     zones: Vec<ZoneDraft>,
+    install: Option<InstallDraft>,
     settings: Settings,
 }
 
 impl Draft {
     fn read(root: &DeTable<'_>, sink: &mut Sink<'_>) -> Self {
-        const KEYS: &[&str] = &["name", "flower", "network", "coordinator", "site", "zone", "variables"];
+        const KEYS: &[&str] =
+            &["name", "flower", "network", "coordinator", "site", "zone", "install", "variables"];
         let fields = Fields::open(root, 0..0, "the plan", KEYS, sink);
         fields.require(&["name", "coordinator", "site", "zone"], sink);
         let name = fields.parsed("name", "plan::bad-name", sink);
@@ -103,6 +108,7 @@ impl Draft {
             coordinator: CoordinatorDraft::read(&fields, sink),
             sites: SiteDraft::read_all(&fields, sink),
             zones: ZoneDraft::read_all(&fields, sink),
+            install: InstallDraft::read(&fields, sink),
             settings: Settings::read(&fields, Scope::All, sink),
         }
     }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use onefed_context::GatewayPlacement;
-use onefed_federation::{Action, Federation, Plan, Reference, Zone, ZoneIds};
+use onefed_context::Role;
+use onefed_federation::{Action, Federation, Plan, Reference, VmTemplate, Zone, ZoneIds};
 
 use crate::failure::{Exit, Failure};
 use crate::zones::{ZoneClients, Zones};
@@ -33,16 +33,19 @@ async fn in_zone(federation: &Federation, zone: &Zone, clients: &ZoneClients) ->
     let networks: Vec<(u32, String)> =
         clients.xmlrpc.networks().await?.into_iter().map(|it| (it.id.id, it.name)).collect();
     let mut search = Search { missing: Vec::new() };
-    // A template for a role that no VM of this zone has is not missed.
-    let sites = || federation.sites.iter().filter(|site| site.zone == zone.name);
-    let superlink = federation.coordinator.zone == zone.name;
-    let gateway = sites().any(|site| site.gateway == GatewayPlacement::Dedicated);
-    let supernode = sites().next().is_some();
-    let mut template =
-        |used: bool, wanted| if used { search.find("VM template", wanted, &templates) } else { 0 };
-    let superlink_template = template(superlink, &zone.templates.superlink);
-    let gateway_template = template(gateway, &zone.templates.gateway);
-    let supernode_template = template(supernode, &zone.templates.supernode);
+    // A template for a role that no VM of this zone has is not missed, and neither is one that is still to be made.
+    let roles = federation.roles_in(&zone.name);
+    let mut template = |role: Role| match zone.templates.of(role) {
+        VmTemplate::Given(wanted) if roles.contains(&role) => search.find("VM template", wanted, &templates),
+        VmTemplate::Given(_) => 0,
+        VmTemplate::Made => {
+            let name = federation.vm_template_name(role);
+            templates.iter().find(|(_, have)| *have == name).map_or(0, |(id, _)| *id)
+        }
+    };
+    let superlink_template = template(Role::SuperLink);
+    let gateway_template = template(Role::Gateway);
+    let supernode_template = template(Role::SuperNode);
     let network = search.find("network", &zone.network, &networks);
     search.missing.dedup();
     if search.missing.is_empty() {

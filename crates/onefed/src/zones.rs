@@ -36,10 +36,13 @@ pub(crate) fn clients(federation: &Federation) -> Result<Zones, Failure> {
 fn client(zone: &Zone) -> Result<ZoneClients, Failure> {
     let bad = |why: String| Failure::new(Exit::BadInput, "zone", format!("zone {}: {why}", zone.name));
     let name: ZoneName = zone.name.as_str().parse().map_err(|why| bad(format!("{why}")))?;
+    let unknown = |key: &str| bad(format!("the plan does not say its `{key}`"));
+    let endpoint = zone.endpoint.clone().ok_or_else(|| unknown("endpoint"))?;
+    let oneflow = zone.oneflow.clone().ok_or_else(|| unknown("oneflow"))?;
     let credentials = credentials(zone)?;
     Ok(ZoneClients {
-        xmlrpc: xmlrpc::Client::new(name.clone(), zone.endpoint.clone(), credentials.clone())?,
-        oneflow: oneflow::Client::new(name, zone.oneflow.clone(), credentials)?,
+        xmlrpc: xmlrpc::Client::new(name.clone(), endpoint, credentials.clone())?,
+        oneflow: oneflow::Client::new(name, oneflow, credentials)?,
     })
 }
 

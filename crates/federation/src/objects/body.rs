@@ -9,7 +9,7 @@ use super::digest;
 use super::inputs::{self, Input, Seat};
 use crate::model::{Federation, Part};
 
-/// The ids, in one zone, of what a plan calls by name.
+/// The ids, in one zone, of what a plan calls by name, or of VM templates that onefed has made there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneIds {
     /// The VM template of the SuperLink.
@@ -49,6 +49,14 @@ pub enum ObjectError {
     /// TLS is on, but there is no CA certificate to hand out.
     #[error("`{0}` cannot be made: TLS is on, but there is no CA certificate to hand out")]
     NoCa(String),
+    /// A VM template cannot be made, for this reason.
+    #[error("`{name}` cannot be made: {why}")]
+    NoTemplate {
+        /// Its name.
+        name: String,
+        /// What is missing.
+        why: String,
+    },
 }
 
 /// The body of a part's service template, with a label of onefed in the extra key `onefed`, which OneFlow keeps.

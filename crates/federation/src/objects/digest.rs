@@ -1,26 +1,29 @@
 //! A short fingerprint of what the plan says about a part, to tell whether what runs is what is wanted.
 
-use onefed_context::Placement;
+use onefed_context::{Placement, Role};
 use serde_json::{Value, json};
 
-use super::body;
 use super::inputs::{self, Seat};
-use crate::model::{Federation, Part};
+use super::{body, vm_template};
+use crate::model::{Federation, Part, VmTemplate};
 
 /// 16 hexadecimal digits; empty for a part that the federation does not have.
 ///
 /// It covers what the VMs would be: roles and their numbers, CONTEXT, the names of VM templates and network in place
 /// of their ids, and every value that differs from its default. Texts for forms are not in it, so that another
-/// wording in a later onefed replaces nothing.
+/// wording in a later onefed replaces nothing. Of a VM template that onefed makes, it has what the plan says of it.
 pub(super) fn of(federation: &Federation, part: Part<'_>) -> String {
     let Some(seat) = Seat::new(federation, part) else { return String::new() };
     let zone = seat.site().map_or(&federation.coordinator.zone, |site| &site.zone);
     let facts = federation.zone(zone).map(|zone| {
-        let names = match seat.site() {
-            None => vec![&zone.templates.superlink],
-            Some(_) => vec![&zone.templates.gateway, &zone.templates.supernode],
+        // Both templates of a site, whether or not it has a gateway: as ever since.
+        let roles: &[Role] =
+            if seat.site().is_some() { &[Role::Gateway, Role::SuperNode] } else { &[Role::SuperLink] };
+        let name = |role: &Role| match zone.templates.of(*role) {
+            VmTemplate::Given(reference) => json!(reference),
+            VmTemplate::Made => json!({ "made": vm_template::facts(federation, zone, *role) }),
         };
-        json!({ "templates": names, "network": zone.network })
+        json!({ "templates": roles.iter().map(name).collect::<Vec<_>>(), "network": zone.network })
     });
     let values = |inputs: Vec<inputs::Input>| -> Value {
         let pairs = inputs.into_iter().filter_map(|input| match input.value {
@@ -44,7 +47,12 @@ pub(super) fn of(federation: &Federation, part: Part<'_>) -> String {
         "service": values(seat.service()),
         "roles": roles,
     });
-    let digest = ring::digest::digest(&ring::digest::SHA256, canonical(&whole).as_bytes());
+    short(&canonical(&whole))
+}
+
+/// The first 16 hexadecimal digits of a text's SHA-256.
+pub(super) fn short(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -41,6 +41,7 @@ pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federa
         coordinator,
         sites,
         zones: draft.zones.into_iter().map(zone).collect::<Option<_>>()?,
+        install: draft.install.and_then(|draft| draft.install),
         variables,
         warnings: warnings.to_vec(),
     })
@@ -61,10 +62,13 @@ fn site(draft: SiteDraft, partition: PartitionShare) -> Option<Site> {
 fn zone(draft: ZoneDraft) -> Option<Zone> {
     Some(Zone {
         name: draft.name.into_inner(),
-        endpoint: draft.endpoint?.into_inner(),
-        oneflow: draft.oneflow?.into_inner(),
+        endpoint: draft.endpoint.map(Spanned::into_inner),
+        oneflow: draft.oneflow.map(Spanned::into_inner),
+        onegate: draft.onegate,
+        ca: draft.ca,
         auth: draft.auth,
         templates: draft.templates,
+        machine: draft.machine,
         network: draft.network?,
         lan: draft.lan.map(Spanned::into_inner),
     })

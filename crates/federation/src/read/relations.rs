@@ -21,7 +21,8 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     tls(draft, sink);
     node_auth(draft, sink);
     keepalive(draft, sink);
-    image(draft, sink);
+    container_image(draft, sink);
+    install(draft, sink);
 }
 
 fn names(draft: &Draft, sink: &mut Sink<'_>) {
@@ -181,12 +182,38 @@ fn tls(draft: &Draft, sink: &mut Sink<'_>) {
 }
 
 /// Flower has one image for the SuperLink and another for SuperNodes.
-fn image(draft: &Draft, sink: &mut Sink<'_>) {
+fn container_image(draft: &Draft, sink: &mut Sink<'_>) {
     let Some(image) = draft.settings.get("FL_CONTAINER_IMAGE") else { return };
     let message = "FL_CONTAINER_IMAGE in [variables] gives the SuperLink and the SuperNodes the same image";
     sink.warning("plan::one-image", image.span(), message).hint(
         "set it in `variables` of [coordinator] and of each [[site]], unless the image has both programs",
     );
+}
+
+/// A plain system image has no onefed in it: somebody must say where it comes from.
+fn install(draft: &Draft, sink: &mut Sink<'_>) {
+    let mut plain = draft.zones.iter().filter(|zone| zone.image.is_some()).peekable();
+    if let Some(install) = &draft.install {
+        if plain.peek().is_none() {
+            sink.warning(
+                "plan::unused-install",
+                install.at.clone(),
+                "no zone has an `image` to install into",
+            );
+        }
+        return;
+    }
+    for zone in plain {
+        let message = format!(
+            "[zone.{}] starts VMs from an image of the system alone, and there is no [install]",
+            zone.name.get_ref()
+        );
+        let at = zone.image.clone().unwrap_or_else(|| zone.name.span());
+        sink.error("plan::no-install", at, message).hint(
+            "add [install] with onefed = { url = \"https://…\", sha256 = \"…\" }, or name a `template` \
+             whose image has onefed in it",
+        );
+    }
 }
 
 fn keepalive(draft: &Draft, sink: &mut Sink<'_>) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::{Reference, VmTemplate};
 use proptest::prelude::*;
 
 const CA: &str = include_str!("../../../context/tests/data/ca.pem");
@@ -100,8 +101,9 @@ lan = "192.168.0.0/16"
     assert_eq!(site.supernodes.to_string(), "2 to 10");
     assert_eq!((site.partition.base, site.partition.total), (0, 10));
     let [zone] = federation.zones.as_slice() else { panic!("{:?}", federation.zones) };
-    assert_eq!(zone.templates.gateway.to_string(), "#7");
-    assert_eq!(zone.templates.superlink.to_string(), "flower");
+    assert_eq!(zone.templates.gateway, VmTemplate::Given(Reference::Id(7)));
+    assert_eq!(zone.templates.superlink, VmTemplate::Given(Reference::Name("flower".to_owned())));
+    assert_eq!((zone.machine.is_none(), &zone.onegate, &zone.ca), (true, &None, &None));
 }
 
 #[test]

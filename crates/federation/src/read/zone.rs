@@ -1,17 +1,26 @@
 //! `[zone.NAME]`.
 
+use std::ops::Range;
+
 use ipnet::IpNet;
 use toml::Spanned;
 use url::Url;
 
 use super::fields::Fields;
+use super::machine;
 use crate::diagnostic::Sink;
-use crate::model::{Reference, Templates, ZoneName};
+use crate::model::{Machine, Reference, Templates, ZoneName};
 
 const KEYS: &[&str] = &[
     "endpoint",
     "oneflow",
+    "onegate",
+    "ca",
     "auth",
+    "image",
+    "cpu",
+    "memory",
+    "disk",
     "template",
     "superlink_template",
     "gateway_template",
@@ -25,8 +34,13 @@ pub(super) struct ZoneDraft {
     pub(super) name: Spanned<ZoneName>,
     pub(super) endpoint: Option<Spanned<Url>>,
     pub(super) oneflow: Option<Spanned<Url>>,
+    pub(super) onegate: Option<Url>,
+    pub(super) ca: Option<String>,
     pub(super) auth: Option<String>,
     pub(super) templates: Templates,
+    pub(super) machine: Option<Machine>,
+    /// The place of `image`.
+    pub(super) image: Option<Range<usize>>,
     pub(super) network: Option<Reference>,
     pub(super) lan: Option<Spanned<IpNet>>,
 }
@@ -62,21 +76,20 @@ impl ZoneDraft {
     }
 
     fn read(name: Spanned<ZoneName>, fields: &Fields<'_, '_>, sink: &mut Sink<'_>) -> Self {
-        fields.require(&["endpoint", "oneflow", "network"], sink);
-        let common =
-            fields.reference("template", sink).unwrap_or_else(|| Reference::Name("onefed".to_owned()));
-        let mut template = |key| fields.reference(key, sink).unwrap_or_else(|| common.clone());
-        let templates = Templates {
-            superlink: template("superlink_template"),
-            gateway: template("gateway_template"),
-            supernode: template("supernode_template"),
-        };
+        fields.require(&["network"], sink);
+        let (templates, machine) = machine::read(fields, sink);
+        let endpoint = read_url(fields, "endpoint", sink);
+        let oneflow = read_url(fields, "oneflow", sink);
         Self {
             name,
-            endpoint: read_url(fields, "endpoint", sink),
-            oneflow: read_url(fields, "oneflow", sink),
+            ca: read_ca(fields, &[&endpoint, &oneflow], sink),
+            endpoint,
+            oneflow,
+            onegate: read_url(fields, "onegate", sink).map(Spanned::into_inner),
             auth: fields.text("auth", sink).map(|text| text.into_inner().to_owned()),
             templates,
+            machine,
+            image: fields.get("image").map(Spanned::span),
             network: fields.reference("network", sink),
             lan: fields.range("lan", sink),
         }
@@ -97,16 +110,34 @@ pub(super) fn read_name(
     name.map(|name| Spanned::new(text.span(), name))
 }
 
-fn bad_name(name: &str, at: std::ops::Range<usize>, sink: &mut Sink<'_>) {
+fn bad_name(name: &str, at: Range<usize>, sink: &mut Sink<'_>) {
     sink.error("plan::bad-name", at, format!("`{name}` is not a usable name of a zone"))
         .hint("a lower-case letter, then up to 30 lower-case letters, digits or hyphens");
+}
+
+/// `ca`: a file for https endpoints. Endpoints that are found out later may be https ones too.
+fn read_ca(fields: &Fields<'_, '_>, given: &[&Option<Spanned<Url>>], sink: &mut Sink<'_>) -> Option<String> {
+    let text = fields.text("ca", sink)?;
+    if text.get_ref().trim().is_empty() {
+        sink.error("plan::bad-value", text.span(), format!("`ca` in {} is empty", fields.what()))
+            .hint("the path of a file with a certificate in PEM");
+        return None;
+    }
+    if given.iter().all(|url| url.as_ref().is_some_and(|url| url.get_ref().scheme() == "http")) {
+        let message = format!("`ca` in {} is for https, and its endpoints are http ones", fields.what());
+        sink.warning("plan::unused-ca", text.span(), message);
+    }
+    Some(text.into_inner().to_owned())
 }
 
 fn read_url(fields: &Fields<'_, '_>, key: &str, sink: &mut Sink<'_>) -> Option<Spanned<Url>> {
     let text = fields.text(key, sink)?;
     let what = fields.what();
-    let example =
-        if key == "endpoint" { "http://one.example.org:2633/RPC2" } else { "http://one.example.org:2474" };
+    let example = match key {
+        "endpoint" => "http://one.example.org:2633/RPC2",
+        "onegate" => "http://one.example.org:5030",
+        _ => "http://one.example.org:2474",
+    };
     let refuse = |why: &str, sink: &mut Sink<'_>| {
         sink.error("plan::bad-url", text.span(), format!("`{key}` in {what}: {why}"))
             .hint(format!("for instance \"{example}\""));

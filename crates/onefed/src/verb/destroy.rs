@@ -80,6 +80,7 @@ pub(crate) async fn find(federation: &Federation, zones: &Zones) -> Result<Vec<F
             let kind = match change.kind {
                 onefed_federation::ObjectKind::Service => Kind::Service,
                 onefed_federation::ObjectKind::ServiceTemplate => Kind::Template,
+                onefed_federation::ObjectKind::VmTemplate => continue,
             };
             found.push(Found { zone: zone.zone.to_string(), kind, name: change.name.clone(), id });
         }

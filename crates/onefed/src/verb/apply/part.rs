@@ -149,6 +149,13 @@ impl Making<'_> {
     }
 }
 
+/// VM templates are planned but not made yet.
+pub(super) fn no_vm_templates() -> Failure {
+    let text = "this version cannot make or remove VM templates yet";
+    Failure::new(Exit::Configuration, "vm-template", text)
+        .hint("name a `template` in [zone.…] whose image has onefed in it")
+}
+
 fn bad_object(why: onefed_federation::ObjectError) -> Failure {
     Failure::new(Exit::Failed, "object", why)
 }
@@ -170,6 +177,7 @@ pub(super) async fn remove_unwanted(work: &Work) -> Result<(), Failure> {
                     leave(&zone.oneflow, &ServiceId::new(zone.oneflow.zone().clone(), id)).await?;
                     work.state.forget_enrol_key(&change.name);
                 }
+                ObjectKind::VmTemplate => return Err(no_vm_templates()),
                 ObjectKind::ServiceTemplate => {
                     zone.oneflow.delete_service_template(&template_id(zone, id)).await?
                 }
