@@ -131,6 +131,7 @@ impl From<onefed_opennebula::Error> for Failure {
                 (Exit::Permission, "zone-login", Some("check the zone's `auth` file: it holds user:password"))
             }
             E::Unauthorized { .. } => (Exit::Permission, "zone-rights", None),
+            E::Tls { .. } => (Exit::Configuration, "zone-tls", None),
             E::TooOld { .. } => (Exit::Configuration, "zone-too-old", None),
             E::Locked { .. } => {
                 (Exit::Permission, "zone-locked", Some("somebody has locked it: see its LOCK"))

@@ -34,6 +34,8 @@ pub enum Error {
         call: Box<Call>,
         /// The cause, innermost last.
         why: String,
+        /// Whether there was a connection, so that the call may have arrived.
+        sent: bool,
     },
     /// No answer within the deadline.
     #[error("{call}: no answer within {after:?}")]
@@ -43,17 +45,26 @@ pub enum Error {
         /// The deadline that passed.
         after: Duration,
     },
-    /// The server is up but cannot answer now (502, 503, 504, or OneGate's 500).
-    #[error("{call}: the server cannot answer now (HTTP {status}): {message}")]
+    /// The server was reached, but there is no TLS with it: its certificate, or what it speaks.
+    #[error("{call}: no TLS: {why}")]
+    Tls {
+        /// The call.
+        call: Box<Call>,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
+    /// The server is up but cannot answer now: HTTP 502, 503, 504, OneGate's 500, a zone that its administrator disabled,
+    /// a federation whose master is away.
+    #[error("{call}: the server cannot answer now ({code}): {message}")]
     Unavailable {
         /// The call.
         call: Box<Call>,
-        /// HTTP status.
-        status: u16,
+        /// HTTP status, or oned's error code.
+        code: i32,
         /// Its text.
         message: String,
     },
-    /// Wrong user, password or token.
+    /// Wrong user, password or token, or a token that has expired: oned says the same of all of them.
     #[error("{call}: login refused: {message}")]
     Unauthenticated {
         /// The call.
@@ -77,7 +88,15 @@ pub enum Error {
         /// The server's text.
         message: String,
     },
-    /// The server understood and said no: schema errors, wrong VM state, restricted attribute, internal errors.
+    /// OneFlow read the document and found it wrong (400): a key of a template, or a user input without a value.
+    #[error("{call}: the document is refused: {message}")]
+    Schema {
+        /// The call.
+        call: Box<Call>,
+        /// OneFlow's text, such as `KEY: 'template_id' must be an Integer;`.
+        message: String,
+    },
+    /// The server understood and said no: text that cannot be parsed, restricted attribute, internal errors.
     #[error("{call}: refused ({code}): {message}")]
     Refused {
         /// The call.
@@ -166,6 +185,18 @@ impl Error {
     /// A later repeat of the same call may succeed without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Unavailable { .. })
+    }
+
+    /// The call may have been carried out although it failed: it was sent and nothing was heard of it, or the answer
+    /// could not be read. What was to be made has to be looked for before it is made again.
+    pub fn is_undecided(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Garbage { .. } => true,
+            Self::Unreachable { sent, .. } => *sent,
+            // A proxy in front of the server, which may have passed the call on.
+            Self::Unavailable { code, .. } => matches!(code, 502 | 504),
+            _ => false,
+        }
     }
 
     /// The object is gone or never was.

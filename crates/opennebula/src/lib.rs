@@ -17,14 +17,20 @@ pub mod oneflow;
 pub mod onegate;
 mod state;
 pub mod template;
+mod tls;
 pub mod xml;
 pub mod xmlrpc;
 
 pub use attributes::{Attribute, Attributes};
 pub use credentials::{BadCredentials, Credentials, Secret};
 pub use error::{Call, Error};
-pub use ids::{BadId, ServiceId, ServiceTemplateId, VmId, VmTemplateId, VnetId, ZoneName};
-pub use state::{LcmState, RoleState, ServiceState, VmState};
+pub use ids::{
+    BadId, ClusterId, DatastoreId, GroupId, HostId, ImageId, ServiceId, ServiceTemplateId, UserId, VmId,
+    VmTemplateId, VnetId, ZoneName,
+};
+pub use state::{
+    DatastoreKind, HostState, ImageKind, ImageState, LcmState, NetworkState, RoleState, ServiceState, VmState,
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,33 @@
-//! VM templates: find, make, change, delete.
+//! VM templates: find, make, change, delete, start a VM.
 
-use super::{ALL_VISIBLE, Client, Permissions, VmTemplate, int, model, wire::Param};
-use crate::{Error, VmTemplateId};
+use super::{ALL_VISIBLE, Client, Owner, Permissions, common, int, wire::Param};
+use crate::xml::Element;
+use crate::{Attributes, Error, VmId, VmTemplateId, ZoneName};
+use std::collections::BTreeMap;
+
+/// A VM template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmTemplate {
+    /// Its id.
+    pub id: VmTemplateId,
+    /// Its name, unique only per owner.
+    pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Who may use and change it.
+    pub permissions: Permissions,
+    /// When it was made, in seconds since 1970 of oned's clock.
+    pub registered: u64,
+    /// The whole TEMPLATE: every attribute, nested ones too, such as DISK and labels of a tool.
+    pub attributes: Attributes,
+    /// USER_INPUTS: name to `M|text|description|options|default`.
+    pub user_inputs: BTreeMap<String, String>,
+    /// CONTEXT as written in the template, before any variable is replaced.
+    pub context: BTreeMap<String, String>,
+}
+
+/// What every VMTEMPLATE has.
+const TEMPLATE: (&str, &str) = ("VMTEMPLATE", "ID or NAME");
 
 impl Client {
     /// The VM templates that the user may use (`one.templatepool.info`), with their whole bodies.
@@ -9,12 +35,7 @@ impl Client {
     /// # Errors
     /// As any call.
     pub async fn templates(&self) -> Result<Vec<VmTemplate>, Error> {
-        let reply = self.read("one.templatepool.info", "", &ALL_VISIBLE).await?;
-        let pool = reply.document()?;
-        let one = |t| {
-            model::template(&self.zone, t).ok_or_else(|| reply.garbage("a VMTEMPLATE without ID or NAME"))
-        };
-        pool.all("VMTEMPLATE").map(one).collect()
+        self.pool("one.templatepool.info", &ALL_VISIBLE, TEMPLATE, template).await
     }
 
     /// One VM template (`one.template.info`), its images' attributes not drawn in, without decryption of encrypted
@@ -25,9 +46,7 @@ impl Client {
     pub async fn template_info(&self, id: &VmTemplateId) -> Result<VmTemplate, Error> {
         let number = self.own(&id.zone, id.id, id)?;
         let params = [int(number), Param::Bool(false), Param::Bool(false)];
-        let reply = self.read("one.template.info", &number.to_string(), &params).await?;
-        let template = model::template(&self.zone, &reply.document()?);
-        template.ok_or_else(|| reply.garbage("a VMTEMPLATE without ID or NAME"))
+        self.object("one.template.info", &number.to_string(), &params, TEMPLATE, template).await
     }
 
     /// Makes a VM template out of template text ([`crate::template`]) that holds its NAME (`one.template.allocate`).
@@ -77,4 +96,39 @@ impl Client {
         params.extend(permissions.bits().map(|bit| Param::Int(i32::from(bit))));
         self.write("one.template.chmod", &number.to_string(), &params).await
     }
+
+    /// Starts a VM out of a template (`one.template.instantiate`). `name` empty lets oned name it; `extra` is template
+    /// text that is laid over the template. With `hold` the VM waits until it is released.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Unauthorized`] also for a quota that is used up and for a restricted attribute in
+    /// `extra`; or as any call. After [`Error::Timeout`] the VM may exist.
+    pub async fn template_instantiate(
+        &self,
+        id: &VmTemplateId,
+        name: &str,
+        hold: bool,
+        extra: &str,
+    ) -> Result<VmId, Error> {
+        let number = self.own(&id.zone, id.id, id)?;
+        let text = |text: &str| Param::Text(text.to_owned());
+        let params = [int(number), text(name), Param::Bool(hold), text(extra), Param::Bool(false)];
+        let vm = self.make("one.template.instantiate", &number.to_string(), &params).await?;
+        Ok(VmId::new(self.zone.clone(), vm))
+    }
+}
+
+fn template(zone: &ZoneName, xml: &Element) -> Option<VmTemplate> {
+    let attributes = xml.child("TEMPLATE").map(Attributes::of).unwrap_or_default();
+    let part = |name| attributes.vector(name).cloned().unwrap_or_default();
+    Some(VmTemplate {
+        id: VmTemplateId::new(zone.clone(), xml.number_of("ID")?),
+        name: xml.text_of("NAME")?.to_owned(),
+        owner: common::owner(xml),
+        permissions: common::permissions(xml),
+        registered: xml.number_of("REGTIME").unwrap_or_default(),
+        user_inputs: part("USER_INPUTS"),
+        context: part("CONTEXT"),
+        attributes,
+    })
 }

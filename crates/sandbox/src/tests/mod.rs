@@ -240,6 +240,7 @@ pub(super) fn wrong_state(result: Result<impl std::fmt::Debug, Error>, text: &st
 pub(super) fn refused(result: Result<impl std::fmt::Debug, Error>, code: i32, text: &str) {
     match result {
         Err(Error::Refused { code: got, message, .. }) if got == code && message.contains(text) => {}
+        Err(Error::Schema { message, .. }) if code == 400 && message.contains(text) => {}
         other => panic!("wanted {code} {text}, got {other:?}"),
     }
 }
