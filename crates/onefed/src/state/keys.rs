@@ -45,9 +45,8 @@ impl Authority {
             Self::Root(root) => Ok(root),
             Self::Certificate { key, .. } => {
                 let text = format!("something has to be signed, and the root key {key} is not there");
-                Err(Failure::new(Exit::Configuration, "root-key-missing", text).hint(
-                    "put the root key back for the time of `apply`; without it nothing can be signed",
-                ))
+                Err(Failure::new(Exit::Configuration, "root-key-missing", text)
+                    .hint("put the root key back for the time of `apply`; without it nothing can be signed"))
             }
         }
     }

@@ -11,6 +11,7 @@ mod plan;
 mod sandbox;
 mod schema;
 mod status;
+mod step;
 mod train;
 mod user;
 mod vars;

@@ -48,6 +48,7 @@ struct Held {
     zones: Vec<Client>,
     name: String,
     record: Record,
+    state: State,
     output: Output,
     now: Mutex<Now>,
 }
@@ -88,18 +89,15 @@ impl ZoneLock {
         let name = name(federation.name.as_str());
         let record = Record::new(federation.name.as_str(), verb);
         let now = Now { seat: (0, 0), beat: 1, seen: Instant::now(), lost: None, touched: BTreeSet::new() };
-        let held = Arc::new(Held { zones, name, record, output, now: Mutex::new(now) });
-        state.journal("begin", held.zone(0), "lock", &held.name)?;
+        let held = Arc::new(Held { zones, name, record, state: state.clone(), output, now: Mutex::new(now) });
         let seat = match held.contest().await {
             Ok(seat) => seat,
             Err(why) => {
                 held.clean().await;
-                state.journal("failed", held.zone(0), "lock", &why.message)?;
                 return Err(why);
             }
         };
         held.taken(seat);
-        state.journal("done", held.zone(seat.0), "lock", &format!("{} {}", held.name, seat.1))?;
         if seat.0 > 0 {
             output.say(format!(
                 "  warning: zone {} does not answer, so the lock is in zone {}",
@@ -117,7 +115,8 @@ impl ZoneLock {
     }
 
     /// Gives the lock back. What cannot be removed now is named, and the next one takes it over.
-    pub(crate) async fn release(self, state: &State) -> Result<(), Failure> {
+    pub(crate) async fn release(self) -> Result<(), Failure> {
+        let state = &self.held.state;
         self.renewing.abort();
         // It may be in the middle of a call: what that does must not come after the removal.
         let _ = self.renewing.await;
@@ -239,12 +238,12 @@ impl Held {
                     tokio::time::sleep(LOOK).await;
                     continue;
                 }
-                Move::Want => self.want(up).await,
+                Move::Want => self.noted(up, "lock", self.want(up)).await?,
                 Move::Hold(seat) => self.hold(seat).await,
-                Move::Withdraw(seat) => self.remove(seat).await,
+                Move::Withdraw(seat) => self.noted(seat.0, "unlock", self.remove(seat)).await?,
                 Move::TakeOver(seat, lock) => {
                     self.output.say(format!("  taking over the lock of {}, which is gone", lock.words()));
-                    self.remove(seat).await
+                    self.noted(seat.0, "unlock", self.remove(seat)).await?
                 }
             };
             match done {
@@ -306,6 +305,23 @@ impl Held {
         self.now().touched.insert(zone);
         let id = client.template_allocate(&self.record.template(&self.name)?).await?;
         self.open((zone, id.id)).await
+    }
+
+    /// A change to a zone, in the journal before it is made and after.
+    async fn noted(
+        &self,
+        zone: usize,
+        step: &str,
+        work: impl Future<Output = Result<(), onefed_opennebula::Error>>,
+    ) -> Result<Result<(), onefed_opennebula::Error>, Failure> {
+        self.state.journal("begin", self.zone(zone), step, &self.name)?;
+        let done = work.await;
+        let (phase, why) = match &done {
+            Ok(()) => ("done", String::new()),
+            Err(why) => ("failed", format!(": {why}")),
+        };
+        self.state.journal(phase, self.zone(zone), step, &format!("{}{why}", self.name))?;
+        Ok(done)
     }
 
     /// Others of the group may read it.

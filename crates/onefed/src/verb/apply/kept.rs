@@ -20,12 +20,10 @@ pub(super) struct Told {
 pub(super) fn told(service: &Service) -> Told {
     let roles = || service.body.get("roles").and_then(Value::as_array).into_iter().flatten();
     let inputs = |of: &Value, name: &str| text(of.get("user_inputs_values")?.get(name)?);
-    let context = |name: &str| {
-        roles().find_map(|role| text(role.get("template_contents")?.get("CONTEXT")?.get(name)?))
-    };
-    let input = |name: &str| {
-        inputs(&service.body, name).or_else(|| roles().find_map(|role| inputs(role, name)))
-    };
+    let context =
+        |name: &str| roles().find_map(|role| text(role.get("template_contents")?.get("CONTEXT")?.get(name)?));
+    let input =
+        |name: &str| inputs(&service.body, name).or_else(|| roles().find_map(|role| inputs(role, name)));
     Told {
         hub: input("FL_SUPERLINK_ADDRESS"),
         ca: context("FL_CA_FINGERPRINT"),
