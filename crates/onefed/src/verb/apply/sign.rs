@@ -12,7 +12,7 @@ use onefed_federation::Part;
 use onefed_opennebula::xmlrpc::Vm;
 use onefed_trust::SanName;
 
-use super::wait::{Awaited, Member};
+use super::wait::{Awaited, Member, is_ready};
 use crate::failure::{Exit, Failure};
 
 /// The roles whose VMs serve TLS, and so may have a certificate.
@@ -36,7 +36,9 @@ impl Signer {
         else {
             return Ok(());
         };
-        if !SERVING.contains(&member.role.as_str()) || self.seen.get(&vm.id.id) == Some(request) {
+        // A VM that is ready has what it asked for.
+        let asks = SERVING.contains(&member.role.as_str()) && !is_ready(vm);
+        if !asks || self.seen.get(&vm.id.id) == Some(request) {
             return Ok(());
         }
         let (zone, output) = (awaited.id.zone.as_str(), awaited.work.output);

@@ -165,7 +165,7 @@ async fn look(awaited: &Awaited<'_>) -> Result<(Service, Vec<Member>), onefed_op
 }
 
 /// Whether a VM runs and has said that it does its work.
-fn is_ready(vm: &Vm) -> bool {
+pub(super) fn is_ready(vm: &Vm) -> bool {
     vm.state == VmState::Active && vm.user_template.get(attribute::READY).is_some_and(|ready| ready == "YES")
 }
 
