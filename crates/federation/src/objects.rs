@@ -3,6 +3,7 @@
 
 mod body;
 mod digest;
+mod facts;
 mod inputs;
 #[cfg(test)]
 mod tests;
@@ -11,9 +12,10 @@ mod vm_template;
 use onefed_context::GatewayPlacement;
 use serde::Serialize;
 
-use crate::model::{Federation, Part, ZoneName};
+use crate::model::{Count, Federation, Part, ZoneName};
 
 pub use body::{Inputs, ObjectError, ZoneIds, merge_template, service_template};
+pub use facts::{Difference, Facts, Names};
 pub use vm_template::{ImageIds, VmTemplateLabel, vm_template};
 
 /// What kind of thing an object is.
@@ -86,17 +88,23 @@ pub fn wanted(federation: &Federation) -> Vec<ZoneWanted> {
 fn describe<'a>(federation: &'a Federation, part: Part<'_>) -> Option<(&'a ZoneName, String, String)> {
     match part {
         Part::Coordinator => {
-            Some((&federation.coordinator.zone, "coordinator".to_owned(), "1 SuperLink".to_owned()))
+            let local = federation.coordinator.local.as_ref();
+            let nodes = local.map(|local| format!(" + {}", supernodes(local.supernodes)));
+            let detail = format!("1 SuperLink{}", nodes.unwrap_or_default());
+            Some((&federation.coordinator.zone, "coordinator".to_owned(), detail))
         }
         Part::Site(name) => {
             let site = federation.site(name)?;
-            let count = site.supernodes;
-            let plural = if count.max == 1 { "" } else { "s" };
+            let nodes = supernodes(site.supernodes);
             let detail = match site.gateway {
-                GatewayPlacement::Dedicated => format!("{count} SuperNode{plural} + 1 gateway"),
-                GatewayPlacement::Embedded => format!("{count} SuperNode{plural} with embedded gateways"),
+                GatewayPlacement::Dedicated => format!("{nodes} + 1 gateway"),
+                GatewayPlacement::Embedded => format!("{nodes} with embedded gateways"),
             };
             Some((&site.zone, format!("site {name}"), detail))
         }
     }
+}
+
+fn supernodes(count: Count) -> String {
+    format!("{count} SuperNode{}", if count.max == 1 { "" } else { "s" })
 }

@@ -4,11 +4,12 @@
 //! values are therefore made from this one list.
 
 use onefed_context::{
-    Endpoint, GatewayPlacement, Host, InputFlag, Placement, Role, San, TABLE, Variable, parse_san_list,
+    Endpoint, GatewayPlacement, Host, InputFlag, NodeConfig, PartitionShare, Placement, Role, San, TABLE,
+    Variable, parse_san_list,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{Count, Federation, Part, Site};
+use crate::model::{Count, Federation, LocalNodes, Part, Site};
 
 /// One declared input.
 pub(super) struct Input {
@@ -53,6 +54,11 @@ impl<'a> Seat<'a> {
         self.site
     }
 
+    /// The SuperNodes beside the SuperLink, unless this is a site.
+    pub(super) fn local(&self) -> Option<&'a LocalNodes> {
+        self.federation.coordinator.local.as_ref().filter(|_| self.site.is_none())
+    }
+
     /// The inputs of the service as a whole.
     pub(super) fn service(&self) -> Vec<Input> {
         let roles = self.roles();
@@ -82,7 +88,10 @@ impl<'a> Seat<'a> {
     fn roles(&self) -> Vec<(Role, Count)> {
         let one = Count { min: 1, max: 1 };
         match self.site {
-            None => vec![(Role::SuperLink, one)],
+            None => {
+                let local = self.local().map(|local| (Role::SuperNode, local.supernodes));
+                std::iter::once((Role::SuperLink, one)).chain(local).collect()
+            }
             Some(site) => match site.gateway {
                 GatewayPlacement::Dedicated => vec![(Role::Gateway, one), (Role::SuperNode, site.supernodes)],
                 GatewayPlacement::Embedded => vec![(Role::SuperNode, site.supernodes)],
@@ -90,11 +99,21 @@ impl<'a> Seat<'a> {
         }
     }
 
+    fn node_config(&self) -> Option<&'a NodeConfig> {
+        let local = || Some(&self.local()?.node_config);
+        self.site.map(|site| &site.node_config).or_else(local)
+    }
+
+    fn partition(&self) -> Option<PartitionShare> {
+        let local = || Some(self.local()?.partition);
+        self.site.map(|site| site.partition).or_else(local)
+    }
+
     fn has_spoke(&self, role: Role) -> bool {
         match role {
             Role::Gateway => true,
             Role::SuperLink => false,
-            Role::SuperNode => self.site.is_some_and(|site| site.gateway == GatewayPlacement::Embedded),
+            Role::SuperNode => self.site.is_none_or(|site| site.gateway == GatewayPlacement::Embedded),
         }
     }
 
@@ -112,10 +131,12 @@ impl<'a> Seat<'a> {
             "FL_ADMIN_API_ADDRESS" => self.listen(federation.coordinator.admin_port),
             "FL_NODE_AUTH" => if federation.node_auth() { "YES" } else { "NO" }.to_owned(),
             "FL_CERT_EXTRA_SAN" => self.extra_san(self.setting(row)),
-            "FL_NODE_CONFIG" => self.site.map(|site| site.node_config.to_string()).unwrap_or_default(),
-            "FL_PARTITION_BASE" => self.site.map(|site| site.partition.base.to_string()).unwrap_or_default(),
-            "FL_NUM_PARTITIONS" => self.site.map(|site| site.partition.total.to_string()).unwrap_or_default(),
+            "FL_NODE_CONFIG" => self.node_config().map(ToString::to_string).unwrap_or_default(),
+            "FL_PARTITION_BASE" => self.partition().map(|share| share.base.to_string()).unwrap_or_default(),
+            "FL_NUM_PARTITIONS" => self.partition().map(|share| share.total.to_string()).unwrap_or_default(),
             "FL_SSL_CA_CERTFILE" if federation.tls => return Value::Ca,
+            // SuperNodes beside their SuperLink ask OneGate, whatever address others dial.
+            "FL_SUPERLINK_ADDRESS" if self.site.is_none() => String::new(),
             "FL_SUPERLINK_ADDRESS" => match federation.hub() {
                 Some(hub) => hub.to_string(),
                 None => return Value::Hub,

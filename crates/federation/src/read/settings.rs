@@ -17,6 +17,8 @@ pub(super) enum Scope {
     All,
     /// The coordinator's VM.
     Coordinator,
+    /// The coordinator's VM and SuperNodes beside it.
+    Single,
     /// The VMs of a site.
     Site,
 }
@@ -90,6 +92,7 @@ fn known(name: &str, at: Range<usize>, scope: Scope, sink: &mut Sink<'_>) -> Opt
     let (place, roles): (_, &[Role]) = match scope {
         Scope::All => return Some(row),
         Scope::Coordinator => ("the coordinator", &[Role::SuperLink]),
+        Scope::Single => ("the coordinator", &[Role::SuperLink, Role::SuperNode]),
         Scope::Site => ("a site", &[Role::Gateway, Role::SuperNode]),
     };
     if !row.roles.iter().any(|role| roles.contains(role)) {

@@ -119,6 +119,25 @@ impl State {
         Ok(None)
     }
 
+    /// A client certificate for the hub: the one in this directory, else one that the root key gives for the moment, so
+    /// that the root key and its certificate are enough to look. Nothing is written.
+    pub(crate) fn client(&self, federation: &str) -> Result<ClientIdentity, Failure> {
+        if let Some(identity) = self.identity()? {
+            return Ok(identity);
+        }
+        self.ca_pem()?;
+        match self.authority(federation)? {
+            Authority::Root(root) => {
+                Ok(root.issue_client("operator", ClientRole::Operator, SystemTime::now())?)
+            }
+            Authority::Certificate { .. } => {
+                let text = "there is no client certificate in the state directory";
+                Err(Failure::new(Exit::Permission, "no-certificate", text)
+                    .hint("run `onefed apply`, which makes one"))
+            }
+        }
+    }
+
     /// Makes a directory for a data scientist: the CA's certificate, a client certificate that reaches Flower's Control
     /// operations only, and where the hub is. No key of the operator is in it.
     pub(crate) fn hand_out(&self, name: &str, to: &Path) -> Result<(), Failure> {

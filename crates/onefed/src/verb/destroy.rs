@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use onefed_federation::{Action, Change, Existing, Federation, ObjectKind, Part};
+use onefed_federation::{Existing, Federation, ObjectKind, Part};
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,7 +22,7 @@ use crate::{plan_file, verb};
 pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let Destroyed { removed, left, failure } = destroy(&federation, &zones, &state, yes, output).await?;
     let mut document = json!({
         "schema_version": 1, "federation": federation.name, "removed": removed, "left": left,
@@ -156,17 +156,8 @@ async fn with_lock(
 }
 
 async fn go(zones: &Zones, steps: &Steps, object: &Found) -> Result<(), Failure> {
-    let Some(zone) = zones.get(&object.zone) else { return Ok(()) };
-    let change = Change {
-        action: Action::Remove,
-        kind: object.kind,
-        name: object.name.clone(),
-        id: object.id,
-        detail: String::new(),
-        why: String::new(),
-        digest: String::new(),
-    };
-    remove::remove(steps, zone, &change).await
+    let (Some(zone), Some(id)) = (zones.get(&object.zone), object.id) else { return Ok(()) };
+    remove::remove(steps, zone, object.kind, &object.name, id).await
 }
 
 /// Everything of the federation, as the zones tell it. A zone that does not let this login in is an error: somebody can

@@ -77,7 +77,7 @@ pub(crate) async fn apply(
     output: Output,
 ) -> Result<Applied, Failure> {
     let _lock = state.lock()?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let lock = ZoneLock::take(&federation, &zones, &state, "apply", output).await?;
     let steps = Steps::new(state, lock);
     let (applied, steps) = with_lock(federation, &zones, steps, yes, output).await;
@@ -305,9 +305,10 @@ impl Work {
                     Err(why) => return report.left.push(("what the plan does not have".to_owned(), why)),
                 };
                 for change in removals.iter().filter(|change| !pending.contains(&change.name)) {
+                    let Some(id) = change.id else { continue };
                     let what = format!("{} {}", remove::word(change.kind), change.name);
                     self.output.say(format!("  {}: removing {what} ({})", room.name, change.why));
-                    match remove::remove(&self.steps, &room.clients, change).await {
+                    match remove::remove(&self.steps, &room.clients, change.kind, &change.name, id).await {
                         Ok(()) => report.removed.push(what),
                         Err(why) => report.left.push((what, why)),
                     }

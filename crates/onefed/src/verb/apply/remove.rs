@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use onefed_federation::{Change, ObjectKind};
+use onefed_federation::ObjectKind;
 use onefed_opennebula::{Error, ServiceId, ServiceTemplateId, VmTemplateId, oneflow};
 
 use crate::failure::{Exit, Failure};
@@ -25,11 +25,16 @@ pub(crate) fn word(kind: ObjectKind) -> &'static str {
 }
 
 /// Removes one object of the federation, by the id that it has in this zone.
-pub(crate) async fn remove(steps: &Steps, zone: &ZoneClients, change: &Change) -> Result<(), Failure> {
-    let Some(id) = change.id else { return Ok(()) };
-    let name = format!("{} {}", word(change.kind), change.name);
+pub(crate) async fn remove(
+    steps: &Steps,
+    zone: &ZoneClients,
+    kind: ObjectKind,
+    name: &str,
+    id: u32,
+) -> Result<(), Failure> {
+    let name = format!("{} {name}", word(kind));
     let removing = async {
-        gone(zone, change.kind, id).await?;
+        gone(zone, kind, id).await?;
         Ok(((), id.to_string()))
     };
     steps.step(zone.oneflow.zone().as_str(), "removal", &name, removing).await
