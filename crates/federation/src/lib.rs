@@ -24,3 +24,4 @@ pub use objects::{
 };
 pub use plan::{Action, Change, Plan, ZonePlan};
 pub use read::{Checked, check, parse};
+pub use start::start_script;
