@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::verb::PkiVerb;
+use crate::verb::{InitArgs, PkiVerb, TemplatesArgs};
 
 /// Flower federated learning across OpenNebula zones.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ pub(crate) struct Place {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Find out which zones there are and what they have, and write a plan file to start from.
+    Init(Box<InitArgs>),
     /// Validate the plan file and show what would be created, changed or removed in each zone.
     Plan {
         #[command(flatten)]
@@ -56,6 +58,10 @@ pub(crate) enum Verb {
     Status {
         #[command(flatten)]
         place: Place,
+        /// Look again every so many seconds, until Ctrl-C; without a number every 2.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+            value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
     },
     /// Submit a Flower app and follow it round by round.
     Train {
@@ -113,6 +119,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "ROLE", conflicts_with = "markdown")]
         template: Option<onefed_context::Role>,
     },
+    /// Write templates for OpenNebula's own tools, without a plan: a service by hand.
+    Templates(TemplatesArgs),
     /// Write a JSON schema, for editors and pipelines that check files without onefed.
     Schema {
         #[command(subcommand)]

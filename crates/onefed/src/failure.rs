@@ -44,6 +44,11 @@ impl Failure {
         self
     }
 
+    /// Whether a zone failed in a way that may pass without anybody doing anything.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.code, "zone-unreachable" | "zone-busy")
+    }
+
     /// The failure as a JSON document.
     pub(crate) fn document(&self) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message, "hint": self.hint });
@@ -131,7 +136,12 @@ impl From<onefed_opennebula::Error> for Failure {
                 (Exit::Permission, "zone-login", Some("check the zone's `auth` file: it holds user:password"))
             }
             E::Unauthorized { .. } => (Exit::Permission, "zone-rights", None),
+            E::Tls { .. } => (Exit::Configuration, "zone-tls", None),
+            E::BadInput { .. } => (Exit::BadInput, "zone-input", None),
             E::TooOld { .. } => (Exit::Configuration, "zone-too-old", None),
+            E::Locked { .. } => {
+                (Exit::Permission, "zone-locked", Some("somebody has locked it: see its LOCK"))
+            }
             E::Garbage { .. } | E::Fault { .. } => (
                 Exit::Configuration,
                 "zone-answer",

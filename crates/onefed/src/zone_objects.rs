@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use onefed_context::Role;
 use onefed_federation::{Action, Federation, Plan, Reference, VmTemplate, Zone, ZoneIds};
 
-use crate::failure::{Exit, Failure, join};
+use crate::failure::{Exit, Failure};
 use crate::zones::{ZoneClients, Zones};
 
-/// The ids by zone; none where the plan changes nothing at all. All that is missing is named.
+/// The ids by zone, or what is missing there; nothing where the plan changes nothing at all.
 pub(crate) async fn look_up(
     federation: &Federation,
     zones: &Zones,
     plan: &Plan,
-) -> Result<BTreeMap<String, ZoneIds>, Failure> {
+) -> BTreeMap<String, Result<ZoneIds, Failure>> {
     // Also zones that are to stay as they are: when the hub moves, their services are made anew.
     let used = plan
         .zones
@@ -22,21 +22,17 @@ pub(crate) async fn look_up(
         .filter(|zone| !plan.is_empty() && zone.changes.iter().any(|change| change.action != Action::Remove));
     let asked = used.filter_map(|used| {
         let (zone, clients) = (federation.zone(&used.zone)?, zones.get(used.zone.as_str())?);
-        Some(async move { Ok((zone.name.to_string(), in_zone(federation, zone, clients).await?)) })
+        Some(async move { (zone.name.to_string(), in_zone(federation, zone, clients).await) })
     });
-    let (mut found, mut failures) = (BTreeMap::new(), Vec::new());
-    for answer in futures_util::future::join_all(asked).await {
-        match answer {
-            Ok((zone, ids)) => {
-                found.insert(zone, ids);
-            }
-            Err(why) => failures.push(why),
-        }
-    }
-    join(failures).map_or(Ok(found), Err)
+    futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
-async fn in_zone(federation: &Federation, zone: &Zone, clients: &ZoneClients) -> Result<ZoneIds, Failure> {
+/// The ids in one zone, or all that is missing there.
+pub(crate) async fn in_zone(
+    federation: &Federation,
+    zone: &Zone,
+    clients: &ZoneClients,
+) -> Result<ZoneIds, Failure> {
     let templates: Vec<(u32, String)> =
         clients.xmlrpc.templates().await?.into_iter().map(|it| (it.id.id, it.name)).collect();
     let networks: Vec<(u32, String)> =

@@ -34,6 +34,8 @@ pub enum Error {
         call: Box<Call>,
         /// The cause, innermost last.
         why: String,
+        /// Whether there was a connection, so that the call may have arrived.
+        sent: bool,
     },
     /// No answer within the deadline.
     #[error("{call}: no answer within {after:?}")]
@@ -43,17 +45,26 @@ pub enum Error {
         /// The deadline that passed.
         after: Duration,
     },
-    /// The server is up but cannot answer now (502, 503, 504, or OneGate's 500).
-    #[error("{call}: the server cannot answer now (HTTP {status}): {message}")]
+    /// The server was reached, but there is no TLS with it: its certificate, or what it speaks.
+    #[error("{call}: no TLS: {why}")]
+    Tls {
+        /// The call.
+        call: Box<Call>,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
+    /// The server is up but cannot answer now: HTTP 502, 503, 504, OneGate's 500, a zone that its administrator disabled,
+    /// a federation whose master is away.
+    #[error("{call}: the server cannot answer now ({code}): {message}")]
     Unavailable {
         /// The call.
         call: Box<Call>,
-        /// HTTP status.
-        status: u16,
+        /// HTTP status, or oned's error code.
+        code: i32,
         /// Its text.
         message: String,
     },
-    /// Wrong user, password or token.
+    /// Wrong user, password or token, or a token that has expired: oned says the same of all of them.
     #[error("{call}: login refused: {message}")]
     Unauthenticated {
         /// The call.
@@ -77,7 +88,15 @@ pub enum Error {
         /// The server's text.
         message: String,
     },
-    /// The server understood and said no: schema errors, wrong VM state, restricted attribute, internal errors.
+    /// OneFlow read the document and found it wrong (400): a key of a template, or a user input without a value.
+    #[error("{call}: the document is refused: {message}")]
+    Schema {
+        /// The call.
+        call: Box<Call>,
+        /// OneFlow's text, such as `KEY: 'template_id' must be an Integer;`.
+        message: String,
+    },
+    /// The server understood and said no: text that cannot be parsed, restricted attribute, internal errors.
     #[error("{call}: refused ({code}): {message}")]
     Refused {
         /// The call.
@@ -87,9 +106,28 @@ pub enum Error {
         /// The server's text.
         message: String,
     },
-    /// The object is busy or in a state that does not allow this (locked, `Service cannot be ... in state: ...`).
+    /// The object is busy or in a state that does not allow this (`Service cannot be ... in state: ...`).
     #[error("{call}: not in this state: {message}")]
     Conflict {
+        /// The call.
+        call: Box<Call>,
+        /// The server's text.
+        message: String,
+    },
+    /// Another object of the same kind and owner has this name. Allocation is atomic in oned: of two who try at once,
+    /// one gets this.
+    #[error("{call}: this name is taken: {message}")]
+    NameTaken {
+        /// The call.
+        call: Box<Call>,
+        /// The number of the object that has the name, where oned says it.
+        by: Option<u32>,
+        /// The server's text.
+        message: String,
+    },
+    /// Somebody has locked the object (`onetemplate lock` and the like).
+    #[error("{call}: locked: {message}")]
+    Locked {
         /// The call.
         call: Box<Call>,
         /// The server's text.
@@ -149,9 +187,41 @@ impl Error {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Unavailable { .. })
     }
 
+    /// The call may have been carried out although it failed: it was sent and nothing was heard of it, or the answer
+    /// could not be read. What was to be made has to be looked for before it is made again.
+    pub fn is_undecided(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Garbage { .. } => true,
+            Self::Unreachable { sent, .. } => *sent,
+            // A proxy in front of the server, which may have passed the call on.
+            Self::Unavailable { code, .. } => matches!(code, 502 | 504),
+            _ => false,
+        }
+    }
+
     /// The object is gone or never was.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// The name is taken by another object of the same owner.
+    pub fn is_name_taken(&self) -> bool {
+        matches!(self, Self::NameTaken { .. })
+    }
+
+    /// The login is good, the right is missing. A wrong login is [`Unauthenticated`](Self::Unauthenticated).
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. })
+    }
+
+    /// The object is in a state that does not allow the call now.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// Somebody has locked the object.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
     }
 
     pub(crate) fn garbage(call: &Call, why: impl Into<String>, body: &[u8]) -> Self {

@@ -30,18 +30,27 @@ pub(crate) enum Repeat {
     Never,
 }
 
+/// How an endpoint is spoken to.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// For a whole call.
+    pub(crate) deadline: Duration,
+    /// False for oned, which closes after every call.
+    pub(crate) keep_alive: bool,
+    /// The only CAs that are trusted, in PEM; `None` for those of the system.
+    pub(crate) ca: Option<Vec<u8>>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
-    pub(crate) deadline: Duration,
+    pub(crate) options: Options,
 }
 
 impl Http {
-    /// `keep_alive` false for oned, which closes after every call.
-    ///
     /// No proxy is ever used: these calls carry passwords to machines of the operator's own network. No redirect is
     /// followed for the same reason.
-    pub(crate) fn new(endpoint: &Url, deadline: Duration, keep_alive: bool) -> Result<Self, Error> {
+    pub(crate) fn new(endpoint: &Url, options: Options) -> Result<Self, Error> {
         let bad = |why: &str| Error::BadInput {
             what: format!("endpoint {}", redact(endpoint)),
             why: why.to_owned(),
@@ -59,17 +68,19 @@ impl Http {
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(deadline.min(Duration::from_secs(5)))
-            .timeout(deadline);
-        if !keep_alive {
+            .connect_timeout(options.deadline.min(Duration::from_secs(5)))
+            .timeout(options.deadline);
+        if !options.keep_alive {
             builder = builder.pool_max_idle_per_host(0);
         }
-        if endpoint.scheme() == "http" {
+        if let Some(pem) = &options.ca {
+            builder = builder.tls_certs_only(crate::tls::authorities(pem).map_err(|why| bad(&why))?);
+        } else if endpoint.scheme() == "http" {
             // Do not look for system roots that are not needed: a small image may have none.
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|e| bad(&chain(&e)))?;
-        Ok(Self { client, deadline })
+        Ok(Self { client, options })
     }
 
     pub(crate) async fn send<F>(&self, call: &Call, repeat: Repeat, build: F) -> Result<Answer, Error>
@@ -93,7 +104,7 @@ impl Http {
             }
         };
         // The deadline is for the whole call, retries included.
-        match tokio::time::timeout(self.deadline, work).await {
+        match tokio::time::timeout(self.options.deadline, work).await {
             Ok(result) => result,
             Err(_) => Err(self.timeout(call)),
         }
@@ -113,23 +124,27 @@ impl Http {
     }
 
     fn classify(&self, call: &Call, error: reqwest::Error) -> Attempt {
+        let call = || Box::new(call.clone());
+        if let Some(why) = crate::tls::diagnosis(&error, self.options.ca.is_some()) {
+            return Attempt::Other(Error::Tls { call: call(), why });
+        }
         if error.is_connect() {
             let why = if error.is_timeout() {
                 "connecting timed out".to_owned()
             } else {
                 chain(&error.without_url())
             };
-            return Attempt::Connect(Error::Unreachable { call: Box::new(call.clone()), why });
+            return Attempt::Connect(Error::Unreachable { call: call(), why, sent: false });
         }
         Attempt::Other(if error.is_timeout() {
-            self.timeout(call)
+            self.timeout(&call())
         } else {
-            Error::Unreachable { call: Box::new(call.clone()), why: chain(&error.without_url()) }
+            Error::Unreachable { call: call(), why: chain(&error.without_url()), sent: true }
         })
     }
 
     fn timeout(&self, call: &Call) -> Error {
-        Error::Timeout { call: Box::new(call.clone()), after: self.deadline }
+        Error::Timeout { call: Box::new(call.clone()), after: self.options.deadline }
     }
 }
 
@@ -151,6 +166,10 @@ fn chain(error: &reqwest::Error) -> String {
 
 /// An endpoint as it may be shown.
 pub(crate) fn redact(endpoint: &Url) -> String {
+    if endpoint.cannot_be_a_base() {
+        // `me:secret@host` is a URL of the scheme `me`.
+        return "(not shown: no http URL)".to_owned();
+    }
     let mut shown = endpoint.clone();
     let _ = shown.set_username("");
     let _ = shown.set_password(None);

@@ -102,9 +102,21 @@ zoned_id! {
     /// A virtual machine.
     VmId;
     /// A VM template.
-    TemplateId;
+    VmTemplateId;
     /// A virtual network.
     VnetId;
+    /// An image.
+    ImageId;
+    /// A datastore.
+    DatastoreId;
+    /// A host.
+    HostId;
+    /// A cluster of hosts, networks and datastores.
+    ClusterId;
+    /// A user. The zones of one federation share their users, so there the number means the same in each.
+    UserId;
+    /// A group. Shared as users are.
+    GroupId;
     /// A OneFlow service. Services and service templates of a zone share one counter.
     ServiceId;
     /// A OneFlow service template.

@@ -7,6 +7,7 @@
 //! Two rules hold everywhere: an id never travels without its zone ([`VmId`] and its siblings; a client refuses an id
 //! of another zone), and every wait has a deadline and a name ([`Error::Timeout`]).
 
+mod attributes;
 mod credentials;
 mod error;
 mod http;
@@ -16,13 +17,20 @@ pub mod oneflow;
 pub mod onegate;
 mod state;
 pub mod template;
+mod tls;
 pub mod xml;
 pub mod xmlrpc;
 
+pub use attributes::{Attribute, Attributes};
 pub use credentials::{BadCredentials, Credentials, Secret};
 pub use error::{Call, Error};
-pub use ids::{BadId, ServiceId, ServiceTemplateId, TemplateId, VmId, VnetId, ZoneName};
-pub use state::{LcmState, RoleState, ServiceState, VmState};
+pub use ids::{
+    BadId, ClusterId, DatastoreId, GroupId, HostId, ImageId, ServiceId, ServiceTemplateId, UserId, VmId,
+    VmTemplateId, VnetId, ZoneName,
+};
+pub use state::{
+    DatastoreKind, HostState, ImageKind, ImageState, LcmState, NetworkState, RoleState, ServiceState, VmState,
+};
 
 #[cfg(test)]
 mod tests;

@@ -63,6 +63,58 @@ states! {
         BootFailure = 36 "BOOT_FAILURE",
         PrologFailure = 39 "PROLOG_FAILURE",
     }
+    /// STATE of a virtual network.
+    NetworkState {
+        Init = 0 "INIT",
+        Ready = 1 "READY",
+        LockCreate = 2 "LOCK_CREATE",
+        LockDelete = 3 "LOCK_DELETE",
+        Done = 4 "DONE",
+        Error = 5 "ERROR",
+        UpdateFailure = 6 "UPDATE_FAILURE",
+    }
+    /// STATE of an image.
+    ImageState {
+        Init = 0 "INIT",
+        Ready = 1 "READY",
+        Used = 2 "USED",
+        Disabled = 3 "DISABLED",
+        /// Being copied into its datastore.
+        Locked = 4 "LOCKED",
+        Error = 5 "ERROR",
+        Clone = 6 "CLONE",
+        Delete = 7 "DELETE",
+        /// A persistent image in use: no second VM can have it.
+        UsedPersistent = 8 "USED_PERS",
+        LockedUsed = 9 "LOCKED_USED",
+        LockedUsedPersistent = 10 "LOCKED_USED_PERS",
+    }
+    /// TYPE of an image.
+    ImageKind {
+        Os = 0 "OS",
+        Cdrom = 1 "CDROM",
+        Datablock = 2 "DATABLOCK",
+        Kernel = 3 "KERNEL",
+        Ramdisk = 4 "RAMDISK",
+        Context = 5 "CONTEXT",
+        Backup = 6 "BACKUP",
+        Filesystem = 7 "FILESYSTEM",
+    }
+    /// TYPE of a datastore.
+    DatastoreKind {
+        Image = 0 "IMAGE",
+        System = 1 "SYSTEM",
+        File = 2 "FILE",
+        Backup = 3 "BACKUP",
+    }
+    /// STATE of a host.
+    HostState {
+        Init = 0 "INIT",
+        Monitored = 2 "MONITORED",
+        Error = 3 "ERROR",
+        Disabled = 4 "DISABLED",
+        Offline = 8 "OFFLINE",
+    }
     /// State of a OneFlow service.
     ServiceState {
         Pending = 0 "PENDING",
@@ -96,6 +148,13 @@ states! {
         FailedScaling = 9 "FAILED_SCALING",
         Cooldown = 10 "COOLDOWN",
         Hold = 11 "HOLD",
+    }
+}
+
+impl ImageState {
+    /// A new VM can have this image now. A persistent one that is in use cannot be had twice.
+    pub fn is_usable(self) -> bool {
+        matches!(self, Self::Ready | Self::Used)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The three clients against a server that answers as captured.
 
-use crate::{xmlrpc::VmAction, *};
+use crate::{xmlrpc::Permissions, xmlrpc::VmAction, *};
 use serde_json::json;
 use std::{net::IpAddr, sync::Arc, sync::Mutex, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -147,6 +147,61 @@ async fn xmlrpc_writes_in_the_right_order() {
 }
 
 #[tokio::test]
+async fn vm_templates_are_made_changed_and_deleted() {
+    let info = include_str!("fixtures/template.xml");
+    let made = rpc("<value><boolean>1</boolean></value><value><i4>5</i4></value><value><i4>0</i4></value>");
+    let taken = "[one.template.allocate] NAME is already taken by TEMPLATE 5.";
+    let locked = "[one.template.delete] User [2] : Not authorized to perform ADMIN TEMPLATE [5]. Locked";
+    let answers = vec![
+        made.clone(),
+        refusal(taken, 8192),
+        success(info),
+        made.clone(),
+        made.clone(),
+        made,
+        refusal(locked, 32768),
+        refusal("[one.template.allocate] Error in TEMPLATE: \"NAME\" is empty.", 8192),
+        success("5"),
+    ];
+    let (client, asked) = oned(answers).await;
+    let id = client.template_allocate("NAME=\"lock\"\n").await.unwrap();
+    assert_eq!(id.to_string(), "paris/5");
+    let error = client.template_allocate("NAME=\"lock\"\n").await.unwrap_err();
+    assert!(matches!(error, Error::NameTaken { by: Some(5), .. }) && error.is_name_taken(), "{error:?}");
+
+    let template = client.template_info(&id).await.unwrap();
+    assert_eq!((template.owner.uid, template.owner.uname.as_str(), template.owner.gid), (2, "alice", 1));
+    assert_eq!((template.registered, template.permissions), (1763760000, Permissions::from_octal(0o640)));
+    let label = template.attributes.vector("ONEFED").unwrap();
+    assert_eq!((label["FEDERATION"].as_str(), label["KIND"].as_str()), ("hospitals", "site"));
+    let disks: Vec<_> = template.attributes.vectors("DISK").map(|d| d["IMAGE"].as_str()).collect();
+    assert_eq!((disks, template.attributes.text("MEMORY")), (vec!["ubuntu", "data"], Some("1024")));
+    assert_eq!(template.context["TOKEN"], "YES");
+
+    client.template_update(&id, "A=\"1\"", true).await.unwrap();
+    client.template_chmod(&id, Permissions::from_octal(0o640)).await.unwrap();
+    client.template_delete(&id, true).await.unwrap();
+    assert!(client.template_delete(&id, false).await.unwrap_err().is_locked());
+    let empty = client.template_allocate("NAME=\"\"").await.unwrap_err();
+    assert!(matches!(empty, Error::Refused { code: 8192, .. }), "{empty:?}");
+    let odd = client.template_allocate("NAME=\"x\"").await.unwrap_err();
+    assert!(matches!(odd, Error::Garbage { .. }), "a text where the number has to be: {odd:?}");
+    let elsewhere = VmTemplateId::new("lisbon".parse().unwrap(), 5);
+    assert!(matches!(client.template_info(&elsewhere).await, Err(Error::WrongZone { .. })));
+
+    let asked = asked.lock().unwrap();
+    let ints = |numbers: &[i32]| {
+        let one = |n: &i32| format!("<param><value><int>{n}</int></value></param>");
+        numbers.iter().map(one).collect::<String>() + "</params>"
+    };
+    assert!(asked[2].contains("one.template.info") && asked[2].contains("<boolean>0</boolean>"));
+    assert!(asked[3].contains("<int>5</int></value></param><param><value><string>A=&quot;1&quot;</string>"));
+    assert!(asked[4].contains(&ints(&[5, 1, 1, 0, 1, 0, 0, 0, 0, 0])), "{}", asked[4]);
+    assert!(asked[5].contains("<int>5</int></value></param><param><value><boolean>1</boolean>"));
+    assert_eq!(asked.len(), 9);
+}
+
+#[tokio::test]
 async fn xmlrpc_errors_are_told_apart() {
     let fault = "<methodResponse><fault><value><struct><member><name>faultCode</name><value><i4>-506</i4></value></member>\
         </struct></value></fault></methodResponse>";
@@ -209,7 +264,7 @@ async fn silence_and_absence_have_names() {
     let client = xmlrpc::Client::new(paris(), format!("http://{gone}").parse().unwrap(), login()).unwrap();
     let error = client.system_version().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }) && error.to_string().contains("refused"), "{error}");
-    for bad in ["ftp://x/", "http://user:pw@127.0.0.1/"] {
+    for bad in ["ftp://x/", "http://user:pw@127.0.0.1/", "user:pw@127.0.0.1"] {
         let error = xmlrpc::Client::new(paris(), bad.parse().unwrap(), login()).unwrap_err();
         assert!(!error.to_string().contains("pw"), "{error}");
     }
@@ -280,7 +335,7 @@ async fn oneflow_errors_are_told_apart() {
     assert!(matches!(errors[1], Error::Unauthorized { .. }));
     assert!(errors[2].is_not_found());
     assert!(matches!(errors[3], Error::Conflict { .. }));
-    assert!(matches!(errors[4], Error::Refused { code: 400, .. }));
+    assert!(matches!(&errors[4], Error::Schema { message, .. } if message.contains("must be one of")));
     assert!(errors[5].to_string().contains("Internal server error: unexpected token"), "{}", errors[5]);
     assert!(matches!(errors[6], Error::Garbage { .. }));
     assert!(errors.iter().all(|e| e.to_string().contains("GET /service/99")));

@@ -1,6 +1,6 @@
 //! OpenNebula's template text as the servers read it, and attributes as XML.
 
-use onefed_opennebula::xml::escape;
+use onefed_opennebula::xml::{Element, escape};
 use serde_json::{Map, Value};
 
 /// Attributes: a value is a text, or an object of texts (`[A=1,B=2]`), or an array of either when given twice.
@@ -34,7 +34,42 @@ pub(crate) fn parse(text: &str) -> Result<Attributes, String> {
                 Value::String(bare.to_owned())
             }
         };
-        found.insert(key, value);
+        add(&mut found, key, value);
+    }
+}
+
+/// Template text, or the same as XML inside a root element of any name, as oned takes either.
+///
+/// `Err` is the parser's complaint, with oned's words in front.
+pub(crate) fn read(text: &str) -> Result<Attributes, String> {
+    let bad = |why: String| format!("Parse error: {why}");
+    if !text.trim_start().starts_with('<') {
+        return parse(text).map_err(bad);
+    }
+    let root = Element::parse(text.as_bytes()).map_err(|e| bad(e.to_string()))?;
+    Ok(children(&root))
+}
+
+fn children(element: &Element) -> Attributes {
+    let mut found = Attributes::new();
+    for child in &element.children {
+        let value = match child.children.as_slice() {
+            [] => Value::String(child.text.clone()),
+            _ => Value::Object(children(child)),
+        };
+        add(&mut found, child.name.to_ascii_uppercase(), value);
+    }
+    found
+}
+
+/// What is given twice is kept twice.
+fn add(found: &mut Attributes, key: String, value: Value) {
+    match found.get_mut(&key) {
+        Some(Value::Array(items)) => items.push(value),
+        Some(first) => *first = Value::Array(vec![first.take(), value]),
+        None => {
+            found.insert(key, value);
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! settings: 180 s), and so is one that does not reboot (there it is left alone); a reboot starts the VM's process anew,
 //! with the context disk as it is.
 
+mod access;
 mod addresses;
 mod attributes;
 mod context;
@@ -22,11 +23,13 @@ mod error;
 mod faults;
 mod files;
 mod guest;
+mod instantiate;
 mod machine;
 mod oneflow;
 mod onegate;
 mod power;
 mod reconfigure;
+mod refusal;
 mod run;
 mod supervisor;
 mod sweep;

@@ -1,5 +1,6 @@
 //! A VM as the zone knows it, and how XML-RPC and OneGate show it.
 
+use crate::access::{Caller, Owned};
 use crate::addresses::Plan;
 use crate::attributes::{Attributes, cdata, text, xml};
 use crate::context::Variables;
@@ -20,6 +21,7 @@ pub(crate) struct Nic {
 pub(crate) struct Vm {
     pub(crate) id: u32,
     pub(crate) name: String,
+    pub(crate) owned: Owned,
     pub(crate) state: VmState,
     pub(crate) lcm: LcmState,
     /// Seconds since 1970.
@@ -49,6 +51,7 @@ impl Vm {
         Self {
             id,
             name,
+            owned: Caller::oneadmin().owned(),
             state: VmState::Pending,
             lcm: LcmState::Init,
             started: now(),
@@ -132,15 +135,15 @@ impl Vm {
 
     /// As `one.vm.info`.
     pub(crate) fn to_xml(&self, plan: Plan) -> String {
-        let permissions =
-            "<PERMISSIONS><OWNER_U>1</OWNER_U><OWNER_M>1</OWNER_M><OWNER_A>0</OWNER_A></PERMISSIONS>";
         format!(
-            "<VM><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>{}</NAME>\
-             {permissions}<LAST_POLL>0</LAST_POLL><STATE>{}</STATE><LCM_STATE>{}</LCM_STATE><RESCHED>0</RESCHED>\
+            "<VM><ID>{}</ID>{}<NAME>{}</NAME>\
+             {}<LAST_POLL>0</LAST_POLL><STATE>{}</STATE><LCM_STATE>{}</LCM_STATE><RESCHED>0</RESCHED>\
              <STIME>{}</STIME><ETIME>0</ETIME><DEPLOY_ID>one-{}</DEPLOY_ID><MONITORING/><TEMPLATE>{}</TEMPLATE>\
              <USER_TEMPLATE>{}</USER_TEMPLATE><HISTORY_RECORDS/></VM>",
             self.id,
+            self.owned.ids_xml(),
             cdata(&self.name),
+            self.owned.permissions_xml(),
             self.state.number(),
             self.lcm.number(),
             self.started,
@@ -184,6 +187,8 @@ impl Vm {
 
     /// As in a service's nodes.
     pub(crate) fn summary(&self) -> Value {
-        json!({"VM": {"ID": self.id.to_string(), "UID": "0", "GID": "0", "UNAME": "oneadmin", "GNAME": "oneadmin", "NAME": self.name}})
+        let Owned { uid, gid, uname, gname, .. } = &self.owned;
+        json!({"VM": {"ID": self.id.to_string(), "UID": uid.to_string(), "GID": gid.to_string(), "UNAME": uname,
+            "GNAME": gname, "NAME": self.name}})
     }
 }

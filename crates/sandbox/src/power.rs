@@ -22,6 +22,15 @@ impl Vm {
             // The guest's own business: oned shows nothing of it.
             "reboot" | "reboot-hard" if running => (None, Command::Reboot { hard }),
             "resume" if self.state == VmState::Poweroff => (Some(LcmState::BootPoweroff), Command::Resume),
+            "hold" if self.state == VmState::Pending => {
+                self.set(VmState::Hold, LcmState::Init);
+                return Ok(());
+            }
+            "release" if self.state == VmState::Hold => {
+                self.set(VmState::Pending, LcmState::Init);
+                self.tell(Command::Retry);
+                return Ok(());
+            }
             "poweroff" | "poweroff-hard" | "reboot" | "reboot-hard" | "resume" | "hold" | "release" => {
                 let why = format!("This action is not available for state {}", self.shown());
                 return Err(refusal(action, &why));

@@ -77,7 +77,8 @@ impl Orders {
 /// Runs a VM from its creation until it is done. Ends with the zone's record in DONE.
 pub(crate) async fn supervise(zone: Arc<Zone>, id: u32, receiver: UnboundedReceiver<Command>) {
     let mut orders = Orders { backlog: VecDeque::new(), receiver };
-    let mut guest = up(&zone, id, Start::First);
+    let held = zone.lock().vms.get(&id).is_some_and(|vm| vm.state == VmState::Hold);
+    let mut guest = if held { None } else { up(&zone, id, Start::First) };
     loop {
         let order = match &mut guest {
             Some(running) => tokio::select! {

@@ -1,6 +1,7 @@
 //! A zone: its settings, and all of its state behind one lock.
 
 use crate::SandboxError;
+use crate::access::{Caller, Owned};
 use crate::addresses::{Plan, leases};
 use crate::attributes::Attributes;
 use crate::faults::{Faults, Misbehaviour};
@@ -37,9 +38,10 @@ pub(crate) struct Zone {
     pub(crate) changed: Notify,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) templates: BTreeMap<u32, VmTemplate>,
+    pub(crate) next_template: u32,
     pub(crate) vms: BTreeMap<u32, Vm>,
     pub(crate) next_vm: u32,
     pub(crate) leases: BTreeSet<u8>,
@@ -49,6 +51,9 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct VmTemplate {
     pub(crate) name: String,
+    pub(crate) owned: Owned,
+    /// Seconds since 1970.
+    pub(crate) registered: u64,
     pub(crate) content: Attributes,
 }
 
@@ -61,13 +66,14 @@ impl Zone {
         );
         content.insert("CPU".to_owned(), json!("1"));
         content.insert("MEMORY".to_owned(), json!("2048"));
-        let state = State {
-            templates: BTreeMap::from([(0, VmTemplate { name: "onefed".to_owned(), content })]),
-            vms: BTreeMap::new(),
-            next_vm: 0,
-            leases: BTreeSet::new(),
-            documents: Documents::default(),
+        let template = VmTemplate {
+            name: "onefed".to_owned(),
+            owned: Caller::oneadmin().owned(),
+            registered: now(),
+            content,
         };
+        let state =
+            State { templates: BTreeMap::from([(0, template)]), next_template: 1, ..State::default() };
         Self {
             name,
             plan,
@@ -117,9 +123,9 @@ impl Zone {
         self.lock().vms.get(&vm)?.user_template.get("SERVICE_ID").map(crate::attributes::text)
     }
 
-    /// User name and password are those of the sandbox.
-    pub(crate) fn knows(&self, login: &str) -> bool {
-        Credentials::parse(login).is_ok_and(|c| c == self.host.credentials)
+    /// Whose login that is; `None` when it is nobody's.
+    pub(crate) fn knows(&self, login: &str) -> Option<Caller> {
+        Credentials::parse(login).is_ok_and(|c| c == self.host.credentials).then(Caller::oneadmin)
     }
 }
 

@@ -1,14 +1,18 @@
 //! OneFlow's REST: service templates and services (groups of VMs with roles) of one zone.
 
 mod model;
+mod services;
+mod templates;
 
-use crate::http::{Answer, Http, Repeat, redact};
+use crate::http::{Answer, Http, Options, Repeat, redact};
 use crate::{Call, Credentials, Error, ServiceId, ServiceTemplateId, ZoneName};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 use url::Url;
 
 pub use model::{LogEntry, Role, Service, ServiceTemplate};
+pub use services::RoleAction;
+pub use templates::DeleteAlso;
 
 /// Deadline of a call unless another is set. Each one makes oned start a ruby process to check the login, so a busy
 /// front end takes seconds.
@@ -29,7 +33,7 @@ impl Client {
     /// # Errors
     /// [`Error::BadInput`] for a URL that is not http or https or holds a password.
     pub fn new(zone: ZoneName, url: Url, credentials: Credentials) -> Result<Self, Error> {
-        let http = Http::new(&url, DEADLINE, true)?;
+        let http = Http::new(&url, Options { deadline: DEADLINE, keep_alive: true, ca: None })?;
         Ok(Self { zone, url, credentials, http })
     }
 
@@ -38,140 +42,22 @@ impl Client {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_deadline(mut self, deadline: Duration) -> Result<Self, Error> {
-        self.http = Http::new(&self.url, deadline, true)?;
+        self.http = Http::new(&self.url, Options { deadline, ..self.http.options })?;
+        Ok(self)
+    }
+
+    /// Trusts only the CAs in `pem` (one or more certificates) instead of those of the system, for an https endpoint.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for text that holds no certificate.
+    pub fn with_ca(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.http = Http::new(&self.url, Options { ca: Some(pem.to_vec()), ..self.http.options })?;
         Ok(self)
     }
 
     /// The zone that this client speaks to.
     pub fn zone(&self) -> &ZoneName {
         &self.zone
-    }
-
-    /// All service templates that the user may see.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn service_templates(&self) -> Result<Vec<ServiceTemplate>, Error> {
-        let (call, answer) = self.get("/service_template").await?;
-        let pool = document_pool(&call, &answer)?;
-        let one = |d| model::template(&self.zone, d).map_err(|why| Error::garbage(&call, why, &answer.body));
-        pool.iter().map(one).collect()
-    }
-
-    /// One service template.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn service_template(&self, id: &ServiceTemplateId) -> Result<ServiceTemplate, Error> {
-        let (call, answer) = self.get(&self.template_path(id)?).await?;
-        self.read_template(&call, &answer)
-    }
-
-    /// Stores a new template. The body is the template itself; unknown keys are kept by the server.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with code 400 for schema errors, or as any call.
-    pub async fn create_service_template(&self, body: &Value) -> Result<ServiceTemplate, Error> {
-        let (call, answer) = self.send("POST", "/service_template", Some(body)).await?;
-        self.read_template(&call, &answer)
-    }
-
-    /// Replaces the whole body of a template. OneFlow keeps the document's own name.
-    ///
-    /// # Errors
-    /// As [`create_service_template`](Self::create_service_template).
-    pub async fn update_service_template(
-        &self,
-        id: &ServiceTemplateId,
-        body: &Value,
-    ) -> Result<ServiceTemplate, Error> {
-        let (call, answer) = self.send("PUT", &self.template_path(id)?, Some(body)).await?;
-        self.read_template(&call, &answer)
-    }
-
-    /// Deletes a template; the VM templates that it names stay.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn delete_service_template(&self, id: &ServiceTemplateId) -> Result<(), Error> {
-        self.send("DELETE", &self.template_path(id)?, None).await.map(drop)
-    }
-
-    /// Makes a service out of a template. Returns as soon as the service exists; the VMs come later, and what goes wrong
-    /// then shows only in the service's state and log. `merge_template` must give every user input a value.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn instantiate(
-        &self,
-        id: &ServiceTemplateId,
-        merge_template: &Value,
-    ) -> Result<ServiceId, Error> {
-        let body =
-            json!({"action": {"perform": "instantiate", "params": {"merge_template": merge_template}}});
-        let path = format!("{}/action", self.template_path(id)?);
-        let (call, answer) = self.send("POST", &path, Some(&body)).await?;
-        let service = document(&call, &answer).and_then(|d| self.read_service(&call, &answer, &d))?;
-        Ok(service.id)
-    }
-
-    /// All services that the user may see. One that was undeployed is gone from here.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn services(&self) -> Result<Vec<Service>, Error> {
-        let (call, answer) = self.get("/service").await?;
-        document_pool(&call, &answer)?.iter().map(|d| self.read_service(&call, &answer, d)).collect()
-    }
-
-    /// One service.
-    ///
-    /// # Errors
-    /// As any call; [`Error::NotFound`] once it is undeployed.
-    pub async fn service(&self, id: &ServiceId) -> Result<Service, Error> {
-        let (call, answer) = self.get(&self.service_path(id)?).await?;
-        document(&call, &answer).and_then(|d| self.read_service(&call, &answer, &d))
-    }
-
-    /// Undeploys a service; returns before its VMs are gone.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] in a transient or failed state: use [`recover_delete`](Self::recover_delete) then.
-    pub async fn delete_service(&self, id: &ServiceId) -> Result<(), Error> {
-        self.send("DELETE", &self.service_path(id)?, None).await.map(drop)
-    }
-
-    /// Deletes a service in any state: seen for DEPLOYING, DEPLOYING_NETS and FAILED_*, read in OneFlow's source for the
-    /// others. Where [`delete_service`](Self::delete_service) is accepted it is the ordinary way.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn recover_delete(&self, id: &ServiceId) -> Result<(), Error> {
-        self.action(id, &json!({"perform": "recover", "params": {"delete": true}})).await
-    }
-
-    /// Runs failed VMs again.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] for a service that has not failed.
-    pub async fn recover(&self, id: &ServiceId) -> Result<(), Error> {
-        self.action(id, &json!({"perform": "recover"})).await
-    }
-
-    /// Sets the number of VMs of a role, within its min_vms and max_vms. Scaling down ends the oldest VMs first.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] while the service scales or cools down; [`Error::Refused`] outside the limits.
-    pub async fn scale(&self, id: &ServiceId, role: &str, cardinality: u32) -> Result<(), Error> {
-        // Without "force" the server fails, and takes the service off its watchdog on the way.
-        let body = json!({"role_name": role, "cardinality": cardinality, "force": false});
-        let path = format!("{}/scale", self.service_path(id)?);
-        self.send("POST", &path, Some(&body)).await.map(drop)
-    }
-
-    async fn action(&self, id: &ServiceId, action: &Value) -> Result<(), Error> {
-        let path = format!("{}/action", self.service_path(id)?);
-        self.send("POST", &path, Some(&json!({ "action": action }))).await.map(drop)
     }
 
     fn template_path(&self, id: &ServiceTemplateId) -> Result<String, Error> {
@@ -255,8 +141,11 @@ fn refusal(call: Call, answer: &Answer) -> Error {
         401 => Error::Unauthorized { call, message },
         403 => Error::Unauthenticated { call, message },
         404 => Error::NotFound { call, message },
+        // oned's 8192 came through.
+        500 if message.contains("zone disabled") => Error::Unavailable { call, code: 500, message },
         500 if message.contains("in state:") => Error::Conflict { call, message },
-        502..=504 => Error::Unavailable { call, status: answer.status, message },
+        400 => Error::Schema { call, message },
+        status @ 502..=504 => Error::Unavailable { call, code: i32::from(status), message },
         status => Error::Refused { call, code: i32::from(status), message },
     }
 }

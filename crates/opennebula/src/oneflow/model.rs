@@ -1,6 +1,7 @@
 //! OneFlow's documents as types.
 
 use crate::json::{many, number, state, text};
+use crate::xmlrpc::{Owner, Permissions, Rights};
 use crate::{RoleState, ServiceId, ServiceState, ServiceTemplateId, VmId, ZoneName};
 use serde_json::Value;
 
@@ -11,6 +12,10 @@ pub struct ServiceTemplate {
     pub id: ServiceTemplateId,
     /// The document's name. Names are not unique.
     pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Who may use and change it.
+    pub permissions: Permissions,
     /// The template as stored, with keys that OneFlow does not know.
     pub body: Value,
 }
@@ -22,6 +27,10 @@ pub struct Service {
     pub id: ServiceId,
     /// The document's name.
     pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Who may use and change it.
+    pub permissions: Permissions,
     /// Its state.
     pub state: ServiceState,
     /// Its roles in order.
@@ -58,7 +67,8 @@ pub struct LogEntry {
 
 pub(super) fn template(zone: &ZoneName, document: &Value) -> Result<ServiceTemplate, &'static str> {
     let (id, name, body) = document_parts(document)?;
-    Ok(ServiceTemplate { id: ServiceTemplateId::new(zone.clone(), id), name, body })
+    let (owner, permissions) = (owner(document), permissions(document));
+    Ok(ServiceTemplate { id: ServiceTemplateId::new(zone.clone(), id), name, owner, permissions, body })
 }
 
 pub(super) fn service(zone: &ZoneName, document: &Value) -> Result<Service, &'static str> {
@@ -66,7 +76,27 @@ pub(super) fn service(zone: &ZoneName, document: &Value) -> Result<Service, &'st
     let state = ServiceState::from(state(body.get("state")).ok_or("a service without state")?);
     let roles = many(body.get("roles")).iter().map(|r| role(zone, r)).collect::<Result<_, _>>()?;
     let log = many(body.get("log")).iter().map(log_entry).collect();
-    Ok(Service { id: ServiceId::new(zone.clone(), id), name, state, roles, log, body })
+    let (id, owner, permissions) = (ServiceId::new(zone.clone(), id), owner(document), permissions(document));
+    Ok(Service { id, name, owner, permissions, state, roles, log, body })
+}
+
+fn owner(document: &Value) -> Owner {
+    let name = |key| text(document.get(key)).unwrap_or_default();
+    Owner {
+        uid: number(document.get("UID")).unwrap_or_default(),
+        gid: number(document.get("GID")).unwrap_or_default(),
+        uname: name("UNAME"),
+        gname: name("GNAME"),
+    }
+}
+
+fn permissions(document: &Value) -> Permissions {
+    let bits = document.get("PERMISSIONS");
+    let rights = |who: &str| {
+        let has = |what: &str| number(bits.and_then(|b| b.get(format!("{who}_{what}")))) == Some(1);
+        Rights { usage: has("U"), manage: has("M"), admin: has("A") }
+    };
+    Permissions { owner: rights("OWNER"), group: rights("GROUP"), other: rights("OTHER") }
 }
 
 fn document_parts(document: &Value) -> Result<(u32, String, Value), &'static str> {

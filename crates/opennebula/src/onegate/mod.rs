@@ -5,7 +5,7 @@
 mod model;
 mod publication;
 
-use crate::http::{Answer, Http, Repeat, redact};
+use crate::http::{Answer, Http, Options, Repeat, redact};
 use crate::{Call, Error, Secret, template};
 use serde_json::Value;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -38,7 +38,7 @@ impl Client {
     /// # Errors
     /// [`Error::BadInput`] for a URL that is not http or https, or a token that no header can carry.
     pub fn new(endpoint: Url, token: Secret, vm_id: u32) -> Result<Self, Error> {
-        let http = Http::new(&endpoint, DEADLINE, true)?;
+        let http = Http::new(&endpoint, Options { deadline: DEADLINE, keep_alive: true, ca: None })?;
         // token.txt ends in a newline; a header must not.
         let token = Secret::new(token.expose().trim());
         if token.expose().is_empty() || !token.expose().bytes().all(|b| b.is_ascii_graphic()) {
@@ -53,7 +53,16 @@ impl Client {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_deadline(mut self, deadline: Duration) -> Result<Self, Error> {
-        self.http = Http::new(&self.endpoint, deadline, true)?;
+        self.http = Http::new(&self.endpoint, Options { deadline, ..self.http.options })?;
+        Ok(self)
+    }
+
+    /// Trusts only the CAs in `pem` (one or more certificates) instead of those of the system, for an https endpoint.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for text that holds no certificate.
+    pub fn with_ca(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.http = Http::new(&self.endpoint, Options { ca: Some(pem.to_vec()), ..self.http.options })?;
         Ok(self)
     }
 
@@ -162,7 +171,7 @@ fn refusal(call: Call, answer: &Answer) -> Error {
         401 => Error::Unauthenticated { call, message },
         403 => Error::Unauthorized { call, message },
         404 => Error::NotFound { call, message },
-        500..=599 => Error::Unavailable { call, status, message },
+        500..=599 => Error::Unavailable { call, code: i32::from(status), message },
         status => Error::Refused { call, code: i32::from(status), message },
     }
 }

@@ -2,19 +2,13 @@
 
 use super::references;
 use super::service::{Role, Service, unsigned};
+use crate::access::Caller;
 use crate::addresses::Plan;
 use crate::attributes::{Attributes, merge, text};
-use crate::context;
-use crate::machine::{NETWORK, Nic, Vm};
-use crate::zone::{State, Zone, object, token};
+use crate::instantiate::{Over, instantiate};
+use crate::zone::{State, Zone, object};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// Attributes of a VM template that do not become the user's.
-const OWN: [&str; 12] = [
-    "CONTEXT", "CPU", "VCPU", "MEMORY", "NIC", "DISK", "OS", "GRAPHICS", "FEATURES", "INPUT", "NAME",
-    "TOPOLOGY",
-];
 
 /// Creates and starts the next VM of a role. `Err` is the text for the service's log.
 pub(crate) fn next_vm(
@@ -25,8 +19,11 @@ pub(crate) fn next_vm(
 ) -> Result<u32, String> {
     let template = unsigned(role.body.get("template_id")).unwrap_or(u32::MAX);
     let name = format!("{}_{}_(service_{})", role.name, role.last_vmname, service.id);
-    let made = contents(zone.plan, state, service, role)
-        .and_then(|extra| instantiate(zone, state, template, name, &extra));
+    let made = contents(zone.plan, state, service, role).and_then(|extra| {
+        let caller = Caller::oneadmin();
+        let made = instantiate(zone, state, &caller, template, &name, false, &Over::Merged(&extra));
+        made.map_err(|refusal| format!("[one.template.instantiate] {}", refusal.text))
+    });
     made.map_err(|why| format!("Role {} : Instantiate failed for template {template}; {why}", role.name))
 }
 
@@ -97,99 +94,6 @@ fn parent_value(plan: Plan, state: &State, service: &Service, role: &Role, path:
         value = value.get(part.to_ascii_uppercase())?;
     }
     Some(text(value))
-}
-
-/// `one.template.instantiate` with `extra` laid over the template.
-fn instantiate(
-    zone: &Arc<Zone>,
-    state: &mut State,
-    template: u32,
-    name: String,
-    extra: &Attributes,
-) -> Result<u32, String> {
-    let known = state.templates.get(&template);
-    let known = known.ok_or_else(|| {
-        format!("[one.template.instantiate] Error getting virtual machine template [{template}].")
-    })?;
-    let mut content = known.content.clone();
-    merge(&mut content, extra);
-    let token = token().map_err(|e| e.to_string())?;
-    let nics = lease(zone.plan, state, content.get("NIC"))?;
-    // A VM without a network still needs an address of its own here.
-    let octet = match nics.first() {
-        Some(nic) => nic.octet,
-        None => state.lease(None).ok_or("[one.template.instantiate] no address is free")?,
-    };
-    let id = state.next_vm;
-    state.next_vm += 1;
-    let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
-    let (capacity, user): (Attributes, Attributes) =
-        content.clone().into_iter().partition(|(key, _)| OWN.contains(&key.as_str()));
-    let context = context::build(&content, &context::Of { nics: &nics, vm: id, plan: zone.plan });
-    let vm = Vm {
-        user_template: user.into_iter().map(|(k, v)| (k, plain(v))).collect(),
-        capacity: capacity.into_iter().filter(|(k, _)| k != "CONTEXT" && k != "NIC").collect(),
-        context,
-        nics,
-        octet,
-        token,
-        ..Vm::new(id, name, commands)
-    };
-    state.vms.insert(id, vm);
-    tokio::spawn(crate::supervisor::supervise(zone.clone(), id, receiver));
-    Ok(id)
-}
-
-/// OpenNebula keeps texts, and objects of texts.
-fn plain(value: Value) -> Value {
-    match value {
-        Value::Object(inner) => inner.into_iter().map(|(k, v)| (k, json!(text(&v)))).collect(),
-        other => json!(text(&other)),
-    }
-}
-
-fn lease(plan: Plan, state: &mut State, nics: Option<&Value>) -> Result<Vec<Nic>, String> {
-    let wanted = match nics {
-        Some(Value::Array(nics)) => nics.as_slice(),
-        Some(Value::Null) | None => &[],
-        Some(lone) => std::slice::from_ref(lone),
-    };
-    let mut leased: Vec<Nic> = Vec::new();
-    for nic in wanted {
-        match lease_one(plan, state, nic) {
-            Ok(octet) => leased.push(Nic { octet }),
-            Err(why) => {
-                for nic in &leased {
-                    state.leases.remove(&nic.octet);
-                }
-                return Err(why);
-            }
-        }
-    }
-    Ok(leased)
-}
-
-fn lease_one(plan: Plan, state: &mut State, nic: &Value) -> Result<u8, String> {
-    let attribute = |key: &str| nic.get(key).map(text).filter(|v| !v.is_empty());
-    let (id, name) = (attribute("NETWORK_ID"), attribute("NETWORK"));
-    let known = match (&id, &name) {
-        (Some(id), _) => *id == NETWORK.1.to_string(),
-        (None, Some(name)) => name == NETWORK.0,
-        (None, None) => false,
-    };
-    if !known {
-        let which = id.or(name).unwrap_or_default();
-        return Err(format!(
-            "[one.template.instantiate] User 0 does not own a network with name or id: {which} ."
-        ));
-    }
-    let none =
-        || format!("[one.template.instantiate] Cannot get IP/MAC lease from virtual network {}.", NETWORK.1);
-    let wanted = match attribute("IP") {
-        Some(ip) => Some(ip.parse().ok().and_then(|ip| plan.octet(ip)).ok_or_else(none)?),
-        None => None,
-    };
-    state.lease(wanted).ok_or_else(none)
 }
 
 #[cfg(test)]

@@ -3,25 +3,20 @@
 
 use super::*;
 use crate::attributes;
+use crate::context;
+use crate::machine::Nic;
 use crate::zone::State;
 use onefed_context::{
     CaBundle, InputFlag, InputType, RawContext, Role, TABLE, Variable, read_context_sh, variable, vm_template,
 };
 use onefed_opennebula::template;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
 
 const CA: &str = include_str!("../../../../context/tests/data/ca.pem");
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
 
 fn state() -> State {
-    State {
-        templates: BTreeMap::new(),
-        vms: BTreeMap::new(),
-        next_vm: 0,
-        leases: BTreeSet::new(),
-        documents: crate::oneflow::service::Documents::default(),
-    }
+    State::default()
 }
 
 /// The context.sh of a VM whose service was given this value for this input; the complaint where there is none.

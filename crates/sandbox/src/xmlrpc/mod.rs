@@ -1,0 +1,92 @@
+//! XML-RPC of oned, as far as onefed and its tests call it: one file an object.
+
+mod networks;
+mod templates;
+mod vms;
+mod wire;
+mod zones;
+
+use crate::access::Caller;
+use crate::refusal::{AUTHENTICATION, Refusal};
+use crate::zone::{State as ZoneState, Zone};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, body::Bytes};
+use onefed_opennebula::xmlrpc::wire::Value;
+use std::sync::{Arc, MutexGuard};
+use wire::{Arguments, Failure, Outcome};
+
+pub(crate) use zones::zone_pool;
+
+/// The version that the sandbox answers like.
+const VERSION: &str = "7.4.0";
+
+/// The server of one zone.
+pub(crate) fn router(zone: Arc<Zone>) -> Router {
+    Router::new().fallback(serve).layer(DefaultBodyLimit::max(64 << 20)).with_state(zone)
+}
+
+async fn serve(
+    State(zone): State<Arc<Zone>>,
+    method: Method,
+    uri: Uri,
+    _: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let close = (header::CONNECTION, "close");
+    if method != Method::POST || uri.path() != "/RPC2" {
+        return (StatusCode::NOT_FOUND, [close], "Not Found").into_response();
+    }
+    let body = match wire::read(&body) {
+        Ok((method, params)) => wire::answer(&method, respond(&zone, &method, &params)),
+        Err(failure) => wire::answer("", Err(failure)),
+    };
+    ([close, (header::CONTENT_TYPE, "text/xml; charset=utf-8")], body).into_response()
+}
+
+/// What a call is about: who calls, and the zone, locked for as long as the call lasts. So every call is atomic.
+struct Call<'a> {
+    zone: &'a Arc<Zone>,
+    state: MutexGuard<'a, ZoneState>,
+    caller: Caller,
+}
+
+type Handler = fn(&mut Call<'_>, &mut Arguments<'_>) -> Result<Outcome, Failure>;
+
+fn respond(zone: &Arc<Zone>, method: &str, params: &[Value]) -> Result<Outcome, Failure> {
+    let Some(handler) = handler(method) else {
+        return Err(Failure::Fault(-506, format!("Method '{method}' not defined")));
+    };
+    let mut arguments = Arguments::new(params);
+    let caller = zone
+        .knows(arguments.text()?)
+        .ok_or_else(|| Refusal::new(AUTHENTICATION, -1, "User couldn't be authenticated, aborting call."))?;
+    handler(&mut Call { zone, state: zone.lock(), caller }, &mut arguments)
+}
+
+fn handler(method: &str) -> Option<Handler> {
+    let (object, verb) = method.strip_prefix("one.")?.split_once('.')?;
+    match object {
+        "system" | "zonepool" => zones::handler(object, verb),
+        "template" | "templatepool" => templates::handler(object, verb),
+        "vnpool" => networks::handler(object, verb),
+        "vm" => vms::handler(object, verb),
+        _ => None,
+    }
+}
+
+/// The part of a pool that is asked for: from the first to the last id, or from an offset so many (a negative end).
+fn page<T>(pool: Vec<(u32, T)>, start: i64, end: i64) -> Vec<T> {
+    let all = pool.into_iter();
+    if start < 0 {
+        return all.map(|(_, item)| item).collect();
+    }
+    if end < -1 {
+        let skip = usize::try_from(start).unwrap_or(usize::MAX);
+        let take = usize::try_from(-end).unwrap_or(usize::MAX);
+        return all.skip(skip).take(take).map(|(_, item)| item).collect();
+    }
+    let within = |id: u32| i64::from(id) >= start && (end == -1 || i64::from(id) <= end);
+    all.filter(|(id, _)| within(*id)).map(|(_, item)| item).collect()
+}
