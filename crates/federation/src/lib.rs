@@ -27,3 +27,4 @@ pub use objects::{
 pub use plan::{Action, Change, Plan, Unseen, ZonePlan};
 pub use read::{Checked, check, parse};
 pub use source::Source as PlanText;
+pub use start::start_script;
