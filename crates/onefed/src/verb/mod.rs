@@ -27,7 +27,7 @@ pub(crate) use pki::PkiVerb;
 /// Runs the verb of a command line.
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
     match cli.verb {
-        Verb::Plan { place } => block_on(plan::run(&place, output)),
+        Verb::Plan { place, out } => block_on(plan::run(&place, out.as_deref(), output)),
         Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
         Verb::Status { place } => block_on(status::run(&place, output)),
         Verb::Train { place, app, run_config, flower_dir } => {
