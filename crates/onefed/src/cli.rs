@@ -183,6 +183,10 @@ pub(crate) struct SandboxArgs {
     /// A Python environment with that release, which stands for the image. Without it, one is made in `.flower`.
     #[arg(long, value_name = "DIR")]
     pub(crate) flower_dir: Option<PathBuf>,
+    /// A file (TOML) that says how the zones differ from the default: versions, users and their rights, quotas, networks,
+    /// images, VM templates, slowness.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) world: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

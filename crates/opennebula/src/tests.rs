@@ -1,5 +1,9 @@
 //! The three clients against a server that answers as captured.
 
+mod flow;
+mod pools;
+mod tls;
+
 use crate::{xmlrpc::Permissions, xmlrpc::VmAction, *};
 use serde_json::json;
 use std::{net::IpAddr, sync::Arc, sync::Mutex, time::Duration};
@@ -264,7 +268,7 @@ async fn silence_and_absence_have_names() {
     let client = xmlrpc::Client::new(paris(), format!("http://{gone}").parse().unwrap(), login()).unwrap();
     let error = client.system_version().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }) && error.to_string().contains("refused"), "{error}");
-    for bad in ["ftp://x/", "http://user:pw@127.0.0.1/"] {
+    for bad in ["ftp://x/", "http://user:pw@127.0.0.1/", "user:pw@127.0.0.1"] {
         let error = xmlrpc::Client::new(paris(), bad.parse().unwrap(), login()).unwrap_err();
         assert!(!error.to_string().contains("pw"), "{error}");
     }

@@ -39,6 +39,7 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
         zones: ["madrid", "paris", "lisbon"].map(str::to_owned).to_vec(),
         flower: args.flower.clone(),
         flower_dir: None,
+        world: None,
     };
 
     output.heading(format!("1  Set-up: Flower {} for this machine", args.flower));
@@ -112,7 +113,7 @@ async fn tell(
     times: &mut Times,
     output: Output,
 ) -> Result<(), Failure> {
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     output.heading("3  onefed plan");
     let plan = verb::plan::make(&federation, &zones).await?;
     output.text(plan.render());

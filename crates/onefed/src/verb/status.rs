@@ -90,7 +90,7 @@ struct SiteLine {
 pub(crate) async fn run(place: &Place, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let status = look(&federation, &zones, &state).await;
     output.text(status.render());
     output.json(&status);
