@@ -46,6 +46,7 @@ async fn serve(
     if let Some(fault) = misbehaves(&zone, &method, &uri, &headers, &cut).await {
         return fault;
     }
+    zone.delay(zone.delays.onegate).await;
     answer(&zone, &method, &uri, &headers, &body).unwrap_or_else(|refusal| refusal).into_response()
 }
 
@@ -180,6 +181,9 @@ fn put(
         None => body.into_owned(),
     };
     let broken = || Answer(500, "Internal server error".to_owned());
+    if state.disabled {
+        return Err(broken());
+    }
     let delete = query(uri, "type") == Some("2");
     let mut lines = Vec::new();
     for line in data.replace("\\n", "\n").lines().filter(|l| !l.trim().is_empty()) {

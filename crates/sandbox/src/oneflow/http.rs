@@ -66,6 +66,7 @@ async fn serve(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
+    zone.delay(zone.delays.oneflow).await;
     if let Err(refusal) = login(&zone, &headers) {
         return refusal;
     }
@@ -79,6 +80,15 @@ async fn serve(
         [kind, id, verb] => (*kind, id.parse().ok(), *verb),
         _ => return Answer(404, String::new()),
     };
+    if method != Method::GET && zone.lock().disabled {
+        // What the original tries first there.
+        let call = match (method.as_str(), id, verb) {
+            ("POST", None, _) | ("POST", Some(_), "action") if kind == "service_template" => "allocate",
+            ("DELETE", ..) => "delete",
+            _ => "update",
+        };
+        return Answer(500, format!("[one.document.{call}] Cannot process request, zone disabled"));
+    }
     match (kind, method.as_str(), id, verb) {
         ("service_template", "GET", None, _) => list_templates(&zone),
         ("service_template", "POST", None, _) => create_template(&zone, &body),

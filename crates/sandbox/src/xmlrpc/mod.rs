@@ -1,7 +1,10 @@
 //! XML-RPC of oned, as far as onefed and its tests call it: one file an object.
 
-mod networks;
+mod groups;
+mod objects;
 mod templates;
+mod users;
+mod vm_pool;
 mod vms;
 mod wire;
 mod zones;
@@ -17,11 +20,6 @@ use onefed_opennebula::xmlrpc::wire::Value;
 use std::sync::{Arc, MutexGuard};
 use wire::{Arguments, Failure, Outcome};
 
-pub(crate) use zones::zone_pool;
-
-/// The version that the sandbox answers like.
-const VERSION: &str = "7.4.0";
-
 /// The server of one zone.
 pub(crate) fn router(zone: Arc<Zone>) -> Router {
     Router::new().fallback(serve).layer(DefaultBodyLimit::max(64 << 20)).with_state(zone)
@@ -34,6 +32,7 @@ async fn serve(
     _: HeaderMap,
     body: Bytes,
 ) -> Response {
+    zone.delay(zone.delays.xmlrpc).await;
     let close = (header::CONNECTION, "close");
     if method != Method::POST || uri.path() != "/RPC2" {
         return (StatusCode::NOT_FOUND, [close], "Not Found").into_response();
@@ -62,18 +61,32 @@ fn respond(zone: &Arc<Zone>, method: &str, params: &[Value]) -> Result<Outcome, 
     let caller = zone
         .knows(arguments.text()?)
         .ok_or_else(|| Refusal::new(AUTHENTICATION, -1, "User couldn't be authenticated, aborting call."))?;
-    handler(&mut Call { zone, state: zone.lock(), caller }, &mut arguments)
+    let state = zone.lock();
+    if state.disabled && !reads(method) {
+        return Err(Refusal::internal("Cannot process request, zone disabled").into());
+    }
+    handler(&mut Call { zone, state, caller }, &mut arguments)
 }
 
 fn handler(method: &str) -> Option<Handler> {
     let (object, verb) = method.strip_prefix("one.")?.split_once('.')?;
     match object {
-        "system" | "zonepool" => zones::handler(object, verb),
+        "system" | "zonepool" | "zone" | "acl" => zones::handler(object, verb),
         "template" | "templatepool" => templates::handler(object, verb),
-        "vnpool" => networks::handler(object, verb),
+        "vn" | "vnpool" | "image" | "imagepool" | "host" | "hostpool" => objects::handler(object, verb),
+        "user" | "userpool" => users::handler(object, verb),
+        "group" | "grouppool" => groups::handler(object, verb),
         "vm" => vms::handler(object, verb),
+        "vmpool" => vm_pool::handler(object, verb),
         _ => None,
     }
+}
+
+/// What a disabled zone still does.
+fn reads(method: &str) -> bool {
+    let verb = method.rsplit('.').next().unwrap_or_default();
+    matches!(verb, "info" | "infoset" | "infoextended" | "version" | "config" | "raftstatus" | "login")
+        || method == "one.zone.enable"
 }
 
 /// The part of a pool that is asked for: from the first to the last id, or from an offset so many (a negative end).
