@@ -123,7 +123,7 @@ async fn tell(
     apply::apply(
         plan_file::load(&place.file, output)?,
         State::open_for(&place.state, federation.name.as_str())?,
-        true,
+        &apply::Wish { yes: true, saved: None },
         output,
     )
     .await?

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_opennebula::xmlrpc::{Client, VmTemplate};
 use onefed_opennebula::{Credentials, VmId, ZoneName, oneflow};
-use onefed_sandbox::SandboxConfig;
+use onefed_sandbox::{SandboxConfig, World};
 use onefed_trust::{EnrolKey, LeafRequest, SanName};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -52,6 +52,7 @@ impl DryZones {
             zones: ["madrid", "paris", "lisbon"].map(str::to_owned).to_vec(),
             exe,
             flower_dir: desk.path("no-flower"),
+            world: World::default(),
             lease_stdin: false,
         };
         let dir = config.dir.clone();

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use onefed_federation::{Blind, Existing, Federation, Plan, ZoneExisting, ZoneIds, diff_seen};
+use onefed_federation::{Blind, Federation, Plan, ZoneExisting, ZoneIds, diff_seen};
 
-use super::observe;
+use super::observe::{self, Seen};
+use super::preflight::{self, Problem, Report};
 use crate::failure::{Exit, Failure, join};
-use crate::zone_objects;
 use crate::zones::Zones;
 
 /// What the zones of a plan say, and what would be done.
@@ -20,15 +20,19 @@ pub(crate) struct Survey {
     /// What the zones that were seen have, in the order of their names.
     pub(crate) existing: Vec<ZoneExisting>,
     /// What an `apply` would stumble on, of all zones that were seen.
-    problems: Vec<Failure>,
+    report: Report,
 }
 
 impl Survey {
     /// What stands in the way of an `apply` that reaches some zones: everything but zones that are down, as one failure.
     /// `None` where there is nothing.
     pub(crate) fn refusal(&self) -> Option<Failure> {
-        let refused = self.unseen.values().filter(|why| !is_down(why));
-        join(self.problems.iter().chain(refused).cloned().collect())
+        join(self.report.failure().into_iter().chain(self.barred()).collect())
+    }
+
+    /// Zones that were not seen for a reason that does not pass by itself, as one failure. `None` where there are none.
+    pub(super) fn barred(&self) -> Option<Failure> {
+        join(self.unseen.values().filter(|why| !is_down(why)).cloned().collect())
     }
 
     /// Zones that are down for now, as one failure. `None` where there are none.
@@ -40,6 +44,11 @@ impl Survey {
     pub(crate) fn is_down(&self, zone: &str) -> bool {
         self.unseen.get(zone).is_some_and(is_down)
     }
+
+    /// Everything that is wrong or doubtful in the zones that were seen, warnings too.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.report.problems
+    }
 }
 
 fn is_down(why: &Failure) -> bool {
@@ -49,48 +58,47 @@ fn is_down(why: &Failure) -> bool {
 /// Asks every zone of the plan what it has and whether the plan can be carried out there, all zones at once.
 /// Never fails as a whole: what cannot be known is in the survey.
 pub(crate) async fn survey(federation: &Federation, zones: &Zones) -> Survey {
-    let (plan, existing, unseen) = look(federation, zones).await;
-    let (mut ids, mut problems) = (BTreeMap::new(), Vec::new());
-    for (zone, answer) in zone_objects::look_up(federation, zones, &plan).await {
-        match answer {
-            Ok(found) => {
-                ids.insert(zone, found);
-            }
-            Err(why) => problems.push(why),
-        }
-    }
-    Survey { plan, unseen, ids, existing, problems }
+    let Look { plan, seen, unseen, existing } = look(federation, zones).await;
+    let mut report = preflight::check(federation, zones, &plan, &seen).await;
+    let ids = std::mem::take(&mut report.ids);
+    Survey { plan, unseen, ids, existing, report }
 }
 
 /// As [`survey`], for those who only want to know what is there. All zones that do not answer are named.
 pub(crate) async fn make(federation: &Federation, zones: &Zones) -> Result<Plan, Failure> {
-    let (plan, _, unseen) = look(federation, zones).await;
+    let Look { plan, unseen, .. } = look(federation, zones).await;
     join(unseen.into_values().collect()).map_or(Ok(plan), Err)
 }
 
-async fn look(
-    federation: &Federation,
-    zones: &Zones,
-) -> (Plan, Vec<ZoneExisting>, BTreeMap<String, Failure>) {
+/// What all zones said.
+struct Look {
+    plan: Plan,
+    seen: BTreeMap<String, Seen>,
+    existing: Vec<ZoneExisting>,
+    unseen: BTreeMap<String, Failure>,
+}
+
+async fn look(federation: &Federation, zones: &Zones) -> Look {
     let asked = federation.zones.iter().filter_map(|zone| {
         let clients = zones.get(zone.name.as_str())?;
         Some(async move { (zone.name.clone(), observe::zone(federation, clients).await) })
     });
-    let (mut existing, mut blind, mut unseen) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let (mut existing, mut blind) = (Vec::new(), Vec::new());
+    let (mut seen, mut unseen) = (BTreeMap::new(), BTreeMap::new());
     for (zone, answer) in futures_util::future::join_all(asked).await {
         match answer {
-            Ok(mut objects) => {
-                objects.sort_by_key(Existing::order);
-                existing.push(ZoneExisting { zone, objects });
+            Ok(found) => {
+                existing.push(ZoneExisting { zone: zone.clone(), objects: found.objects.clone() });
+                seen.insert(zone.to_string(), found);
             }
             Err(why) => {
                 let why = Failure::from(why);
-                let (code, words) = (why.code.to_owned(), why.message.clone());
+                let words = why.message.strip_prefix(&format!("zone {zone}: ")).unwrap_or(&why.message);
+                blind.push(Blind { zone: zone.clone(), code: why.code.to_owned(), why: words.to_owned() });
                 unseen.insert(zone.to_string(), why);
-                blind.push(Blind { zone, code, why: words });
             }
         }
     }
     existing.sort_by(|one, other| one.zone.cmp(&other.zone));
-    (diff_seen(federation, &existing, &blind), existing, unseen)
+    Look { plan: diff_seen(federation, &existing, &blind), seen, existing, unseen }
 }
