@@ -6,7 +6,7 @@ mod tests;
 use serde::Serialize;
 
 use crate::model::{Federation, ZoneName};
-use crate::objects::{Object, ObjectKind, ZoneWanted, wanted};
+use crate::objects::{Facts, Object, ObjectKind, ZoneWanted, wanted};
 use crate::plan::{Action, Change, Plan, Unseen, ZonePlan};
 
 /// How an existing object is. A template of either kind is always [`Condition::Good`].
@@ -17,6 +17,8 @@ pub enum Condition {
     Good,
     /// On its way to running, or scaling.
     Busy,
+    /// Running, with fewer VMs than it should have.
+    Short,
     /// Failed: it will not run by itself.
     Failed,
     /// Being undeployed.
@@ -36,6 +38,11 @@ pub struct Existing {
     pub digest: String,
     /// How it is.
     pub state: Condition,
+    /// What is wrong with it, in a few words; empty unless it has failed or is short.
+    pub trouble: String,
+    /// What it says of itself, to tell what of it has changed.
+    #[serde(skip)]
+    pub facts: Facts,
 }
 
 impl Existing {
@@ -88,14 +95,19 @@ pub fn diff_seen(federation: &Federation, existing: &[ZoneExisting], blind: &[Bl
         let Blind { zone, code, why } = zone.clone();
         unseen.push(Unseen { zone, role, code, why });
     }
-    unseen.sort();
-    unseen.dedup_by(|one, other| one.zone == other.zone);
+    // In the order of the plan's zones; one of several causes, always the same one.
+    let place = |zone: &ZoneName| wanted.iter().position(|entry| &entry.zone == zone).unwrap_or(usize::MAX);
+    unseen.sort_by(|one, other| (place(&one.zone), one).cmp(&(place(&other.zone), other)));
+    unseen.dedup_by(|later, first| later.zone == first.zone);
     let seen = |zone: &ZoneName| !unseen.iter().any(|unseen| &unseen.zone == zone);
     let found = |zone: &ZoneName| -> Vec<&Existing> {
         existing.iter().filter(|entry| &entry.zone == zone).flat_map(|entry| &entry.objects).collect()
     };
-    let mut zones: Vec<_> =
-        wanted.iter().filter(|zone| seen(&zone.zone)).map(|zone| in_zone(zone, found(&zone.zone))).collect();
+    let mut zones: Vec<_> = wanted
+        .iter()
+        .filter(|zone| seen(&zone.zone))
+        .map(|zone| in_zone(federation, zone, found(&zone.zone)))
+        .collect();
     let mut others: Vec<_> = existing.iter().map(|entry| &entry.zone).collect();
     others.retain(|name| seen(name) && !wanted.iter().any(|zone| &zone.zone == *name));
     others.sort();
@@ -109,7 +121,7 @@ pub fn diff_seen(federation: &Federation, existing: &[ZoneExisting], blind: &[Bl
     Plan { federation: federation.name.clone(), zones, unseen }
 }
 
-fn in_zone(wanted: &ZoneWanted, mut found: Vec<&Existing>) -> ZonePlan {
+fn in_zone(federation: &Federation, wanted: &ZoneWanted, mut found: Vec<&Existing>) -> ZonePlan {
     // The copy that fits comes first, then the older one: of two with one name, that one is kept.
     found.sort_by_key(|object| (object.id, object.digest.clone()));
     let mut changes = Vec::new();
@@ -126,23 +138,43 @@ fn in_zone(wanted: &ZoneWanted, mut found: Vec<&Existing>) -> ZonePlan {
             continue;
         };
         found.remove(at);
-        let (action, why) = action(object, have);
-        changes.push(change(object, action, have.id, why));
+        let mut to_do = change(object, action(object, have), have.id, &have.trouble);
+        if matches!(to_do.action, Action::Change | Action::Replace) && have.digest != object.digest {
+            let facts = Facts::wanted(federation, &wanted.zone, object.kind, &object.name);
+            to_do.differences = have.facts.differences(&facts);
+            if to_do.why.is_empty() {
+                to_do.why = changed_by(object, have, &facts, to_do.differences.is_empty());
+            }
+        }
+        changes.push(to_do);
     }
     changes.extend(removals(found, &wanted.objects));
     ZonePlan { zone: wanted.zone.clone(), role: wanted.role.clone(), changes }
 }
 
 /// What to do with an object that is there.
-fn action(wanted: &Object, have: &Existing) -> (Action, &'static str) {
-    match (have.state, wanted.kind) {
-        (Condition::Failed, ObjectKind::Service) => (Action::Replace, "it has failed"),
-        _ if have.digest == wanted.digest => (Action::Keep, ""),
-        (_, ObjectKind::ServiceTemplate) => (Action::Change, "the plan has changed"),
-        // What runs does not notice; a service that must is replaced by its own digest.
-        (_, ObjectKind::VmTemplate) => (Action::Change, "the plan or its start script has changed"),
+fn action(wanted: &Object, have: &Existing) -> Action {
+    let fits = have.digest == wanted.digest;
+    match (wanted.kind, have.state) {
+        (ObjectKind::Service, Condition::Failed) => Action::Replace,
+        (ObjectKind::Service, Condition::Short) if fits => Action::Repair,
+        _ if fits => Action::Keep,
         // OneFlow fixes the inputs of a service when it is made.
-        (_, ObjectKind::Service) => (Action::Replace, "the plan has changed"),
+        (ObjectKind::Service, _) => Action::Replace,
+        // What runs does not notice; a service that must is replaced by its own digest.
+        (ObjectKind::ServiceTemplate | ObjectKind::VmTemplate, _) => Action::Change,
+    }
+}
+
+/// Who has changed what an object should be. Without a difference that a reader could see, it was onefed itself.
+fn changed_by(wanted: &Object, have: &Existing, facts: &Facts, invisible: bool) -> String {
+    let (before, now) = (&have.facts.made_by, &facts.made_by);
+    if invisible && !before.is_empty() && before != now {
+        return format!("onefed {before} made it, and this is {now}");
+    }
+    match wanted.kind {
+        ObjectKind::VmTemplate => "the plan or its start script has changed".to_owned(),
+        ObjectKind::ServiceTemplate | ObjectKind::Service => "the plan has changed".to_owned(),
     }
 }
 
@@ -160,6 +192,7 @@ fn removals(mut left: Vec<&Existing>, kept: &[Object]) -> Vec<Change> {
         detail: have.id.map(|id| format!("#{id}")).unwrap_or_default(),
         why: if doubled(have) { "another one of this name is kept" } else { "the plan does not have it" }
             .to_owned(),
+        differences: Vec::new(),
         digest: String::new(),
     };
     left.into_iter().map(remove).collect()
@@ -173,6 +206,7 @@ fn change(wanted: &Object, action: Action, id: Option<u32>, why: &str) -> Change
         id,
         detail: wanted.detail.clone(),
         why: why.to_owned(),
+        differences: Vec::new(),
         digest: wanted.digest.clone(),
     }
 }

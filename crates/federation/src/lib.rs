@@ -11,6 +11,7 @@ mod model;
 mod objects;
 mod plan;
 mod read;
+mod source;
 mod start;
 
 pub use diagnostic::{Diagnostic, Place};
@@ -20,8 +21,9 @@ pub use model::{
     Part, Reference, Site, Source, Templates, VmTemplate, Zone, ZoneName,
 };
 pub use objects::{
-    ImageIds, Inputs, Object, ObjectError, ObjectKind, VmTemplateLabel, ZoneIds, ZoneWanted, merge_template,
-    service_template, vm_template, wanted,
+    Difference, Facts, ImageIds, Inputs, Names, Object, ObjectError, ObjectKind, VmTemplateLabel, ZoneIds,
+    ZoneWanted, merge_template, service_template, vm_template, wanted,
 };
 pub use plan::{Action, Change, Plan, Unseen, ZonePlan};
 pub use read::{Checked, check, parse};
+pub use source::Source as PlanText;

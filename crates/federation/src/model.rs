@@ -15,6 +15,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::diagnostic::Diagnostic;
+use crate::source::Source as PlanText;
 
 pub use software::{FlowerFrom, Install, Location, Machine, Source, VmTemplate};
 
@@ -44,6 +45,8 @@ pub struct Federation {
     pub variables: BTreeMap<String, String>,
     /// What is allowed but doubtful, in the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// The text that all of this is from.
+    pub text: PlanText,
 }
 
 /// How sites reach the coordinator.

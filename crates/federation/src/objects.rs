@@ -3,6 +3,7 @@
 
 mod body;
 mod digest;
+mod facts;
 pub(crate) mod inputs;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::model::{Count, Federation, Part, ZoneName};
 
 pub use body::{Inputs, ObjectError, ZoneIds, merge_template, service_template};
+pub use facts::{Difference, Facts, Names};
 pub use vm_template::{ImageIds, VmTemplateLabel, vm_template};
 
 /// What kind of thing an object is.

@@ -6,7 +6,7 @@ use onefed_context::FederationName;
 use serde::Serialize;
 
 use crate::model::ZoneName;
-use crate::objects::ObjectKind;
+use crate::objects::{Difference, ObjectKind};
 
 /// What would be done to make the zones as the plan file wants them. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,7 +15,7 @@ pub struct Plan {
     pub federation: FederationName,
     /// One entry for each zone that was seen, the coordinator's first.
     pub zones: Vec<ZonePlan>,
-    /// Zones that nobody could look into, in the order of their names. Nothing is planned there: what they have is not
+    /// Zones that nobody could look into, the coordinator's first. Nothing is planned there: what they have is not
     /// known.
     pub unseen: Vec<Unseen>,
 }
@@ -59,6 +59,8 @@ pub struct Change {
     pub detail: String,
     /// Why; empty where nothing is done.
     pub why: String,
+    /// What of it is not as the plan wants it, where that is the reason; secrets are never here.
+    pub differences: Vec<Difference>,
     /// The digest that the object will have; empty for a removal.
     pub digest: String,
 }
@@ -71,6 +73,8 @@ pub enum Action {
     Create,
     /// Change it in place.
     Change,
+    /// Give a service the VMs back that it has lost.
+    Repair,
     /// Remove it and make it anew.
     Replace,
     /// Remove it.
@@ -85,6 +89,7 @@ impl Action {
         match self {
             Self::Create => ('+', "create"),
             Self::Change => ('~', "change"),
+            Self::Repair => ('~', "repair"),
             Self::Replace => ('!', "replace"),
             Self::Remove => ('-', "remove"),
             Self::Keep => (' ', "keep"),
@@ -131,6 +136,9 @@ impl Plan {
                 let _ = write!(out, "  {mark} {word:<7}  {kind:<8}  {name:<names$}  {}", change.detail);
                 let _ =
                     if change.why.is_empty() { writeln!(out) } else { writeln!(out, "  ({})", change.why) };
+                for difference in &change.differences {
+                    let _ = writeln!(out, "                 {difference}");
+                }
             }
             if zone.changes.iter().all(|change| change.action == Action::Keep) {
                 out.push_str("    no changes\n");
@@ -145,18 +153,21 @@ impl Plan {
         out
     }
 
-    /// One line, `Plan: 6 to create, 0 to change, 0 to remove`; replacements and zones that were not seen are named where
+    /// One line, `Plan: 6 to create, 0 to change, 0 to remove`; repairs, replacements and zones that were not seen are named where
     /// there are any.
     pub fn summary(&self) -> String {
-        let [create, change, remove, replace] =
-            [Action::Create, Action::Change, Action::Remove, Action::Replace]
-                .map(|action| self.count(action));
-        let replace = if replace > 0 { format!(", {replace} to replace") } else { String::new() };
+        let [create, change, remove] =
+            [Action::Create, Action::Change, Action::Remove].map(|action| self.count(action));
+        let more = |action, word| match self.count(action) {
+            0 => String::new(),
+            count => format!(", {count} to {word}"),
+        };
+        let (repair, replace) = (more(Action::Repair, "repair"), more(Action::Replace, "replace"));
         let unseen = match self.unseen.len() {
             0 => String::new(),
             1 => "; 1 zone unknown".to_owned(),
             more => format!("; {more} zones unknown"),
         };
-        format!("Plan: {create} to create, {change} to change, {remove} to remove{replace}{unseen}")
+        format!("Plan: {create} to create, {change} to change, {remove} to remove{repair}{replace}{unseen}")
     }
 }

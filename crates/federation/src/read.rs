@@ -67,7 +67,7 @@ pub fn check(text: &str) -> Checked {
     }
     let (mut errors, warnings) = sink.finish();
     let federation =
-        draft.filter(|_| errors.is_empty()).and_then(|draft| assemble::federation(draft, &warnings));
+        draft.filter(|_| errors.is_empty()).and_then(|draft| assemble::federation(draft, text, &warnings));
     if federation.is_none() && errors.is_empty() {
         // Not reachable while every part that can be missing is reported; never silent all the same.
         let mut sink = Sink::new(text);

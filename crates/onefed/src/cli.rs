@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::verb::{PkiVerb, TemplatesArgs};
+use crate::verb::{InitArgs, PkiVerb, TemplatesArgs};
 
 /// Flower federated learning across OpenNebula zones.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ pub(crate) struct Place {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Find out which zones there are and what they have, and write a plan file to start from.
+    Init(Box<InitArgs>),
     /// Validate the plan file and show what would be created, changed or removed in each zone.
     Plan {
         #[command(flatten)]

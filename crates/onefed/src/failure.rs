@@ -132,6 +132,7 @@ impl From<onefed_opennebula::Error> for Failure {
             }
             E::Unauthorized { .. } => (Exit::Permission, "zone-rights", None),
             E::Tls { .. } => (Exit::Configuration, "zone-tls", None),
+            E::BadInput { .. } => (Exit::BadInput, "zone-input", None),
             E::TooOld { .. } => (Exit::Configuration, "zone-too-old", None),
             E::Locked { .. } => {
                 (Exit::Permission, "zone-locked", Some("somebody has locked it: see its LOCK"))

@@ -166,6 +166,10 @@ fn chain(error: &reqwest::Error) -> String {
 
 /// An endpoint as it may be shown.
 pub(crate) fn redact(endpoint: &Url) -> String {
+    if endpoint.cannot_be_a_base() {
+        // `me:secret@host` is a URL of the scheme `me`.
+        return "(not shown: no http URL)".to_owned();
+    }
     let mut shown = endpoint.clone();
     let _ = shown.set_username("");
     let _ = shown.set_password(None);

@@ -264,7 +264,7 @@ async fn silence_and_absence_have_names() {
     let client = xmlrpc::Client::new(paris(), format!("http://{gone}").parse().unwrap(), login()).unwrap();
     let error = client.system_version().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }) && error.to_string().contains("refused"), "{error}");
-    for bad in ["ftp://x/", "http://user:pw@127.0.0.1/"] {
+    for bad in ["ftp://x/", "http://user:pw@127.0.0.1/", "user:pw@127.0.0.1"] {
         let error = xmlrpc::Client::new(paris(), bad.parse().unwrap(), login()).unwrap_err();
         assert!(!error.to_string().contains("pw"), "{error}");
     }

@@ -8,9 +8,10 @@ use super::site::SiteDraft;
 use super::zone::ZoneDraft;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Coordinator, Federation, LocalNodes, Site, Zone};
+use crate::source::Source;
 
 /// `None` only if a part is missing that nobody has reported.
-pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federation> {
+pub(super) fn federation(draft: Draft, text: &str, warnings: &[Diagnostic]) -> Option<Federation> {
     let coordinator = draft.coordinator?;
     let local = match coordinator.nodes {
         Some(nodes) => Some((nodes.supernodes?, nodes.node_config)),
@@ -52,6 +53,7 @@ pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federa
         install: draft.install.and_then(|draft| draft.install),
         variables,
         warnings: warnings.to_vec(),
+        text: Source::new(text),
     })
 }
 

@@ -112,7 +112,7 @@ async fn tell(
     times: &mut Times,
     output: Output,
 ) -> Result<(), Failure> {
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     output.heading("3  onefed plan");
     let plan = verb::plan::make(&federation, &zones).await?;
     output.text(plan.render());

@@ -16,7 +16,7 @@ use crate::{plan_file, verb};
 pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     if find(&federation, &zones).await?.is_empty() {
         output.say(format!("nothing of federation {} is deployed", federation.name));
         state.forget_inventory();

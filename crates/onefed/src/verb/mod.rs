@@ -6,6 +6,7 @@ mod connect;
 mod context;
 mod demo;
 mod destroy;
+mod init;
 mod pki;
 mod plan;
 mod sandbox;
@@ -23,6 +24,7 @@ use crate::cli::{Cli, ContextVerb, Verb};
 use crate::failure::{Done, Exit, Failure};
 use crate::output::{Format, Output};
 
+pub(crate) use init::InitArgs;
 pub(crate) use pki::PkiVerb;
 pub(crate) use templates::TemplatesArgs;
 
@@ -33,6 +35,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         return Err(Failure::new(Exit::Usage, "usage", "`--format one` is for `onefed templates`").hint(hint));
     }
     match cli.verb {
+        Verb::Init(args) => block_on(init::run(&args, output)),
         Verb::Plan { place } => block_on(plan::run(&place, output)),
         Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
         Verb::Status { place, watch } => block_on(status::run(&place, watch, output)),

@@ -95,6 +95,8 @@ fn a_label_is_read_as_it_was_written() {
 /// What is there after everything has been made.
 fn done(federation: &Federation) -> Vec<ZoneExisting> {
     let existing = |object: Object| Existing {
+        trouble: String::new(),
+        facts: Default::default(),
         id: Some(1),
         kind: object.kind,
         name: object.name,

@@ -53,7 +53,7 @@ pub(crate) async fn apply(
     output: Output,
 ) -> Result<(), Failure> {
     let _lock = state.lock()?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let survey = verb::plan::survey(&federation, &zones).await;
     if let Some(failure) = join(survey.refusal().into_iter().chain(survey.down()).collect()) {
         return Err(failure);

@@ -18,7 +18,7 @@ pub(crate) use survey::{make, survey};
 /// 69 when a zone is down.
 pub(crate) async fn run(place: &Place, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let survey = survey(&federation, &zones).await;
     let failures: Vec<_> = survey.refusal().into_iter().chain(survey.down()).collect();
     let failure = join(failures);

@@ -1,7 +1,7 @@
 //! What one zone has of a federation, found by its labels.
 
 use onefed_appliance::attribute;
-use onefed_federation::{Condition, Existing, Federation, ObjectKind};
+use onefed_federation::{Condition, Existing, Facts, Federation, Names, ObjectKind};
 use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::{Error, ServiceState};
 
@@ -18,14 +18,32 @@ pub(super) async fn zone(federation: &Federation, zone: &ZoneClients) -> Result<
         if let Some(digest) = digest_of(federation, &template.body) {
             let kind = ObjectKind::ServiceTemplate;
             let (id, state) = (Some(template.id.id), Condition::Good);
-            objects.push(Existing { id, kind, name: template.name, digest, state });
+            let facts = Facts::of_document(&template.body, &Names::default());
+            objects.push(Existing {
+                id,
+                kind,
+                name: template.name,
+                digest,
+                state,
+                trouble: String::new(),
+                facts,
+            });
         }
     }
     for service in services {
         if let Some(digest) = digest_of(federation, &service.body) {
             let state = condition(zone, &service).await?;
             let (id, kind) = (Some(service.id.id), ObjectKind::Service);
-            objects.push(Existing { id, kind, name: service.name, digest, state });
+            let facts = Facts::of_document(&service.body, &Names::default());
+            objects.push(Existing {
+                id,
+                kind,
+                name: service.name,
+                digest,
+                state,
+                trouble: String::new(),
+                facts,
+            });
         }
     }
     Ok(objects)

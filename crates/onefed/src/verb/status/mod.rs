@@ -25,7 +25,7 @@ pub(crate) use model::Status;
 pub(crate) async fn run(place: &Place, watch: Option<u64>, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
-    let zones = zones::clients(&federation)?;
+    let zones = zones::clients(&federation).await?;
     let look = async || look(&federation, &zones, &state).await;
     if let Some(seconds) = watch {
         return watch::run(look, Duration::from_secs(seconds), output).await;
