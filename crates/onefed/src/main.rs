@@ -8,6 +8,7 @@ mod plan_file;
 mod state;
 mod table;
 mod verb;
+mod zone_lock;
 mod zone_objects;
 mod zones;
 

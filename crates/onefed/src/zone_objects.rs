@@ -27,7 +27,12 @@ pub(crate) async fn look_up(
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
-async fn in_zone(federation: &Federation, zone: &Zone, clients: &ZoneClients) -> Result<ZoneIds, Failure> {
+/// The ids in one zone, or all that is missing there.
+pub(crate) async fn in_zone(
+    federation: &Federation,
+    zone: &Zone,
+    clients: &ZoneClients,
+) -> Result<ZoneIds, Failure> {
     let templates: Vec<(u32, String)> =
         clients.xmlrpc.templates().await?.into_iter().map(|it| (it.id.id, it.name)).collect();
     let networks: Vec<(u32, String)> =

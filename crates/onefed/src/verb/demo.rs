@@ -125,7 +125,8 @@ async fn tell(
         true,
         output,
     )
-    .await?;
+    .await?
+    .whole()?;
     times.add("apply", started);
 
     output.heading(format!("5  onefed train {APP}"));
@@ -150,9 +151,7 @@ async fn tell(
     }
     output.heading("7  onefed destroy");
     let started = Instant::now();
-    let _lock = state.lock()?;
-    let found = destroy::find(&federation, &zones).await?;
-    destroy::destroy(&federation, &zones, &state, found, output).await?;
+    destroy::destroy(&federation, &zones, &state, true, output).await?.whole()?;
     times.add("destroy", started);
     Ok(())
 }

@@ -12,6 +12,7 @@ mod plan;
 mod sandbox;
 mod schema;
 mod status;
+mod step;
 mod templates;
 mod train;
 mod user;

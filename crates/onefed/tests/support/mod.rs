@@ -10,6 +10,7 @@
 // Every test binary uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+mod dry;
 mod flower;
 mod run;
 mod sandbox;
@@ -19,6 +20,7 @@ pub(crate) mod spec;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use dry::{DryZones, until, zone_name};
 pub(crate) use flower::{FlowerDir, fake_flower};
 pub(crate) use run::{Run, run, run_within};
 pub(crate) use sandbox::Sandbox;

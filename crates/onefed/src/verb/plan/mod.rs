@@ -12,7 +12,7 @@ use crate::failure::{Done, Exit, join};
 use crate::output::Output;
 use crate::{plan_file, zones};
 
-pub(crate) use survey::{make, survey};
+pub(crate) use survey::{Survey, make, survey};
 
 /// Shows the plan. Exit code 0 when there is nothing to do, 2 when there is, 78 or 77 when an `apply` would be refused,
 /// 69 when a zone is down.

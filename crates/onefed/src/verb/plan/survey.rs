@@ -18,7 +18,6 @@ pub(crate) struct Survey {
     /// The ids of what the plan file calls by name or id, by zone. Only of zones where all of it was found.
     pub(crate) ids: BTreeMap<String, ZoneIds>,
     /// What the zones that were seen have, in the order of their names.
-    #[allow(dead_code)]
     pub(crate) existing: Vec<ZoneExisting>,
     /// What an `apply` would stumble on, of all zones that were seen.
     problems: Vec<Failure>,
@@ -38,7 +37,6 @@ impl Survey {
     }
 
     /// Whether a zone is down: not seen, for a reason that may pass without anybody changing anything.
-    #[allow(dead_code)]
     pub(crate) fn is_down(&self, zone: &str) -> bool {
         self.unseen.get(zone).is_some_and(is_down)
     }
