@@ -73,7 +73,9 @@ fn handler(method: &str) -> Option<Handler> {
     match object {
         "system" | "zonepool" | "zone" | "acl" => zones::handler(object, verb),
         "template" | "templatepool" => templates::handler(object, verb),
-        "vn" | "vnpool" | "image" | "imagepool" | "host" | "hostpool" => objects::handler(object, verb),
+        "vn" | "vnpool" | "image" | "imagepool" | "host" | "hostpool" | "datastorepool" => {
+            objects::handler(object, verb)
+        }
         "user" | "userpool" => users::handler(object, verb),
         "group" | "grouppool" => groups::handler(object, verb),
         "vm" => vms::handler(object, verb),
