@@ -45,6 +45,7 @@ vdc = []
 network = [{ name = "private", permissions = "644", size = 2 }]
 quota = [{ user = "alice", vms = 2, cpu = 2 }, { group = "users", memory = 4096, network = "private", leases = 1 }]
 [zone.lisbon]
+vdc = []
 enabled = false
 template = [{ name = "onefed", permissions = "600" }]
 network = [{ name = "private", permissions = "600" }]
@@ -104,4 +105,77 @@ host = [{ name = "kvm-1", state = "off" }, { name = "kvm-2", state = "off" }]
     for what in ["zone madrid: no VM template onefed", "zone madrid: alice may use no host"] {
         assert!(plan.stderr.contains(what), "{what}: {}", plan.stderr);
     }
+}
+
+#[test]
+fn images_are_there_are_ready_and_may_be_used() {
+    let desk = Desk::new("plan-images", 230);
+    let world = format!(
+        "{ALICE}{OPEN}{}",
+        r#"
+[zone.madrid]
+image = [
+  { name = "onefed", permissions = "644" },
+  { name = "Debian 12", permissions = "644", size = 4096 },
+  { name = "wheels.tar", permissions = "644" },
+]
+template = [
+  { name = "onefed", image = "onefed", permissions = "644" },
+  { name = "onefed", image = "onefed", permissions = "644", owner = "alice" },
+]
+[zone.paris]
+image = [{ name = "onefed", permissions = "600" }, { name = "other", permissions = "644", state = "error" }]
+template = [
+  { name = "onefed", image = "onefed", permissions = "644" },
+  { name = "nodes", image = "other", permissions = "644" },
+  { name = "private", image = "other", permissions = "600" },
+]
+[zone.lisbon]
+image = [{ name = "onefed", permissions = "644", state = "disabled" }]
+"#
+    );
+    let _zones = zones(&desk, &world);
+    plan_of(&desk, "alice", |plan| {
+        let paris = plan.find("[zone.paris]").unwrap();
+        let lisbon = plan.find("[zone.lisbon]").unwrap();
+        let (madrid, rest) = plan.split_at(paris);
+        let (paris, lisbon) = rest.split_at(lisbon - madrid.len());
+        let paris = replaced(paris, "template = \"onefed\"", "gateway_template = 2\ntemplate = \"nodes\"");
+        format!("{madrid}{paris}{lisbon}")
+    });
+    desk.snapshot("plan__images", &mut desk.onefed("plan")).expect(78);
+
+    // A plain image of the system, and its software as files.
+    plan_of(&desk, "alice", |plan| {
+        let plan = plan.replacen("template = \"onefed\"", "image = \"Debian 12\"\ndisk = 2048 #", 1);
+        let sum = "0".repeat(64);
+        format!(
+            "{plan}\n[install]\nonefed = {{ file = \"onefed-bin\", sha256 = \"{sum}\" }}\n\
+             flower = {{ file = \"wheels.tar\", sha256 = \"{sum}\" }}\n"
+        )
+    });
+    desk.snapshot("plan__plain_image", &mut desk.onefed("plan")).expect(78);
+}
+
+#[test]
+fn a_plan_is_kept_in_a_file_and_comes_out_the_same_twice() {
+    let desk = Desk::new("plan-out", 231);
+    let _zones = zones(&desk, &format!("{ALICE}{OPEN}"));
+    plan_of(&desk, "alice", |plan| plan);
+    desk.snapshot("plan__out", &mut desk.onefed("plan --out plan.json")).expect(2);
+    let first = std::fs::read_to_string(desk.path("plan.json")).unwrap();
+    run(&mut desk.onefed("plan --format json --out plan.json")).expect(2);
+    assert_eq!(first, std::fs::read_to_string(desk.path("plan.json")).unwrap());
+    assert!(!first.contains("a secret"), "{first}");
+    let saved: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!((&saved["schema_version"], &saved["kind"]), (&1.into(), &"onefed-plan".into()));
+    assert_eq!(saved["zones"][0]["changes"][1]["action"], "create");
+    // Another layout of the same words is the same plan.
+    let text = std::fs::read_to_string(desk.path("federation.toml")).unwrap();
+    desk.write("federation.toml", &format!("# a remark\n{}", text.replace("  = ", " = ")));
+    run(&mut desk.onefed("plan --out plan.json")).expect(2);
+    assert_eq!(first, std::fs::read_to_string(desk.path("plan.json")).unwrap());
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(desk.path("plan.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
