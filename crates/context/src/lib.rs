@@ -42,7 +42,7 @@ pub use problem::{Problem, Severity};
 pub use raw::RawContext;
 pub use reference::reference_markdown;
 pub use render::render_context_sh;
-pub use role::{GatewayPlacement, LogLevel, Role, UnknownWord};
+pub use role::{GatewayPlacement, LogLevel, Role, SiteEnrolment, UnknownWord};
 pub use rule::{Rule, Span};
 pub use runtime::{ContainerImage, ContainerImageError, Runtime};
 pub use san::{San, SanError, parse_san_list};

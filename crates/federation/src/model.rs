@@ -7,7 +7,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 use onefed_context::{
-    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, Role, SiteName,
+    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, Role, SiteEnrolment,
+    SiteName, variable,
 };
 use onefed_flower::Release;
 use serde::Serialize;
@@ -17,6 +18,9 @@ use crate::diagnostic::Diagnostic;
 use crate::source::PlanText;
 
 pub use software::{FlowerFrom, Install, Location, Machine, Source, VmTemplate};
+
+/// The variable that says who may be a site.
+pub(crate) const SITE_ENROLMENT: &str = "FL_SITE_ENROLMENT";
 
 /// A checked federation. Made by [`crate::parse`] only; every name in it refers to something that is there.
 #[derive(Clone, Debug)]
@@ -227,12 +231,27 @@ impl Federation {
         std::iter::once(Part::Coordinator).chain(self.sites.iter().map(|site| Part::Site(&site.name)))
     }
 
-    /// Whether SuperNodes are known by registered keys: with TLS, unless the plan says otherwise. An appliance alone,
-    /// where nobody registers keys, has another default.
+    /// Whether SuperNodes are known by registered keys: with TLS, unless the plan says otherwise, or opens the
+    /// federation to sites made by hand, whose keys nobody registers. An appliance alone, where nobody registers keys
+    /// at all, has another default.
     pub fn node_auth(&self) -> bool {
-        const NAME: &str = "FL_NODE_AUTH";
-        let given = self.coordinator.variables.get(NAME).or_else(|| self.variables.get(NAME));
-        self.tls && given.is_none_or(|value| value.eq_ignore_ascii_case("YES"))
+        let given = self.of_coordinator("FL_NODE_AUTH");
+        self.tls && given.map_or(!self.opened_by_name(), |value| value.eq_ignore_ascii_case("YES"))
+    }
+
+    /// Who may be a site: what the plan says, else the table's default.
+    pub fn site_enrolment(&self) -> &str {
+        let default = || variable(SITE_ENROLMENT).and_then(|row| row.default).unwrap_or_default();
+        self.of_coordinator(SITE_ENROLMENT).unwrap_or_else(default)
+    }
+
+    fn opened_by_name(&self) -> bool {
+        self.of_coordinator(SITE_ENROLMENT) == Some(SiteEnrolment::Open.as_str())
+    }
+
+    /// A variable of the coordinator, where the plan sets it.
+    fn of_coordinator(&self, name: &str) -> Option<&str> {
+        self.coordinator.variables.get(name).or_else(|| self.variables.get(name)).map(String::as_str)
     }
 
     /// What sites dial, where the plan says it.

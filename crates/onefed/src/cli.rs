@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::verb::PkiVerb;
+use crate::verb::{InitArgs, PkiVerb};
 
 /// Flower federated learning across OpenNebula zones.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ pub(crate) struct Place {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Find out which zones there are and what they have, and write a plan file to start from.
+    Init(Box<InitArgs>),
     /// Validate the plan file and show what would be created, changed or removed in each zone.
     ///
     /// Everything that an `apply` would stumble on is shown too, of all zones at once: logins, rights, quotas, VM
@@ -51,10 +53,12 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Deploy the federation: the coordinator first, then the sites in parallel. Can be interrupted and repeated.
+    /// Deploy the federation, all zones at once. Can be interrupted and repeated; zones that are down are for the next time.
     Apply {
         #[command(flatten)]
         place: Place,
+        /// A plan that `onefed plan --out` wrote: does this and nothing else, and refuses where anything has moved since.
+        plan: Option<PathBuf>,
         /// Do not ask before services are replaced or removed.
         #[arg(long)]
         yes: bool,
@@ -63,6 +67,10 @@ pub(crate) enum Verb {
     Status {
         #[command(flatten)]
         place: Place,
+        /// Look again every so many seconds, until Ctrl-C; without a number every 2.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+            value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
     },
     /// Submit a Flower app and follow it round by round.
     Train {

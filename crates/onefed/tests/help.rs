@@ -14,6 +14,7 @@ fn help_of_every_visible_verb() {
     let desk = Desk::new("help", NET);
     for verb in [
         "",
+        "init",
         "plan",
         "apply",
         "status",

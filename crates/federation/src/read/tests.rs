@@ -434,6 +434,33 @@ fn node_authentication_is_on_unless_the_plan_says_otherwise() {
     ));
 }
 
+#[test]
+fn a_plan_that_opens_its_sites_by_name_registers_no_keys_unless_told() {
+    let node_auth =
+        |variables: &str| parse(&format!("{SMALL}\n[variables]\n{variables}")).unwrap().node_auth();
+    let said = |variables: &str| told(&format!("{SMALL}\n[variables]\n{variables}"));
+    assert!(node_auth(""), "the default is no wish of anybody");
+    assert!(!node_auth("FL_SITE_ENROLMENT = 'open'"));
+    assert!(node_auth("FL_SITE_ENROLMENT = 'open'\nFL_NODE_AUTH = true"));
+    assert_eq!(said("FL_SITE_ENROLMENT = 'open'"), "");
+    assert_eq!(said("FL_SITE_ENROLMENT = 'open'\nFL_NODE_AUTH = false"), "");
+    insta::assert_snapshot!(said("FL_SITE_ENROLMENT = 'open'\nFL_NODE_AUTH = true"), @"
+    23:16: warning[plan::open-with-keys]: FL_SITE_ENROLMENT is open and FL_NODE_AUTH is YES: SuperNodes of sites that are made by hand wait until somebody registers their keys
+      hint: leave FL_NODE_AUTH out, or register each key: `flwr supernode register` through `onefed connect`
+    ");
+    insta::assert_snapshot!(said("FL_SITE_ENROLMENT = 'token'"), @"
+    22:21: error[context::unsupported]: FL_SITE_ENROLMENT=token is planned, and not supported yet.
+      hint: use open
+    ");
+    let only_here = SMALL
+        .replace("zone = \"north\"", "zone = \"north\"\nvariables.FL_SITE_ENROLMENT = 'open'")
+        .replace("supernodes = 2", "supernodes = 2\nvariables.FL_NODE_AUTH = true");
+    insta::assert_snapshot!(told(&only_here), @"
+    11:26: error[plan::node-auth-differs]: FL_NODE_AUTH is YES for site `east` but NO for the coordinator
+      hint: set it once, in [variables]
+    ");
+}
+
 /// A plan refuses what its VMs would refuse, and nothing else: with every switch at its default, the value of each
 /// variable that a plan may set gets the same messages from both.
 #[test]

@@ -6,11 +6,13 @@ mod connect;
 mod context;
 mod demo;
 mod destroy;
+mod init;
 mod pki;
 mod plan;
 mod sandbox;
 mod schema;
 mod status;
+mod step;
 mod train;
 mod user;
 mod vars;
@@ -22,14 +24,16 @@ use crate::cli::{Cli, ContextVerb, Verb};
 use crate::failure::{Done, Exit, Failure};
 use crate::output::Output;
 
+pub(crate) use init::InitArgs;
 pub(crate) use pki::PkiVerb;
 
 /// Runs the verb of a command line.
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
     match cli.verb {
+        Verb::Init(args) => block_on(init::run(&args, output)),
         Verb::Plan { place, out } => block_on(plan::run(&place, out.as_deref(), output)),
-        Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
-        Verb::Status { place } => block_on(status::run(&place, output)),
+        Verb::Apply { place, plan, yes } => block_on(apply::run(&place, plan.as_deref(), yes, output)),
+        Verb::Status { place, watch } => block_on(status::run(&place, watch, output)),
         Verb::Train { place, app, run_config, flower_dir } => {
             let app = train::App { dir: app, run_config, flower_dir };
             block_on(train::run(&place, &app, output))

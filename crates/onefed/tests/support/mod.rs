@@ -10,7 +10,9 @@
 // Every test binary uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+mod dry;
 mod flower;
+mod proxy;
 mod run;
 mod sandbox;
 mod snapshot;
@@ -18,7 +20,9 @@ mod snapshot;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use dry::{DryZones, until, zone_name};
 pub(crate) use flower::{FlowerDir, fake_flower};
+pub(crate) use proxy::{Proxies, Verdict};
 pub(crate) use run::{Run, run, run_within};
 pub(crate) use sandbox::Sandbox;
 

@@ -45,8 +45,6 @@ struct Object {
     state: String,
 }
 
-// `apply FILE` is what reads and checks one.
-#[allow(dead_code)]
 impl SavedPlan {
     /// The plan of a survey.
     pub(crate) fn of(federation: &Federation, survey: &Survey) -> Self {
@@ -163,7 +161,6 @@ impl Object {
     }
 }
 
-#[allow(dead_code)]
 fn objects(zone: &str, before: &[Object], after: &[Object], moved: &mut Vec<String>) {
     fn key(object: &Object) -> (&str, u32) {
         (&object.kind, object.id)

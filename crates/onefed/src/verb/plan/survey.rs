@@ -47,7 +47,6 @@ impl Survey {
     }
 
     /// Whether a zone is down: not seen, for a reason that may pass without anybody changing anything.
-    #[allow(dead_code)]
     pub(crate) fn is_down(&self, zone: &str) -> bool {
         self.unseen.get(zone).is_some_and(is_down)
     }
