@@ -1,6 +1,8 @@
 //! What is wanted against what is there.
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use serde::Serialize;
@@ -140,7 +142,13 @@ fn in_zone(federation: &Federation, wanted: &ZoneWanted, mut found: Vec<&Existin
             continue;
         };
         found.remove(at);
-        let mut to_do = change(object, action(object, have), have.id, &have.trouble);
+        let action = action(object, have);
+        let trouble = match (action, have.trouble.as_str()) {
+            (Action::Repair, "") => "it has lost VMs",
+            (Action::Replace, "") if have.state == Condition::Failed => "it has failed",
+            (_, trouble) => trouble,
+        };
+        let mut to_do = change(object, action, have.id, trouble);
         if matches!(to_do.action, Action::Change | Action::Replace) && have.digest != object.digest {
             let facts = Facts::wanted(federation, &wanted.zone, object.kind, &object.name);
             to_do.differences = have.facts.differences(&facts);

@@ -165,6 +165,25 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_plan_with_anything_changed_does_not_panic(
+            cuts in proptest::collection::vec((0usize..EXAMPLE.len(), 0usize..40, "[\\[\\]{}=\"'#.,0-9a-z \n\u{e9}-]{0,6}"), 1..5)
+        ) {
+            let mut text = EXAMPLE.to_owned();
+            for (at, length, with) in cuts {
+                let chars: Vec<char> = text.chars().collect();
+                let at = at.min(chars.len());
+                let end = (at + length).min(chars.len());
+                text = chars[..at].iter().chain(&with.chars().collect::<Vec<_>>()).chain(&chars[end..]).collect();
+            }
+            let checked = crate::check(&text);
+            prop_assert!(checked.federation.is_some() || !checked.errors.is_empty());
+            for path in [&["zone", "paris", "network"][..], &["site", "lisbon", "zone"], &["coordinator"]] {
+                let place = PlanText::new(&text).place(path);
+                prop_assert!(text.get(place.start..place.end).is_some());
+            }
+        }
+
+        #[test]
         fn no_text_panics(text: String, path in proptest::collection::vec("[a-z]{0,4}", 0..4)) {
             let source = PlanText::new(&text);
             let path: Vec<&str> = path.iter().map(String::as_str).collect();

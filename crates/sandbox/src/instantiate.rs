@@ -117,7 +117,7 @@ fn cannot(why: impl std::fmt::Display) -> Refusal {
 }
 
 /// Attributes that only administrators may write, as in the stock configuration: whole ones and parts of others.
-const RESTRICTED: [(&str, &[&str]); 11] = [
+pub(crate) const RESTRICTED: [(&str, &[&str]); 11] = [
     ("CONTEXT", &["FILES"]),
     ("NIC", &["MAC", "VLAN_ID", "BRIDGE", "FILTER", "EXTERNAL"]),
     ("DISK", &["ORIGINAL_SIZE", "SIZE_PREV", "OPENNEBULA_MANAGED"]),

@@ -91,7 +91,12 @@ pub(super) async fn up_in(zones: &[&str], world: &str) -> Bed {
             let _ = stopped.await;
         }));
         match told.await {
-            Ok(zones) => return Bed { dir, net, zones, stop: Some(stop), task },
+            Ok(zones) => {
+                let bed = Bed { dir, net, zones, stop: Some(stop), task };
+                // The project's first client chooses this process's TLS, which every other client needs, too.
+                bed.rpc(0);
+                return bed;
+            }
             Err(_) => match task.await.unwrap() {
                 Err(SandboxError::Address { .. }) => {}
                 other => panic!("{other:?}"),

@@ -2,6 +2,7 @@
 
 use super::*;
 use onefed_opennebula::xml::Element;
+use onefed_opennebula::xmlrpc::HostAccess;
 
 const ALL: [Param; 3] = [Param::Int(-2), Param::Int(-1), Param::Int(-1)];
 
@@ -53,6 +54,21 @@ async fn an_ordinary_user_sees_and_does_what_is_granted() {
         (pool(&hosts(alice).await, "HOST").len(), pool(&hosts(&bed.session()).await, "HOST").len()),
         (0, 1)
     );
+
+    // The clients' way of telling whether her VMs can be placed.
+    let access = async |zone: usize| {
+        let at = &bed.zones[zone];
+        let login = Credentials::parse(alice).unwrap();
+        let client = xmlrpc::Client::new(at.zone.clone(), at.xmlrpc.parse().unwrap(), login).unwrap();
+        let user = client.user().await.unwrap();
+        let number = client.system_config().await.unwrap().zone_id.unwrap();
+        (
+            client.host_access(&user, number).await.unwrap(),
+            bed.rpc(zone).host_access(&user, number).await.unwrap(),
+        )
+    };
+    assert_eq!(access(0).await, (HostAccess::Likely, HostAccess::Yes));
+    assert_eq!(access(1).await, (HostAccess::Unlikely, HostAccess::No));
 
     let refused = |what: &str| (512, format!("[{what}"));
     let info = [Param::Int(1), Param::Bool(false), Param::Bool(false)];

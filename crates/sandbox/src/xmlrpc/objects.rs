@@ -1,8 +1,8 @@
-//! `one.vn.*`, `one.image.*`, `one.host.*` and their pools, as far as they only read.
+//! `one.vn.*`, `one.image.*`, `one.host.*`, `one.datastorepool.info` and their pools, as far as they only read.
 
 use super::wire::{Arguments, Failure, Outcome};
 use super::{Call, Handler, page};
-use crate::access::Right;
+use crate::access::{Caller, Mode, Owned, Right};
 use crate::objects::Network;
 use crate::refusal::Refusal;
 use onefed_opennebula::VmState;
@@ -15,6 +15,7 @@ pub(super) fn handler(object: &str, verb: &str) -> Option<Handler> {
         ("imagepool", "info") => images,
         ("host", "info") => host,
         ("hostpool", "info") => hosts,
+        ("datastorepool", "info") => datastores,
         _ => return None,
     })
 }
@@ -94,4 +95,27 @@ fn hosts(call: &mut Call<'_>, _: &mut Arguments<'_>) -> Result<Outcome, Failure>
     let seen = call.state.hosts.keys().filter(|_| call.caller.is_admin());
     let all: String = seen.filter_map(|id| call.host_xml(*id)).collect();
     Ok(Outcome::Text(format!("<HOST_POOL>{all}</HOST_POOL>")))
+}
+
+/// The stock ones, all oneadmin's. A VDC gives its groups their use.
+fn datastores(call: &mut Call<'_>, _: &mut Arguments<'_>) -> Result<Outcome, Failure> {
+    let granted = call.zone.grants(&call.caller);
+    let owner = Owned { mode: Mode(0o640), ..Caller::oneadmin().owned() };
+    let one = |(id, name, kind): (u32, &str, u32)| {
+        let images = if kind == 0 {
+            call.state.images.keys().map(|id| format!("<ID>{id}</ID>")).collect()
+        } else {
+            String::new()
+        };
+        format!(
+            "<DATASTORE><ID>{id}</ID>{}<NAME>{name}</NAME>{}<DS_MAD>fs</DS_MAD><TM_MAD>local</TM_MAD><BASE_PATH/>\
+             <TYPE>{kind}</TYPE><DISK_TYPE>0</DISK_TYPE><STATE>0</STATE><CLUSTERS><ID>0</ID></CLUSTERS><TOTAL_MB>1048576</TOTAL_MB>\
+             <FREE_MB>524288</FREE_MB><USED_MB>524288</USED_MB><IMAGES>{images}</IMAGES><TEMPLATE/></DATASTORE>",
+            owner.ids_xml(),
+            owner.permissions_xml()
+        )
+    };
+    let stock = [(0, "system", 1), (1, "default", 0), (2, "files", 2)];
+    let all: String = stock.into_iter().filter(|_| granted).map(one).collect();
+    Ok(Outcome::Text(format!("<DATASTORE_POOL>{all}</DATASTORE_POOL>")))
 }

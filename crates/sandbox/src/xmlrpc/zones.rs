@@ -5,6 +5,7 @@ use super::{Call, Handler};
 use crate::access::Right;
 use crate::attributes::cdata;
 use crate::federation::ZoneEntry;
+use crate::instantiate::RESTRICTED;
 use crate::refusal::{ACTION, Refusal};
 
 pub(super) fn handler(object: &str, verb: &str) -> Option<Handler> {
@@ -23,19 +24,24 @@ fn version(call: &mut Call<'_>, _: &mut Arguments<'_>) -> Result<Outcome, Failur
     Ok(Outcome::Text(call.zone.version.clone()))
 }
 
-/// A few of oned.conf's settings; ordinary users see fewer still.
+/// A few of oned.conf's settings. The original hides from ordinary users what holds passwords; there is nothing of it here.
 fn config(call: &mut Call<'_>, _: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let public = "<DEFAULT_UMASK><![CDATA[177]]></DEFAULT_UMASK><VM_SUBMIT_ON_HOLD><![CDATA[NO]]></VM_SUBMIT_ON_HOLD>\
-                  <API_LIST_ORDER><![CDATA[DESC]]></API_LIST_ORDER>";
-    let own = format!(
-        "<FEDERATION><MODE><![CDATA[{}]]></MODE><ZONE_ID><![CDATA[{}]]></ZONE_ID></FEDERATION>\
-         <ONEGATE_ENDPOINT>{}</ONEGATE_ENDPOINT>",
-        if call.zone.id == 0 { "MASTER" } else { "SLAVE" },
+    let mut restricted = String::new();
+    for (key, parts) in RESTRICTED {
+        let part = |part: &&str| format!("<VM_RESTRICTED_ATTR><![CDATA[{key}/{part}]]></VM_RESTRICTED_ATTR>");
+        restricted.extend(parts.iter().map(part));
+        if parts.is_empty() {
+            restricted.push_str(&format!("<VM_RESTRICTED_ATTR><![CDATA[{key}]]></VM_RESTRICTED_ATTR>"));
+        }
+    }
+    let mode = if call.zone.id == 0 { "MASTER" } else { "SLAVE" };
+    Ok(Outcome::Text(format!(
+        "<OPENNEBULA_CONFIGURATION><API_LIST_ORDER><![CDATA[DESC]]></API_LIST_ORDER><DEFAULT_UMASK><![CDATA[177]]></DEFAULT_UMASK>\
+         <FEDERATION><MODE><![CDATA[{mode}]]></MODE><ZONE_ID><![CDATA[{}]]></ZONE_ID></FEDERATION>\
+         <ONEGATE_ENDPOINT>{}</ONEGATE_ENDPOINT>{restricted}</OPENNEBULA_CONFIGURATION>",
         call.zone.id,
         cdata(&call.zone.plan.url(crate::addresses::ONEGATE, "")),
-    );
-    let own = if call.caller.is_admin() { own } else { String::new() };
-    Ok(Outcome::Text(format!("<OPENNEBULA_CONFIGURATION>{public}{own}</OPENNEBULA_CONFIGURATION>")))
+    )))
 }
 
 fn pool(call: &mut Call<'_>, _: &mut Arguments<'_>) -> Result<Outcome, Failure> {
@@ -75,18 +81,33 @@ fn rules(call: &mut Call<'_>, _: &mut Arguments<'_>) -> Result<Outcome, Failure>
     if !call.caller.is_admin() {
         return Err(Refusal::unauthorized(&call.caller, Right::Manage, "ACL").into());
     }
-    let zone = call.zone.id;
-    let mut texts = vec![
-        "@1 VM+IMAGE+TEMPLATE+DOCUMENT+SECGROUP+VMGROUP/* CREATE *".to_owned(),
-        "* ZONE/* USE *".to_owned(),
+    // Numbers whose upper half says what kind of thing the lower half names.
+    const INDIVIDUAL: u64 = 1 << 32;
+    const GROUP: u64 = 1 << 33;
+    const ALL: u64 = 1 << 34;
+    // VM, IMAGE, TEMPLATE, DOCUMENT, SECGROUP, VMGROUP.
+    const MADE: u64 = 1 << 36 | 1 << 39 | 1 << 41 | 1 << 46 | 1 << 48 | 1 << 53;
+    let mut rules = vec![
+        ("@1 VM+IMAGE+TEMPLATE+DOCUMENT+SECGROUP+VMGROUP/* CREATE *".to_owned(), GROUP | 1, MADE, 8, ALL),
+        ("* ZONE/* USE *".to_owned(), ALL, 1 << 47, 1, ALL),
     ];
+    let zone = call.zone.id;
     for group in &call.zone.vdc {
-        texts.push(format!("@{group} HOST/* MANAGE #{zone}"));
-        texts.push(format!("@{group} NET/* USE #{zone}"));
-        texts.push(format!("@{group} DATASTORE/* USE #{zone}"));
+        for (kind, bit, word, right) in
+            [("HOST", 1 << 37, "MANAGE", 2), ("NET", 1 << 38, "USE", 1), ("DATASTORE", 1 << 44, "USE", 1)]
+        {
+            let text = format!("@{group} {kind}/* {word} #{zone}");
+            rules.push((text, GROUP | u64::from(*group), bit, right, INDIVIDUAL | u64::from(zone)));
+        }
     }
-    let one = |(id, text): (usize, &String)| format!("<ACL><ID>{id}</ID><STRING>{text}</STRING></ACL>");
-    let rules: String = texts.iter().enumerate().map(one).collect();
+    let one = |(id, (text, user, kind, right, zone)): (usize, (String, u64, u64, u64, u64))| {
+        let resource = kind | ALL;
+        format!(
+            "<ACL><ID>{id}</ID><USER>{user:x}</USER><RESOURCE>{resource:x}</RESOURCE><RIGHTS>{right:x}</RIGHTS>\
+             <ZONE>{zone:x}</ZONE><STRING>{text}</STRING></ACL>"
+        )
+    };
+    let rules: String = rules.into_iter().enumerate().map(one).collect();
     Ok(Outcome::Text(format!("<ACL_POOL>{rules}</ACL_POOL>")))
 }
 

@@ -25,8 +25,8 @@ pub(crate) use survey::{Survey, make, survey};
 /// is, 78 or 77 when an `apply` would be refused, 69 when a zone is down.
 pub(crate) async fn run(place: &Place, out: Option<&Path>, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
-    let zones = zones::clients(&federation).await?;
-    let survey = survey(&federation, &zones).await;
+    let (zones, lacking) = zones::reachable(&federation).await;
+    let survey = survey::survey_all(&federation, &zones, lacking).await;
     for problem in survey.problems() {
         output.say(plan_file::show(&place.file, federation.text.as_str(), &problem.diagnostic));
     }

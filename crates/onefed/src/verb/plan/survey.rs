@@ -32,12 +32,18 @@ impl Survey {
 
     /// Zones that were not seen for a reason that does not pass by itself, as one failure. `None` where there are none.
     pub(super) fn barred(&self) -> Option<Failure> {
-        join(self.unseen.values().filter(|why| !is_down(why)).cloned().collect())
+        self.unseen_if(|why| !is_down(why))
     }
 
     /// Zones that are down for now, as one failure. `None` where there are none.
     pub(crate) fn down(&self) -> Option<Failure> {
-        join(self.unseen.values().filter(|why| is_down(why)).cloned().collect())
+        self.unseen_if(is_down)
+    }
+
+    /// In the order of the plan.
+    fn unseen_if(&self, wanted: impl Fn(&Failure) -> bool) -> Option<Failure> {
+        let failures = self.plan.unseen.iter().filter_map(|unseen| self.unseen.get(unseen.zone.as_str()));
+        join(failures.filter(|why| wanted(why)).cloned().collect())
     }
 
     /// Whether a zone is down: not seen, for a reason that may pass without anybody changing anything.
@@ -58,7 +64,16 @@ fn is_down(why: &Failure) -> bool {
 /// Asks every zone of the plan what it has and whether the plan can be carried out there, all zones at once.
 /// Never fails as a whole: what cannot be known is in the survey.
 pub(crate) async fn survey(federation: &Federation, zones: &Zones) -> Survey {
-    let Look { plan, seen, unseen, existing } = look(federation, zones).await;
+    survey_all(federation, zones, Vec::new()).await
+}
+
+/// As [`survey`], with zones that could not even be asked, such as those without a login.
+pub(super) async fn survey_all(
+    federation: &Federation,
+    zones: &Zones,
+    lacking: Vec<(String, Failure)>,
+) -> Survey {
+    let Look { plan, seen, unseen, existing } = look(federation, zones, lacking).await;
     let mut report = preflight::check(federation, zones, &plan, &seen).await;
     let ids = std::mem::take(&mut report.ids);
     Survey { plan, unseen, ids, existing, report }
@@ -66,7 +81,7 @@ pub(crate) async fn survey(federation: &Federation, zones: &Zones) -> Survey {
 
 /// As [`survey`], for those who only want to know what is there. All zones that do not answer are named.
 pub(crate) async fn make(federation: &Federation, zones: &Zones) -> Result<Plan, Failure> {
-    let Look { plan, unseen, .. } = look(federation, zones).await;
+    let Look { plan, unseen, .. } = look(federation, zones, Vec::new()).await;
     join(unseen.into_values().collect()).map_or(Ok(plan), Err)
 }
 
@@ -78,26 +93,36 @@ struct Look {
     unseen: BTreeMap<String, Failure>,
 }
 
-async fn look(federation: &Federation, zones: &Zones) -> Look {
+async fn look(federation: &Federation, zones: &Zones, lacking: Vec<(String, Failure)>) -> Look {
     let asked = federation.zones.iter().filter_map(|zone| {
         let clients = zones.get(zone.name.as_str())?;
-        Some(async move { (zone.name.clone(), observe::zone(federation, clients).await) })
+        Some(async move { (zone.name.to_string(), observe::zone(federation, clients).await) })
     });
-    let (mut existing, mut blind) = (Vec::new(), Vec::new());
-    let (mut seen, mut unseen) = (BTreeMap::new(), BTreeMap::new());
+    let mut unseen: BTreeMap<String, Failure> = lacking.into_iter().collect();
+    let mut seen = BTreeMap::new();
     for (zone, answer) in futures_util::future::join_all(asked).await {
         match answer {
             Ok(found) => {
-                existing.push(ZoneExisting { zone: zone.clone(), objects: found.objects.clone() });
-                seen.insert(zone.to_string(), found);
+                seen.insert(zone, found);
             }
             Err(why) => {
-                let why = Failure::from(why);
-                let words = why.message.strip_prefix(&format!("zone {zone}: ")).unwrap_or(&why.message);
-                blind.push(Blind { zone: zone.clone(), code: why.code.to_owned(), why: words.to_owned() });
-                unseen.insert(zone.to_string(), why);
+                unseen.insert(zone, why.into());
             }
         }
+    }
+    let (mut existing, mut blind) = (Vec::new(), Vec::new());
+    for zone in federation.zones.iter().map(|zone| &zone.name) {
+        if let Some(found) = seen.get(zone.as_str()) {
+            existing.push(ZoneExisting { zone: zone.clone(), objects: found.objects.clone() });
+            continue;
+        }
+        // Also a zone that the caller did not want to be asked is one that was not seen.
+        let (code, why) = match unseen.get(zone.as_str()) {
+            Some(why) => (why.code, why.message.as_str()),
+            None => ("zone-not-asked", "it was not asked"),
+        };
+        let why = why.strip_prefix(&format!("zone {zone}: ")).unwrap_or(why).to_owned();
+        blind.push(Blind { zone: zone.clone(), code: code.to_owned(), why });
     }
     existing.sort_by(|one, other| one.zone.cmp(&other.zone));
     Look { plan: diff_seen(federation, &existing, &blind), seen, existing, unseen }

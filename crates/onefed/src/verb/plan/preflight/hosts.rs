@@ -30,21 +30,16 @@ impl Look<'_> {
             "its administrator can give them to group {group}: `onevdc addgroup 0 {group}` and `onevdc addcluster 0 {} ALL`",
             number.unwrap_or_default()
         );
-        match self.extra.access {
-            Some(Ok(HostAccess::No)) => {
-                self.error(
-                    "zone::no-hosts",
-                    "auth",
-                    format!("{user} may use no host, so that no VM would run"),
-                    fix,
-                );
-            }
-            Some(Ok(HostAccess::Unlikely)) => {
-                let message =
-                    format!("{user} seems to have no host: it sees no datastore that is not its own");
-                self.warning("zone::hosts-unsure", "auth", message, fix);
-            }
-            _ => {}
+        let why = match self.extra.access {
+            Some(Ok(HostAccess::No)) => Some(""),
+            // Placing a VM takes a system datastore as well as a host, and virtual data centres give both together. Whoever
+            // has VMs here proves the opposite.
+            Some(Ok(HostAccess::Unlikely)) if !self.has_vms() => Some(" (it sees no datastore either)"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            let message = format!("{user} may use no host{why}, so that no VM would run");
+            self.error("zone::no-hosts", "auth", message, fix);
         }
         if let Ok(hosts) = &self.extra.hosts
             && (!hosts.is_empty() || self.is_admin())
@@ -59,6 +54,10 @@ impl Look<'_> {
             let hint = "`onehost list` shows them; `onehost enable` takes one back into use";
             self.error("zone::hosts-down", "endpoint", message, hint);
         }
+    }
+
+    fn has_vms(&self) -> bool {
+        self.seen.alive.values().flat_map(|roles| roles.values()).any(|count| *count > 0)
     }
 
     /// OneGate is asked for a connection and nothing more: only VMs have a login there. The operator's seat may not be

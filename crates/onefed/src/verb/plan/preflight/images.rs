@@ -11,9 +11,15 @@ use super::templates::{Disk, Machine, list};
 impl Look<'_> {
     /// Checks every image that VMs of this zone need.
     pub(super) async fn images(&mut self, machines: &[Machine]) {
+        let mut done = Vec::new();
         for machine in machines {
+            // Two roles may share a template.
+            if done.contains(&machine.key) {
+                continue;
+            }
+            done.push(machine.key);
             for disk in &machine.disks {
-                self.disk(machine, disk).await;
+                self.disk(machine, disk, machines).await;
             }
         }
         let roles = self.federation.roles_in(&self.zone.name);
@@ -22,17 +28,13 @@ impl Look<'_> {
         }
     }
 
-    async fn disk(&mut self, machine: &Machine, disk: &Disk) {
+    async fn disk(&mut self, machine: &Machine, disk: &Disk, all: &[Machine]) {
         if self.seen.images.is_err() {
             return;
         }
-        let what = if disk.any_owner {
-            "image".to_owned()
-        } else {
-            format!("image of the {} template", machine.role)
-        };
-        let Some(image) = self.image(machine, disk, &what).await else { return };
-        let name = format!("{what} {} #{}", image.name, image.id.id);
+        let Some(image) = self.image(machine, disk).await else { return };
+        let of = if disk.any_owner { String::new() } else { format!(" of VM template {}", machine.template) };
+        let name = format!("image {} #{}{of}", image.name, image.id.id);
         let id = image.id.id;
         match image.state {
             ImageState::Ready | ImageState::Used => {}
@@ -60,7 +62,8 @@ impl Look<'_> {
                 "name a system image that has contextualization",
             );
         }
-        let most = self.most(machine);
+        let same = all.iter().filter(|other| other.key == machine.key);
+        let most: u64 = same.map(|machine| self.most(machine)).sum();
         if image.persistent && most > 1 {
             let message =
                 format!("{name} is persistent, so that one VM can have it, and the plan has {most}");
@@ -84,10 +87,14 @@ impl Look<'_> {
     }
 
     /// The image of a disk; noted if it is not there.
-    async fn image(&mut self, machine: &Machine, disk: &Disk, what: &str) -> Option<Image> {
+    async fn image(&mut self, machine: &Machine, disk: &Disk) -> Option<Image> {
         let images: Vec<Image> = self.seen.images.as_ref().ok()?.clone();
         let all: Vec<(u32, String, String)> =
             images.iter().map(|it| (it.id.id, it.name.clone(), it.owner.uname.clone())).collect();
+        let mut listed = format!("there are: {}", list(&all));
+        if !disk.any_owner {
+            listed = format!("VM template {} names it; {listed}", machine.template);
+        }
         let by_id = |id: u32| images.iter().find(|image| image.id.id == id).cloned();
         match &disk.image {
             Reference::Id(id) => {
@@ -97,13 +104,13 @@ impl Look<'_> {
                 let unseen = ImageId::new(self.clients.xmlrpc.zone().clone(), *id);
                 let refused =
                     self.clients.xmlrpc.image(&unseen).await.is_err_and(|why| why.is_unauthorized());
-                self.missing(what, "image", machine.key, &disk.image, refused, &list(&all));
+                self.missing("image", machine.key, &disk.image, refused, &listed);
                 None
             }
             Reference::Name(_) if disk.any_owner => {
-                let found = self.choose(what, machine.key, &disk.image, &all).and_then(by_id);
+                let found = self.choose("image", machine.key, &disk.image, &all).and_then(by_id);
                 if found.is_none() {
-                    self.missing(what, "image", machine.key, &disk.image, false, &list(&all));
+                    self.missing("image", machine.key, &disk.image, false, &listed);
                 }
                 found
             }
@@ -117,8 +124,8 @@ impl Look<'_> {
                 match named.first() {
                     Some(other) if self.extra.user.is_ok() => {
                         let message = format!(
-                            "{what} {name} is looked for among those of {owner}, and it is one of {}",
-                            other.owner.uname
+                            "image {name} of VM template {} is looked for among those of {owner}, and it is one of {}",
+                            machine.template, other.owner.uname
                         );
                         let hint = format!(
                             "in the VM template, write IMAGE_ID = {} or IMAGE_UNAME = {}",
@@ -127,7 +134,7 @@ impl Look<'_> {
                         self.error("zone::image-owner", machine.key, message, hint);
                     }
                     Some(_) => {}
-                    None => self.missing(what, "image", machine.key, &disk.image, false, &list(&all)),
+                    None => self.missing("image", machine.key, &disk.image, false, &listed),
                 }
                 None
             }

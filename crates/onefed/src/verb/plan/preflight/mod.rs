@@ -49,16 +49,23 @@ impl Report {
     pub(crate) fn failure(&self) -> Option<Failure> {
         let errors: Vec<&Problem> =
             self.problems.iter().filter(|problem| problem.diagnostic.severity == Severity::Error).collect();
-        let first = errors.first()?;
+        if errors.is_empty() {
+            return None;
+        }
         let line = |problem: &&Problem| {
-            let Diagnostic { message, place, code, hint, .. } = &problem.diagnostic;
-            let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            format!("[{code}] {message} (line {}){hint}", place.line)
+            let Diagnostic { message, place, code, .. } = &problem.diagnostic;
+            format!("{message} [{code}, line {}]", place.line)
         };
         let message = errors.iter().map(line).collect::<Vec<_>>().join("\n  and: ");
-        let mut failure = Failure::new(Exit::Configuration, first.diagnostic.code, message);
+        let mut hints: Vec<&str> = Vec::new();
+        for hint in errors.iter().filter_map(|problem| problem.diagnostic.hint.as_deref()) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        let mut failure = Failure::new(Exit::Configuration, "preflight", message).hint(hints.join("; "));
         failure.problems = errors.iter().map(|problem| problem.diagnostic.clone()).collect();
-        Some(failure.hint("nothing was done; `onefed plan` shows each problem with its line"))
+        Some(failure)
     }
 }
 

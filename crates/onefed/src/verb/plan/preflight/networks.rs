@@ -18,7 +18,7 @@ impl Look<'_> {
                 let id = VnetId::new(self.clients.xmlrpc.zone().clone(), id);
                 refused = self.clients.xmlrpc.network(&id).await.is_err_and(|why| why.is_unauthorized());
             }
-            self.missing("network", "network", "network", &wanted, refused, &list(&all));
+            self.missing("network", "network", &wanted, refused, &format!("there are: {}", list(&all)));
             return None;
         };
         let network = self.seen.networks.iter().find(|network| network.id.id == id)?;

@@ -30,7 +30,9 @@ pub(super) struct Machine {
     pub(super) cpu: Option<f64>,
     pub(super) memory_mb: Option<f64>,
     pub(super) disks: Vec<Disk>,
-    /// Where in the plan it comes from.
+    /// The template, as the plan calls it.
+    pub(super) template: String,
+    /// The key of the plan that says so; roles with one key have one template.
     pub(super) key: &'static str,
 }
 
@@ -97,7 +99,7 @@ impl Look<'_> {
         match self.choose("VM template", self.template_key(role), &wanted, &all) {
             Some(id) => Found::There(id),
             None => {
-                let listed = list(&all);
+                let listed = format!("there are: {}", list(&all));
                 let id = if let Reference::Id(id) = wanted { Some(id) } else { None };
                 let refused = match id {
                     Some(id) => {
@@ -106,7 +108,7 @@ impl Look<'_> {
                     }
                     None => false,
                 };
-                self.missing("VM template", "template", self.template_key(role), &wanted, refused, &listed);
+                self.missing("VM template", self.template_key(role), &wanted, refused, &listed);
                 Found::Missing
             }
         }
@@ -148,18 +150,10 @@ impl Look<'_> {
     }
 
     /// Notes that there is no such thing, or none that the login may use.
-    pub(super) fn missing(
-        &mut self,
-        what: &str,
-        word: &str,
-        key: &str,
-        wanted: &Reference,
-        refused: bool,
-        listed: &str,
-    ) {
+    pub(super) fn missing(&mut self, what: &str, key: &str, wanted: &Reference, refused: bool, listed: &str) {
         let user = self.user().to_owned();
-        let (none, rights, tool) = match word {
-            "template" => ("zone::no-template", "zone::template-rights", "onetemplate"),
+        let (none, rights, tool) = match what {
+            "VM template" => ("zone::no-template", "zone::template-rights", "onetemplate"),
             "network" => ("zone::no-network", "zone::network-rights", "onevnet"),
             _ => ("zone::no-image", "zone::image-rights", "oneimage"),
         };
@@ -169,7 +163,7 @@ impl Look<'_> {
             let hint = format!("its owner can give the right: `{tool} chmod {number} 644`");
             self.error(rights, key, format!("{user} may not use {what} {wanted}"), hint);
         } else {
-            let message = format!("no {what} {wanted} (there are: {listed})");
+            let message = format!("no {what} {wanted} ({listed})");
             let hint =
                 "correct the plan file, or ask the zone's administrator for it and the right to use it";
             self.error(none, key, message, hint);
@@ -192,16 +186,18 @@ impl Look<'_> {
                 cpu: Some(f64::from(machine.cpu)),
                 memory_mb: Some(f64::from(machine.memory)),
                 disks: vec![disk],
+                template: self.federation.vm_template_name(role),
                 key: "image",
             });
         }
         let Found::There(id) = found else { return None };
         let template = self.seen.templates.iter().find(|template| template.id.id == *id)?;
-        Some(from_template(role, template, self.template_key(role)))
+        let name = format!("{} #{id}", template.name);
+        Some(from_template(role, template, name, self.template_key(role)))
     }
 }
 
-fn from_template(role: Role, template: &Template, key: &'static str) -> Machine {
+fn from_template(role: Role, template: &Template, name: String, key: &'static str) -> Machine {
     let number = |name| template.attributes.text(name).and_then(|text| text.trim().parse::<f64>().ok());
     let disk = |disk: &std::collections::BTreeMap<String, String>| {
         let by_id = disk.get("IMAGE_ID").and_then(|id| id.trim().parse().ok()).map(Reference::Id);
@@ -215,6 +211,7 @@ fn from_template(role: Role, template: &Template, key: &'static str) -> Machine 
         cpu: number("CPU"),
         memory_mb: number("MEMORY"),
         disks: template.attributes.vectors("DISK").filter_map(disk).collect(),
+        template: name,
         key,
     }
 }
