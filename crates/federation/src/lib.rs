@@ -4,6 +4,7 @@
 //! the OneFlow objects that the federation needs in each zone; [`service_template`] and [`merge_template`] are their
 //! bodies, [`vm_template`] the text of a VM template; [`diff`] compares with what exists and gives a [`Plan`] that is shown, stored and applied.
 
+pub mod by_hand;
 mod diagnostic;
 mod diff;
 mod model;
@@ -26,3 +27,4 @@ pub use objects::{
 pub use plan::{Action, Change, Plan, Unseen, ZonePlan};
 pub use read::{Checked, check, parse};
 pub use source::PlanText;
+pub use start::start_script;

@@ -4,7 +4,7 @@
 mod body;
 mod digest;
 mod facts;
-mod inputs;
+pub(crate) mod inputs;
 #[cfg(test)]
 mod tests;
 mod vm_template;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::verb::{InitArgs, PkiVerb};
+use crate::verb::{InitArgs, PkiVerb, TemplatesArgs};
 
 /// Flower federated learning across OpenNebula zones.
 #[derive(Debug, Parser)]
@@ -128,6 +128,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "ROLE", conflicts_with = "markdown")]
         template: Option<onefed_context::Role>,
     },
+    /// Write templates for OpenNebula's own tools, without a plan: a service by hand.
+    Templates(TemplatesArgs),
     /// Write a JSON schema, for editors and pipelines that check files without onefed.
     Schema {
         #[command(subcommand)]

@@ -42,7 +42,7 @@ mod xmlrpc;
 mod zone;
 
 pub use error::SandboxError;
-pub use faults::{Fault, Misbehaviour, misbehave};
+pub use faults::{Fault, Misbehaviour, Service, misbehave};
 pub use run::{SandboxConfig, ZoneEndpoints, run};
 pub use sweep::sweep;
 pub use world::World;

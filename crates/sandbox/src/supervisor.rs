@@ -1,10 +1,12 @@
 //! The life of one VM: what it is told, one thing after another, until it is done.
 
+use crate::faults::Misbehaviour;
 use crate::guest::{Guest, Start, power_on, write_context};
-use crate::schedule::dispatch;
+use crate::schedule::{date, dispatch};
 use crate::sweep::kill_marked;
-use crate::zone::Zone;
+use crate::zone::{Zone, now};
 use onefed_opennebula::{LcmState, VmState};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
@@ -167,10 +169,22 @@ async fn placed(zone: &Zone, id: u32, orders: &mut Orders) -> bool {
 async fn up(zone: &Zone, id: u32, start: Start, orders: &mut Orders) -> Option<Guest> {
     let delay = zone.delays.boot;
     if start == Start::First {
+        let fault = zone.boot_fault(id, zone.role_of(id).as_deref());
         zone.set(id, VmState::Active, LcmState::Prolog);
         pause(delay / 2, orders).await?;
+        if fault == Some(Misbehaviour::PrologFailure) {
+            return fail(zone, id, LcmState::PrologFailure, "TRANSFER: ERROR: clone: Command failed");
+        }
         zone.set(id, VmState::Active, LcmState::Boot);
         pause(delay / 2, orders).await?;
+        if fault == Some(Misbehaviour::BootFailure) {
+            return fail(
+                zone,
+                id,
+                LcmState::BootFailure,
+                "DEPLOY: ERROR: deploy: Could not create the domain",
+            );
+        }
     } else {
         pause(delay, orders).await?;
     }
@@ -185,6 +199,15 @@ async fn up(zone: &Zone, id: u32, start: Start, orders: &mut Orders) -> Option<G
             None
         }
     }
+}
+
+/// A VM that did not come up: oned keeps the driver's words in ERROR.
+fn fail(zone: &Zone, id: u32, lcm: LcmState, why: &str) -> Option<Guest> {
+    if let Some(vm) = zone.lock().vms.get_mut(&id) {
+        vm.user_template.insert("ERROR".to_owned(), json!(format!("{} : {why}", date(now()))));
+    }
+    zone.set(id, VmState::Active, lcm);
+    None
 }
 
 /// `None` when the VM is to end instead.

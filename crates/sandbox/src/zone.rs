@@ -4,7 +4,7 @@ use crate::SandboxError;
 use crate::access::{Caller, Owned};
 use crate::addresses::Plan;
 use crate::attributes::Attributes;
-use crate::faults::{Faults, Misbehaviour};
+use crate::faults::{Asked, Faults, Misbehaviour};
 use crate::federation::Federation;
 use crate::files::random;
 use crate::machine::Vm;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What every VM of a sandbox needs, and what all zones share.
@@ -146,7 +147,7 @@ impl Zone {
     }
 
     /// Waits as long as a call takes here.
-    pub(crate) async fn delay(&self, how_long: std::time::Duration) {
+    pub(crate) async fn delay(&self, how_long: Duration) {
         // Even the shortest sleep is one of a millisecond.
         if !how_long.is_zero() {
             tokio::time::sleep(how_long).await;
@@ -180,15 +181,20 @@ impl Zone {
         self.changed.notify_one();
     }
 
-    /// How OneGate is to misbehave to a request. `Err` says what is wrong with its file of faults.
-    pub(crate) fn strike(&self, vm: Option<u32>, method: &str) -> Result<Option<Misbehaviour>, String> {
+    /// How a request or a boot is to go wrong, and after how long. `Err` says what is wrong with the file of faults.
+    pub(crate) fn strike(&self, asked: &Asked<'_>) -> Result<Option<(Misbehaviour, Duration)>, String> {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.strike(&self.host.dir, &self.name, vm, method)
+        faults.strike(&self.host.dir, &self.name, asked)
     }
 
     /// The service that a VM says it is in.
     pub(crate) fn service_of(&self, vm: u32) -> Option<String> {
         self.lock().vms.get(&vm)?.user_template.get("SERVICE_ID").map(crate::attributes::text)
+    }
+
+    /// The role that a VM says it has.
+    pub(crate) fn role_of(&self, vm: u32) -> Option<String> {
+        self.lock().vms.get(&vm)?.user_template.get("ROLE_NAME").map(crate::attributes::text)
     }
 
     /// Whose login that is; `None` when it is nobody's.

@@ -146,7 +146,7 @@ async fn tell(
     }
 
     output.heading("6  onefed status");
-    output.text(status::look(&federation, &zones, &state).await.render());
+    output.text(status::look(&federation, &zones, &[], &state).await.render());
     if args.keep {
         return Ok(());
     }

@@ -13,6 +13,7 @@ mod sandbox;
 mod schema;
 mod status;
 mod step;
+mod templates;
 mod train;
 mod user;
 mod vars;
@@ -22,13 +23,18 @@ use std::future::Future;
 
 use crate::cli::{Cli, ContextVerb, Verb};
 use crate::failure::{Done, Exit, Failure};
-use crate::output::Output;
+use crate::output::{Format, Output};
 
 pub(crate) use init::InitArgs;
 pub(crate) use pki::PkiVerb;
+pub(crate) use templates::TemplatesArgs;
 
 /// Runs the verb of a command line.
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
+    if output.format == Format::One && !matches!(cli.verb, Verb::Templates(_)) {
+        let hint = "this verb writes `text` or `json`";
+        return Err(Failure::new(Exit::Usage, "usage", "`--format one` is for `onefed templates`").hint(hint));
+    }
     match cli.verb {
         Verb::Init(args) => block_on(init::run(&args, output)),
         Verb::Plan { place, out } => block_on(plan::run(&place, out.as_deref(), output)),
@@ -44,6 +50,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),
         Verb::Vars { markdown, template } => vars::run(markdown, template, output),
+        Verb::Templates(args) => templates::run(&args, output),
         Verb::Schema { of } => schema::run(of, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Pki { verb } => pki::run(&verb, output),

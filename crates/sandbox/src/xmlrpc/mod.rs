@@ -10,10 +10,11 @@ mod wire;
 mod zones;
 
 use crate::access::Caller;
+use crate::faults::{Asked, Cut, Service, Verdict};
 use crate::refusal::{AUTHENTICATION, Refusal};
 use crate::zone::{State as ZoneState, Zone};
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Bytes};
 use onefed_opennebula::xmlrpc::wire::Value;
@@ -27,21 +28,48 @@ pub(crate) fn router(zone: Arc<Zone>) -> Router {
 
 async fn serve(
     State(zone): State<Arc<Zone>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
     method: Method,
     uri: Uri,
-    _: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let read = wire::read(&body);
+    let asked = asked(&read, uri.path());
+    let spoil = match Verdict::on(&zone, &asked, &cut).await {
+        Verdict::Instead(answer) => return answer,
+        Verdict::Behave => None,
+        Verdict::Spoil(spoil) => Some(spoil),
+    };
     zone.delay(zone.delays.xmlrpc).await;
     let close = (header::CONNECTION, "close");
     if method != Method::POST || uri.path() != "/RPC2" {
         return (StatusCode::NOT_FOUND, [close], "Not Found").into_response();
     }
-    let body = match wire::read(&body) {
+    let body = match read {
         Ok((method, params)) => wire::answer(&method, respond(&zone, &method, &params)),
         Err(failure) => wire::answer("", Err(failure)),
     };
-    ([close, (header::CONTENT_TYPE, "text/xml; charset=utf-8")], body).into_response()
+    let answer = ([close, (header::CONTENT_TYPE, "text/xml; charset=utf-8")], body).into_response();
+    match spoil {
+        Some(spoil) => spoil.spoil(answer, &cut).await,
+        None => answer,
+    }
+}
+
+/// What a call is, for faults.
+fn asked<'a>(read: &'a Result<(String, Vec<Value>), Failure>, path: &'a str) -> Asked<'a> {
+    let (method, params) = match read {
+        Ok((method, params)) => (method.as_str(), params.as_slice()),
+        Err(_) => ("", &[][..]),
+    };
+    let number = |value: &Value| if let Value::Int(id) = value { u32::try_from(*id).ok() } else { None };
+    let vm = params.iter().find_map(number).filter(|_| method.starts_with("one.vm."));
+    Asked { service: Some(Service::XmlRpc), vm, role: None, method, path }
+}
+
+/// A refusal as it is on the wire.
+pub(crate) fn refusal(method: &str, code: i32, text: &str) -> String {
+    wire::answer(method, Err(Refusal::new(code, -1, text).into()))
 }
 
 /// What a call is about: who calls, and the zone, locked for as long as the call lasts. So every call is atomic.
