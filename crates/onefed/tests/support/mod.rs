@@ -12,6 +12,7 @@
 
 mod dry;
 mod flower;
+mod proxy;
 mod run;
 mod sandbox;
 mod snapshot;
@@ -22,6 +23,7 @@ use std::process::Command;
 
 pub(crate) use dry::{DryZones, until, zone_name};
 pub(crate) use flower::{FlowerDir, fake_flower};
+pub(crate) use proxy::{Proxies, Verdict};
 pub(crate) use run::{Run, run, run_within};
 pub(crate) use sandbox::Sandbox;
 

@@ -11,7 +11,7 @@ use onefed_opennebula::xmlrpc::Vm;
 use onefed_opennebula::{VmId, VmState};
 
 use super::model::{RoleLine, ServiceLine, VmLine, ZoneLine};
-use crate::zones::{ZoneClients, Zones};
+use crate::zones::ZoneClients;
 
 /// A part that belongs into a zone, as far as its service is looked for.
 struct Expected {
@@ -22,18 +22,22 @@ struct Expected {
     roles: Vec<(Role, u32)>,
 }
 
-/// Looks at a zone of the plan.
+/// Looks at a zone of the plan; without clients, there is at most a cause.
 pub(super) async fn look(
     federation: &Federation,
-    zones: &Zones,
+    clients: Result<&ZoneClients, Option<&str>>,
     name: String,
 ) -> (ZoneLine, Vec<ServiceLine>) {
     let expected = expected(federation, &name);
-    let Some(clients) = zones.get(&name) else {
-        let why = format!("zone {name}: no client");
-        let services = expected.iter().map(|part| unknown(&name, part, &why)).collect();
-        let (version, oneflow_why) = (None, None);
-        return (ZoneLine { zone: name, version, supported: false, why: Some(why), oneflow_why }, services);
+    let clients = match clients {
+        Ok(clients) => clients,
+        Err(why) => {
+            let why = why.map_or_else(|| format!("zone {name}: it cannot be asked"), str::to_owned);
+            let services = expected.iter().map(|part| unknown(&name, part, &why)).collect();
+            let (version, oneflow_why) = (None, None);
+            let line = ZoneLine { zone: name, version, supported: false, why: Some(why), oneflow_why };
+            return (line, services);
+        }
     };
     let (version, services) = tokio::join!(clients.xmlrpc.system_version(), clients.oneflow.services());
     let (version, supported, why) = match version {
