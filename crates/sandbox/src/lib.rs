@@ -9,8 +9,7 @@
 //! on purpose; the file it writes, `onegate-faults` in the sandbox's directory, can be written by hand as well, one
 //! fault a line, such as `answer=503 zone=paris vm=2 method=PUT times=3 seconds=10`.
 //!
-//! What is not as in the original: OneGate's token is an opaque random text of the same shape (there it is an AES
-//! ciphertext); the NETWORKS of a service are only looked up, never created; `vr` roles, elasticity, schedules and
+//! What is not as in the original: the NETWORKS of a service are only looked up, never created; `vr` roles, elasticity, schedules and
 //! `on_hold` are accepted and do nothing; a guest that does not shut down when asked is killed after 20 s (KVM's stock
 //! settings: 180 s), and so is one that does not reboot (there it is left alone); a reboot starts the VM's process anew,
 //! with the context disk as it is.

@@ -211,8 +211,9 @@ fn put(
     }
     let vm = state.vms.get_mut(&id).ok_or_else(broken)?;
     if delete {
-        for (name, _) in lines {
-            vm.user_template.remove(&name);
+        let gone = lines.iter().filter(|(name, _)| vm.user_template.remove(name).is_none()).count();
+        if gone == lines.len() {
+            return Err(Answer(500, "attribute not found".to_owned()));
         }
         return Ok(Answer(200, String::new()));
     }

@@ -101,8 +101,11 @@ fn deploying(zone: &Arc<Zone>, state: &mut State, service: &mut Service, poll: b
         let running =
             |name: &String| service.roles.iter().any(|r| r.name == *name && r.state == RoleState::Running);
         let due = !service.straight || parents.iter().all(running);
+        // OneFlow looks at new VMs once before it waits for their events.
+        let mut look = poll;
         if service.roles[at].state == RoleState::Pending && due {
             service.roles[at].state = RoleState::Deploying;
+            look = true;
             if let Err(why) = fill(zone, state, service, at) {
                 service.roles[at].state = RoleState::FailedDeploying;
                 service.recovering = false;
@@ -111,7 +114,7 @@ fn deploying(zone: &Arc<Zone>, state: &mut State, service: &mut Service, poll: b
             }
         }
         if service.roles[at].state == RoleState::Deploying {
-            match outcome(state, &mut service.roles[at], service.gated, poll) {
+            match outcome(state, &mut service.roles[at], service.gated, look) {
                 Some(true) => service.roles[at].state = RoleState::Running,
                 Some(false) => {
                     service.roles[at].state = RoleState::FailedDeploying;
