@@ -100,7 +100,7 @@ fn answer(
             let wanted = body.get("cardinality").map(crate::attributes::text).and_then(|c| c.parse().ok());
             let failed = |_| Answer(400, format!("Error performing action on service {service} role {role}"));
             let wanted = wanted.ok_or(()).map_err(failed)?;
-            let result = crate::oneflow::scale(zone, &mut state, service, role, wanted, false);
+            let result = crate::oneflow::scale(zone, &mut state, service, role, wanted, Some(false));
             result.map_err(|_| failed(()))?;
             Ok(Answer(200, String::new()))
         }
