@@ -50,7 +50,7 @@ pub use schema::context_schema;
 pub use secret::Secret;
 pub use suggest::nearest;
 pub use table::{TABLE, variable};
-pub use template::vm_template;
+pub use template::{vm_template, vm_template_with};
 pub use together::{idle, together};
 pub use trust::{GatewayTls, SiteTrust, SuperLinkTls};
 pub use validate::{Validated, read_context_sh, validate};

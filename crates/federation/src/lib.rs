@@ -4,6 +4,7 @@
 //! the OneFlow objects that the federation needs in each zone; [`service_template`] and [`merge_template`] are their
 //! bodies, [`vm_template`] the text of a VM template; [`diff`] compares with what exists and gives a [`Plan`] that is shown, stored and applied.
 
+pub mod by_hand;
 mod diagnostic;
 mod diff;
 mod model;
@@ -21,8 +22,9 @@ pub use model::{
 };
 pub use objects::{
     Difference, Facts, ImageIds, Inputs, Names, Object, ObjectError, ObjectKind, VmTemplateLabel, ZoneIds,
-    ZoneWanted, merge_template, service_template, vm_template, wanted,
+    ZoneWanted, machines, merge_template, service_template, vm_template, wanted,
 };
 pub use plan::{Action, Change, Plan, Unseen, ZonePlan};
 pub use read::{Checked, check, parse};
-pub use source::Source as PlanText;
+pub use source::PlanText;
+pub use start::start_script;

@@ -6,7 +6,7 @@ mod fields;
 mod install;
 mod machine;
 mod relations;
-mod settings;
+pub(crate) mod settings;
 mod site;
 mod syntax;
 mod together;

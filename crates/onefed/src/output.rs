@@ -10,6 +10,9 @@ pub(crate) enum Format {
     Text,
     /// One JSON document with a `schema_version`.
     Json,
+    /// OpenNebula's own template syntax. Only `templates` has anything to say in it.
+    #[value(hide = true)]
+    One,
 }
 
 /// Where a verb's words go.
@@ -48,6 +51,14 @@ impl Output {
             let end = if text.ends_with('\n') { "" } else { "\n" };
             let _ = write!(std::io::stdout(), "{text}{end}");
             let _ = std::io::stdout().flush();
+        }
+    }
+
+    /// Writes data in OpenNebula's syntax; nothing in the other modes.
+    pub(crate) fn one(mut self, text: impl AsRef<str>) {
+        if self.format == Format::One {
+            self.format = Format::Text;
+            self.text(text);
         }
     }
 

@@ -1,5 +1,9 @@
 //! The three clients against a server that answers as captured.
 
+mod flow;
+mod pools;
+mod tls;
+
 use crate::{xmlrpc::Permissions, xmlrpc::VmAction, *};
 use serde_json::json;
 use std::{net::IpAddr, sync::Arc, sync::Mutex, time::Duration};

@@ -21,25 +21,31 @@ mod attributes;
 mod context;
 mod error;
 mod faults;
+mod federation;
 mod files;
 mod guest;
 mod instantiate;
 mod machine;
+mod objects;
 mod oneflow;
 mod onegate;
 mod power;
+mod quota;
 mod reconfigure;
 mod refusal;
 mod run;
+mod schedule;
 mod supervisor;
 mod sweep;
+mod world;
 mod xmlrpc;
 mod zone;
 
 pub use error::SandboxError;
-pub use faults::{Fault, Misbehaviour, misbehave};
+pub use faults::{Fault, Misbehaviour, Service, misbehave};
 pub use run::{SandboxConfig, ZoneEndpoints, run};
 pub use sweep::sweep;
+pub use world::World;
 
 #[cfg(test)]
 mod tests;

@@ -137,6 +137,10 @@ impl Facts {
     /// What is not as `wanted` has it, in order. What is wanted and not known yet, such as the address of a hub that is
     /// still to be made, is no difference, and neither is a variable at its default that was not there before.
     pub(crate) fn differences(&self, wanted: &Self) -> Vec<Difference> {
+        // Nobody knows what was there: no reason to call all of it new.
+        if self.known.is_empty() {
+            return Vec::new();
+        }
         let mut found: BTreeMap<(String, Difference), Vec<String>> = BTreeMap::new();
         let keys = self.known.keys().chain(wanted.known.keys());
         for key in keys.collect::<std::collections::BTreeSet<_>>() {
@@ -167,6 +171,7 @@ impl Facts {
                 all.extend(roles.iter().map(named));
             }
         }
+        all.sort();
         all
     }
 

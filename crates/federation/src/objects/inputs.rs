@@ -77,12 +77,7 @@ impl<'a> Seat<'a> {
 
     /// Whether forms insist on a value. Only what a site cannot be without: where the hub is, and whom to trust.
     pub(super) fn flag(&self, row: &Variable) -> InputFlag {
-        let needed = match row.name {
-            "FL_SUPERLINK_ADDRESS" => true,
-            "FL_SSL_CA_CERTFILE" => self.federation.tls,
-            _ => false,
-        };
-        if needed && self.site.is_some() { InputFlag::Mandatory } else { InputFlag::Optional }
+        if self.site.is_some() { site_flag(row, self.federation.tls) } else { InputFlag::Optional }
     }
 
     fn roles(&self) -> Vec<(Role, Count)> {
@@ -118,7 +113,7 @@ impl<'a> Seat<'a> {
     }
 
     fn inputs(&self, placement: Placement, used: impl Fn(&Variable) -> bool) -> Vec<Input> {
-        let rows = TABLE.iter().filter(|row| row.placement == placement && used(row) && !is_other_way(row));
+        let rows = rows(placement, used).filter(|row| !is_other_way(row));
         rows.map(|row| Input { row, value: self.value(row) }).collect()
     }
 
@@ -178,6 +173,24 @@ impl<'a> Seat<'a> {
             list.push(address);
         }
         list.iter().map(San::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The inputs of one level, in the order of the table. Every service template is made from this list, with a plan or
+/// without.
+pub(crate) fn rows(
+    placement: Placement,
+    used: impl Fn(&Variable) -> bool,
+) -> impl Iterator<Item = &'static Variable> {
+    TABLE.iter().filter(move |row| row.placement == placement && used(row))
+}
+
+/// Whether the form of a training site insists on a value.
+pub(crate) fn site_flag(row: &Variable, tls: bool) -> InputFlag {
+    match row.name {
+        "FL_SUPERLINK_ADDRESS" => InputFlag::Mandatory,
+        "FL_SSL_CA_CERTFILE" if tls => InputFlag::Mandatory,
+        _ => InputFlag::Optional,
     }
 }
 

@@ -133,21 +133,26 @@ fn accept(row: &Variable, text: &str, at: Range<usize>, sink: &mut Sink<'_>) -> 
     portable(row.name, text, at, sink)
 }
 
-/// Whether a value survives OneFlow: it removes `${…}`, and `]]>` or a final backslash make it fail.
+/// Whether a value survives OneFlow.
 pub(super) fn portable(name: &str, text: &str, at: Range<usize>, sink: &mut Sink<'_>) -> bool {
-    let culprit = if text.contains("${") {
-        "`${`, which it replaces"
-    } else if text.contains("]]>") {
-        "`]]>`, at which it fails"
-    } else if text.ends_with('\\') {
-        "a backslash at the end, at which it fails"
-    } else {
-        return true;
-    };
+    let Some(culprit) = culprit(text) else { return true };
     sink.error(
         "plan::unsafe-value",
         at,
         format!("OneFlow cannot carry the value of `{name}`: it contains {culprit}"),
     );
     false
+}
+
+/// What of a text does not survive OneFlow: it removes `${…}`, and `]]>` or a final backslash make it fail.
+pub(crate) fn culprit(text: &str) -> Option<&'static str> {
+    if text.contains("${") {
+        Some("`${`, which it replaces")
+    } else if text.contains("]]>") {
+        Some("`]]>`, at which it fails")
+    } else if text.ends_with('\\') {
+        Some("a backslash at the end, at which it fails")
+    } else {
+        None
+    }
 }

@@ -14,6 +14,7 @@ mod schema;
 mod status;
 mod step;
 mod support;
+mod templates;
 mod train;
 mod user;
 mod vars;
@@ -23,17 +24,22 @@ use std::future::Future;
 
 use crate::cli::{Cli, ContextVerb, Verb};
 use crate::failure::{Done, Exit, Failure};
-use crate::output::Output;
+use crate::output::{Format, Output};
 
 pub(crate) use init::InitArgs;
 pub(crate) use pki::PkiVerb;
+pub(crate) use templates::TemplatesArgs;
 
 /// Runs the verb of a command line.
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
+    if output.format == Format::One && !matches!(cli.verb, Verb::Templates(_)) {
+        let hint = "this verb writes `text` or `json`";
+        return Err(Failure::new(Exit::Usage, "usage", "`--format one` is for `onefed templates`").hint(hint));
+    }
     match cli.verb {
         Verb::Init(args) => block_on(init::run(&args, output)),
-        Verb::Plan { place } => block_on(plan::run(&place, output)),
-        Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
+        Verb::Plan { place, out } => block_on(plan::run(&place, out.as_deref(), output)),
+        Verb::Apply { place, plan, yes } => block_on(apply::run(&place, plan.as_deref(), yes, output)),
         Verb::Status { place, watch } => block_on(status::run(&place, watch, output)),
         Verb::Support { place, out } => block_on(support::run(&place, out.as_deref(), output)),
         Verb::Train { place, app, run_config, flower_dir } => {
@@ -46,6 +52,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),
         Verb::Vars { markdown, template } => vars::run(markdown, template, output),
+        Verb::Templates(args) => templates::run(&args, output),
         Verb::Schema { of } => schema::run(of, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Pki { verb } => pki::run(&verb, output),

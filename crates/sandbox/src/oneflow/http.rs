@@ -3,9 +3,10 @@
 use super::schema;
 use super::service::{Service, Template, unsigned};
 use crate::attributes::{Attributes, merge, text};
+use crate::faults::{Asked, Cut, Service as Fallible, Verdict};
 use crate::supervisor::Command;
 use crate::zone::{Zone, now, object};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Bytes};
@@ -61,12 +62,34 @@ impl IntoResponse for Answer {
 
 async fn serve(
     State(zone): State<Arc<Zone>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer {
-    if let Err(refusal) = login(&zone, &headers) {
+) -> Response {
+    let asked = Asked {
+        service: Some(Fallible::OneFlow),
+        vm: None,
+        role: None,
+        method: method.as_str(),
+        path: uri.path(),
+    };
+    let spoil = match Verdict::on(&zone, &asked, &cut).await {
+        Verdict::Instead(answer) => return answer,
+        Verdict::Behave => None,
+        Verdict::Spoil(spoil) => Some(spoil),
+    };
+    zone.delay(zone.delays.oneflow).await;
+    let answer = answer(&zone, &method, &uri, &headers, &body).into_response();
+    match spoil {
+        Some(spoil) => spoil.spoil(answer, &cut).await,
+        None => answer,
+    }
+}
+
+fn answer(zone: &Arc<Zone>, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answer {
+    if let Err(refusal) = login(zone, headers) {
         return refusal;
     }
     let path: Vec<&str> = uri.path().split('/').filter(|p| !p.is_empty()).collect();
@@ -79,18 +102,27 @@ async fn serve(
         [kind, id, verb] => (*kind, id.parse().ok(), *verb),
         _ => return Answer(404, String::new()),
     };
+    if method != Method::GET && zone.lock().disabled {
+        // What the original tries first there.
+        let call = match (method.as_str(), id, verb) {
+            ("POST", None, _) | ("POST", Some(_), "action") if kind == "service_template" => "allocate",
+            ("DELETE", ..) => "delete",
+            _ => "update",
+        };
+        return Answer(500, format!("[one.document.{call}] Cannot process request, zone disabled"));
+    }
     match (kind, method.as_str(), id, verb) {
-        ("service_template", "GET", None, _) => list_templates(&zone),
-        ("service_template", "POST", None, _) => create_template(&zone, &body),
-        ("service_template", "GET", Some(id), "") => show_template(&zone, id),
-        ("service_template", "PUT", Some(id), "") => update_template(&zone, id, &body),
-        ("service_template", "DELETE", Some(id), "") => delete_template(&zone, id, &body),
-        ("service_template", "POST", Some(id), "action") => template_action(&zone, id, &body),
-        ("service", "GET", None, _) => list_services(&zone),
-        ("service", "GET", Some(id), "") => show_service(&zone, id),
-        ("service", "DELETE", Some(id), "") => delete_service(&zone, id),
-        ("service", "POST", Some(id), "scale") => scale(&zone, id, &body),
-        ("service", "POST", Some(id), "action") => service_action(&zone, id, &body),
+        ("service_template", "GET", None, _) => list_templates(zone),
+        ("service_template", "POST", None, _) => create_template(zone, body),
+        ("service_template", "GET", Some(id), "") => show_template(zone, id),
+        ("service_template", "PUT", Some(id), "") => update_template(zone, id, body),
+        ("service_template", "DELETE", Some(id), "") => delete_template(zone, id, body),
+        ("service_template", "POST", Some(id), "action") => template_action(zone, id, body),
+        ("service", "GET", None, _) => list_services(zone),
+        ("service", "GET", Some(id), "") => show_service(zone, id),
+        ("service", "DELETE", Some(id), "") => delete_service(zone, id),
+        ("service", "POST", Some(id), "scale") => scale(zone, id, body),
+        ("service", "POST", Some(id), "action") => service_action(zone, id, body),
         ("service", "PUT", Some(_), "") | ("service", "POST", Some(_), "role_action" | "role") => {
             Answer::not_here(uri.path())
         }

@@ -11,8 +11,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often OneFlow re-reads VMs, in case an event was missed.
-const POLL: Duration = Duration::from_secs(30);
 /// A cooldown ends without an event.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -20,7 +18,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub(crate) async fn advance_forever(zone: Arc<Zone>) {
     let mut polled = Instant::now();
     loop {
-        let poll = polled.elapsed() >= POLL;
+        let poll = polled.elapsed() >= zone.delays.ready_poll;
         if poll {
             polled = Instant::now();
         }
@@ -332,15 +330,18 @@ mod tests {
     use super::*;
     use crate::addresses::Plan;
     use crate::attributes::Attributes;
+    use crate::federation::Federation;
     use crate::machine::Vm;
+    use crate::world::ZoneWorld;
     use crate::zone::Host;
     use onefed_opennebula::{Credentials, LcmState};
     use serde_json::json;
 
     fn state_with(user_template: serde_json::Value, vm_state: VmState, lcm: LcmState) -> State {
         let credentials = Credentials::parse("a:b").unwrap();
-        let host = Host { dir: "/x".into(), exe: "/x".into(), flower_dir: "/x".into(), credentials };
-        let zone = Zone::new("z".parse().unwrap(), Plan::new(9, 0), Arc::new(host), String::new());
+        let federation = Federation::new(&credentials, &[]).unwrap();
+        let host = Host::new("/x".into(), "/x".into(), "/x".into(), federation);
+        let zone = Zone::new("z".parse().unwrap(), 0, Plan::new(9, 0), Arc::new(host), &ZoneWorld::default());
         let commands = tokio::sync::mpsc::unbounded_channel().0;
         let mut vm = Vm::new(0, String::new(), commands);
         vm.set(vm_state, lcm);

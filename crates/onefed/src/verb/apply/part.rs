@@ -169,7 +169,7 @@ impl Making<'_> {
 
     async fn template(&self, change: &Change) -> Result<u32, Failure> {
         let (zone, oneflow) = (&self.room.name, &self.room.clients.oneflow);
-        let ids = self.room.ids(self.work).await?;
+        let ids = self.room.ids().await?;
         let body = service_template(&self.work.federation, self.part, &ids).map_err(bad_object)?;
         let making = async {
             let id = match change.id {

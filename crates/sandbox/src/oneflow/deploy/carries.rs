@@ -33,7 +33,10 @@ fn through_oneflow(name: &str, value: &str, at_role: bool) -> Result<String, Str
         unreachable!()
     };
     merge(&mut vm, &extra);
-    Ok(context::shell(&context::build(&vm, &context::Of { nics: &[Nic { octet: 10 }], vm: 7, plan })))
+    Ok(context::shell(&context::build(
+        &vm,
+        &context::Of { nics: &[Nic { octet: 10, network: 0, name: String::new() }], vm: 7, plan },
+    )))
 }
 
 /// The same for a VM template with a USER_INPUTS block, whose form was answered with its default.
@@ -204,7 +207,11 @@ fn a_vm_template_made_from_the_table_boots_with_the_answers_of_its_form() {
             let answer = template::attributes(&[(name, fields[4])]).unwrap();
             merge(&mut vm, &attributes::parse(&answer).unwrap());
         }
-        let of = context::Of { nics: &[Nic { octet: 10 }], vm: 7, plan: Plan::new(77, 0) };
+        let of = context::Of {
+            nics: &[Nic { octet: 10, network: 0, name: String::new() }],
+            vm: 7,
+            plan: Plan::new(77, 0),
+        };
         let read = read_context_sh(&context::shell(&context::build(&vm, &of)));
         let errors: Vec<_> = read.problems.iter().filter(|p| p.is_error()).map(|p| p.code).collect();
         match role {
