@@ -17,7 +17,6 @@ mod stories;
 mod table;
 mod target;
 
-use stage::Stage;
 use target::Target;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use onefed_opennebula::{
     Error, ServiceId, ServiceState, ServiceTemplateId, VmId, VmTemplateId, oneflow, xmlrpc,
 };
 use serde_json::{Value, json};
-use std::sync::{Mutex, atomic::AtomicU32, atomic::Ordering};
+use std::sync::{Arc, Mutex, atomic::AtomicU32, atomic::Ordering};
 use std::time::{Duration, Instant};
 
 /// Something that has to go again.
@@ -24,8 +24,11 @@ pub(crate) enum Made {
 /// How a story ends: well, or with what was wrong.
 pub(crate) type Told = Result<(), String>;
 
+/// A story's own part of the zone.
 pub(crate) struct Stage {
-    pub(crate) target: Target,
+    pub(crate) target: Arc<Target>,
+    /// Which story it is; part of all its names.
+    at: usize,
     pub(crate) rpc: xmlrpc::Client,
     pub(crate) flow: oneflow::Client,
     pub(crate) made: Mutex<Vec<Made>>,
@@ -36,14 +39,15 @@ pub(crate) struct Stage {
 pub(crate) const MISSING: u32 = 99_999_999;
 
 impl Stage {
-    pub(crate) fn new(target: Target) -> Self {
+    pub(crate) fn new(target: Arc<Target>, at: usize) -> Self {
         let (rpc, flow) = (target.rpc(), target.flow());
-        Self { target, rpc, flow, made: Mutex::new(Vec::new()), names: AtomicU32::new(0) }
+        Self { target, at, rpc, flow, made: Mutex::new(Vec::new()), names: AtomicU32::new(0) }
     }
 
     /// A name of this run's own.
     pub(crate) fn name(&self, what: &str) -> String {
-        format!("{}{}-{what}", self.target.prefix, self.names.fetch_add(1, Ordering::Relaxed))
+        let number = self.names.fetch_add(1, Ordering::Relaxed);
+        format!("{}{}-{number}-{what}", self.target.prefix, self.at)
     }
 
     /// Puts something on the list of what has to go.
