@@ -30,6 +30,9 @@ pub struct TlsFiles {
 pub struct HubFile {
     /// The federation.
     pub federation: String,
+    /// Who may be a site, `FL_SITE_ENROLMENT`.
+    #[serde(default)]
+    pub site_enrolment: String,
     /// The Flower release of the SuperLink.
     pub flower: String,
     /// SuperLink's Fleet API, on loopback.
@@ -107,6 +110,7 @@ pub async fn run_hub(file: &Path) -> Result<(), String> {
             ca_pem: file.superlink_ca.as_deref().map(text).transpose()?,
         },
         federation: file.federation,
+        site_enrolment: file.site_enrolment,
         fleet_listen: file.fleet,
         admin_listen: file.admin,
         tls,

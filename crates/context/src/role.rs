@@ -1,4 +1,4 @@
-//! The words of a context that come from a closed list: roles, gateway placements, log levels.
+//! The words of a context that come from a closed list: roles, gateway placements, enrolment, log levels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -72,6 +72,16 @@ words! {
         Dedicated => "dedicated",
         /// Inside every SuperNode's VM: no extra VM, but each one talks over the WAN.
         Embedded => "embedded",
+    }
+}
+
+words! {
+    /// Who may be a site of a federation (`FL_SITE_ENROLMENT`).
+    SiteEnrolment {
+        /// Whoever reaches the hub and knows its CA. The default until there are join tokens.
+        Open => "open",
+        /// Who shows a join token. Planned: validation refuses it.
+        Token => "token",
     }
 }
 

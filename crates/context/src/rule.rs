@@ -99,7 +99,7 @@ impl Rule {
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::OnlyFirstOf(words) => {
                 let first = words.first().copied().unwrap_or_default();
-                format!("one of {}; only {first} is supported yet", words.join(", "))
+                format!("one of {}; only {first} is supported, the rest is planned", words.join(", "))
             }
             Self::Version => "X.Y.Z, decimal numbers".to_owned(),
             Self::Count(least) => format!("integer from {least} to {MOST}"),
@@ -203,7 +203,7 @@ impl Variable {
         }
         match self.rule {
             Rule::OnlyFirstOf([first, ..]) if *first != value => {
-                let message = format!("{}={value} is not supported yet.", self.name);
+                let message = format!("{}={value} is planned, and not supported yet.", self.name);
                 Err(Problem::error("context::unsupported", self.name, message)
                     .with_hint(format!("use {first}")))
             }

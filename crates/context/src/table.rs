@@ -3,7 +3,7 @@
 //! Names, rules and messages follow the contextualization reference of the Flower appliances where it has them;
 //! the messages are interface strings and stay as they are. Adding a variable means adding a row.
 
-use crate::role::{GatewayPlacement, LogLevel, Role};
+use crate::role::{GatewayPlacement, LogLevel, Role, SiteEnrolment};
 use crate::rule::{Rule, Span};
 use crate::variable::{Effect, InputType, Placement, Variable, When};
 
@@ -165,7 +165,7 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::OnlyFirstOf(&["subprocess", "process"]),
         error: "Unknown FL_ISOLATION: '{value}'. Valid options: subprocess, process.",
         phase: Some(1),
-        interactions: "Both sides should agree; `process` is not supported yet. (10d)",
+        interactions: "Both sides should agree; `process` is planned. (10d)",
         ..Variable::ROW
     },
     Variable {
@@ -565,6 +565,17 @@ pub static TABLE: &[Variable] = &[
         rule: Rule::YesNo,
         error: "Invalid FL_NODE_AUTH: '{value}'. Must be YES or NO.",
         interactions: "Flower's --enable-supernode-auth, and the key that a SuperNode then shows: the same on both sides. Needs FL_TLS_ENABLED=YES. A plan says YES unless told otherwise. NO is the default of an appliance alone, where nobody registers keys. (10q)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_SITE_ENROLMENT",
+        roles: &[Role::SuperLink],
+        input: InputType::List,
+        default: Some("open"),
+        description: "Who may be a site: whoever knows address and CA, or who has a join token",
+        rule: Rule::OnlyFirstOf(SiteEnrolment::WORDS),
+        error: "Unknown FL_SITE_ENROLMENT: '{value}'. Valid options: open, token.",
+        interactions: "open: a site made by hand, from address and CA alone, is taken in; every status shows it. A plan that says open by name has FL_NODE_AUTH=NO unless told otherwise. token is planned, and will then be the default. (10q)",
         ..Variable::ROW
     },
     Variable {

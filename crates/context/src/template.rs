@@ -18,21 +18,43 @@ const FIXED: [(&str, &str); 4] = [
 /// Both blocks for a VM of this role, ready to be part of a VM template: every input of the table with its default, and
 /// a reference to each answer. A site's template adds FL_SITE; what `onefed apply` writes is not in it.
 pub fn vm_template(role: Role) -> String {
-    let inputs: Vec<&Variable> = TABLE.iter().filter(|row| row.roles.contains(&role)).collect();
-    let lines = inputs.iter().filter_map(|row| Some(format!("  {} = \"{}\"", row.name, row.user_input()?)));
-    format!("USER_INPUTS = [\n{}\n]\n{}", lines.collect::<Vec<_>>().join(",\n"), context_block(role))
+    vm_template_with(role, &Variable::user_input, &[])
+}
+
+/// The same with other inputs and a larger CONTEXT. `input` gives the five fields of a row, or none for a row that is
+/// not asked for; `more` are entries of CONTEXT that no form asks for.
+pub fn vm_template_with(
+    role: Role,
+    input: &dyn Fn(&Variable) -> Option<String>,
+    more: &[(&str, &str)],
+) -> String {
+    let rows = TABLE.iter().filter(|row| row.roles.contains(&role));
+    let inputs: Vec<_> = rows.filter_map(|row| Some((row.name, input(row)?))).collect();
+    let lines: Vec<_> =
+        inputs.iter().map(|(name, fields)| format!("  {name} = \"{}\"", quoted(fields))).collect();
+    let names: Vec<_> = inputs.iter().map(|(name, _)| *name).collect();
+    format!("USER_INPUTS = [\n{}\n]\n{}", lines.join(",\n"), context(role, more, &names))
 }
 
 /// The `CONTEXT` block of [`vm_template`].
 pub(crate) fn context_block(role: Role) -> String {
     let inputs = TABLE.iter().filter(|row| row.roles.contains(&role) && row.user_input().is_some());
+    context(role, &[], &inputs.map(|row| row.name).collect::<Vec<_>>())
+}
+
+fn context(role: Role, more: &[(&str, &str)], inputs: &[&str]) -> String {
     let mut out = format!("CONTEXT = [\n  FL_ROLE = \"{role}\"");
-    for (name, value) in FIXED {
-        let _ = write!(out, ",\n  {name} = \"{value}\"");
+    for (name, value) in more.iter().chain(&FIXED) {
+        let _ = write!(out, ",\n  {name} = \"{}\"", quoted(value));
     }
-    for row in inputs {
-        let _ = write!(out, ",\n  {0} = \"${0}\"", row.name);
+    for name in inputs {
+        let _ = write!(out, ",\n  {name} = \"${name}\"");
     }
     out.push_str("\n]\n");
     out
+}
+
+/// A value between the quotes of a template.
+fn quoted(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"")
 }

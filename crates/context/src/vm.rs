@@ -10,7 +10,7 @@ use crate::keepalive::KeepAlive;
 use crate::name::{FederationName, SiteName};
 use crate::node_config::NodeConfig;
 use crate::pem::CaBundle;
-use crate::role::{GatewayPlacement, LogLevel, Role};
+use crate::role::{GatewayPlacement, LogLevel, Role, SiteEnrolment};
 use crate::runtime::Runtime;
 use crate::san::San;
 use crate::trust::{GatewayTls, SiteTrust, SuperLinkTls};
@@ -73,6 +73,8 @@ pub struct SuperLinkContext {
     pub tls: SuperLinkTls,
     /// `FL_NODE_AUTH`: Flower takes only SuperNodes whose key is registered. Only with TLS.
     pub node_auth: bool,
+    /// `FL_SITE_ENROLMENT`.
+    pub site_enrolment: SiteEnrolment,
     /// `FL_RUNTIME` and `FL_CONTAINER_IMAGE`.
     pub runtime: Runtime,
 }

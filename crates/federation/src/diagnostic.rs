@@ -119,7 +119,7 @@ impl<'t> Sink<'t> {
         found.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    fn place(&self, span: &Range<usize>) -> Place {
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
         let line = self.line(span.start);
         let first = self.lines.get(line - 1).copied().unwrap_or_default();
         let before = self.text.get(first..span.start).unwrap_or_default();

@@ -4,23 +4,27 @@
 //! the OneFlow objects that the federation needs in each zone; [`service_template`] and [`merge_template`] are their
 //! bodies, [`vm_template`] the text of a VM template; [`diff`] compares with what exists and gives a [`Plan`] that is shown, stored and applied.
 
+pub mod by_hand;
 mod diagnostic;
 mod diff;
 mod model;
 mod objects;
 mod plan;
 mod read;
+mod source;
 mod start;
 
 pub use diagnostic::{Diagnostic, Place};
-pub use diff::{Condition, Existing, ZoneExisting, diff};
+pub use diff::{Blind, Condition, Existing, ZoneExisting, diff, diff_seen};
 pub use model::{
-    Coordinator, Count, Federation, FlowerFrom, Install, Location, Machine, Network, NetworkMode, Part,
-    Reference, Site, Source, Templates, VmTemplate, Zone, ZoneName,
+    Coordinator, Count, Federation, FlowerFrom, Install, LocalNodes, Location, Machine, Network, NetworkMode,
+    Part, Reference, Site, Source, Templates, VmTemplate, Zone, ZoneName,
 };
 pub use objects::{
-    ImageIds, Inputs, Object, ObjectError, ObjectKind, VmTemplateLabel, ZoneIds, ZoneWanted, merge_template,
-    service_template, vm_template, wanted,
+    Difference, Facts, ImageIds, Inputs, Names, Object, ObjectError, ObjectKind, VmTemplateLabel, ZoneIds,
+    ZoneWanted, machines, merge_template, service_template, vm_template, wanted,
 };
-pub use plan::{Action, Change, Plan, ZonePlan};
+pub use plan::{Action, Change, Plan, Unseen, ZonePlan};
 pub use read::{Checked, check, parse};
+pub use source::PlanText;
+pub use start::start_script;

@@ -7,15 +7,20 @@ use std::fmt;
 
 use ipnet::IpNet;
 use onefed_context::{
-    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, Role, SiteName,
+    Endpoint, FederationName, GatewayPlacement, Host, NodeConfig, PartitionShare, Role, SiteEnrolment,
+    SiteName, variable,
 };
 use onefed_flower::Release;
 use serde::Serialize;
 use url::Url;
 
 use crate::diagnostic::Diagnostic;
+use crate::source::PlanText;
 
 pub use software::{FlowerFrom, Install, Location, Machine, Source, VmTemplate};
+
+/// The variable that says who may be a site.
+pub(crate) const SITE_ENROLMENT: &str = "FL_SITE_ENROLMENT";
 
 /// A checked federation. Made by [`crate::parse`] only; every name in it refers to something that is there.
 #[derive(Clone, Debug)]
@@ -28,7 +33,7 @@ pub struct Federation {
     pub network: Network,
     /// `[coordinator]`.
     pub coordinator: Coordinator,
-    /// `[[site]]`, in the order of the file; at least one.
+    /// `[[site]]`, in the order of the file; at least one, unless the coordinator has SuperNodes.
     pub sites: Vec<Site>,
     /// `[zone.…]`, in the order of the file.
     pub zones: Vec<Zone>,
@@ -40,6 +45,8 @@ pub struct Federation {
     pub variables: BTreeMap<String, String>,
     /// What is allowed but doubtful, in the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// The text that all of this is from.
+    pub text: PlanText,
 }
 
 /// How sites reach the coordinator.
@@ -61,7 +68,7 @@ pub enum NetworkMode {
     Public,
 }
 
-/// The coordinating side: one VM with SuperLink and hub.
+/// The coordinating side: one VM with SuperLink and hub, and SuperNodes beside it where the plan says so.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
     /// Its zone.
@@ -72,8 +79,21 @@ pub struct Coordinator {
     pub fleet_port: u16,
     /// The hub's port for the operator.
     pub admin_port: u16,
+    /// `supernodes`: a federation that trains where it is coordinated. They are in the SuperLink's own service.
+    pub local: Option<LocalNodes>,
     /// `variables` of this table.
     pub variables: BTreeMap<String, String>,
+}
+
+/// The SuperNodes in the coordinator's own service, each with its spoke in its VM. They find the hub through OneGate.
+#[derive(Clone, Debug)]
+pub struct LocalNodes {
+    /// How many.
+    pub supernodes: Count,
+    /// What they tell the ClientApp.
+    pub node_config: NodeConfig,
+    /// Their part of the training data, the first one.
+    pub partition: PartitionShare,
 }
 
 /// A training site.
@@ -181,7 +201,10 @@ impl Federation {
         let used = |role: &Role| match role {
             Role::SuperLink => &self.coordinator.zone == zone,
             Role::Gateway => sites().any(|site| site.gateway == GatewayPlacement::Dedicated),
-            Role::SuperNode => sites().next().is_some(),
+            Role::SuperNode => {
+                let local = &self.coordinator.zone == zone && self.coordinator.local.is_some();
+                local || sites().next().is_some()
+            }
         };
         [Role::SuperLink, Role::Gateway, Role::SuperNode].into_iter().filter(used).collect()
     }
@@ -208,12 +231,27 @@ impl Federation {
         std::iter::once(Part::Coordinator).chain(self.sites.iter().map(|site| Part::Site(&site.name)))
     }
 
-    /// Whether SuperNodes are known by registered keys: with TLS, unless the plan says otherwise. An appliance alone,
-    /// where nobody registers keys, has another default.
+    /// Whether SuperNodes are known by registered keys: with TLS, unless the plan says otherwise, or opens the
+    /// federation to sites made by hand, whose keys nobody registers. An appliance alone, where nobody registers keys
+    /// at all, has another default.
     pub fn node_auth(&self) -> bool {
-        const NAME: &str = "FL_NODE_AUTH";
-        let given = self.coordinator.variables.get(NAME).or_else(|| self.variables.get(NAME));
-        self.tls && given.is_none_or(|value| value.eq_ignore_ascii_case("YES"))
+        let given = self.of_coordinator("FL_NODE_AUTH");
+        self.tls && given.map_or(!self.opened_by_name(), |value| value.eq_ignore_ascii_case("YES"))
+    }
+
+    /// Who may be a site: what the plan says, else the table's default.
+    pub fn site_enrolment(&self) -> &str {
+        let default = || variable(SITE_ENROLMENT).and_then(|row| row.default).unwrap_or_default();
+        self.of_coordinator(SITE_ENROLMENT).unwrap_or_else(default)
+    }
+
+    fn opened_by_name(&self) -> bool {
+        self.of_coordinator(SITE_ENROLMENT) == Some(SiteEnrolment::Open.as_str())
+    }
+
+    /// A variable of the coordinator, where the plan sets it.
+    fn of_coordinator(&self, name: &str) -> Option<&str> {
+        self.coordinator.variables.get(name).or_else(|| self.variables.get(name)).map(String::as_str)
     }
 
     /// What sites dial, where the plan says it.

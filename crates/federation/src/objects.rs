@@ -3,17 +3,20 @@
 
 mod body;
 mod digest;
-mod inputs;
+mod facts;
+pub(crate) mod inputs;
 #[cfg(test)]
 mod tests;
 mod vm_template;
 
-use onefed_context::GatewayPlacement;
+use onefed_context::{GatewayPlacement, Role};
 use serde::Serialize;
 
-use crate::model::{Federation, Part, ZoneName};
+use crate::model::{Count, Federation, Part, ZoneName};
+use inputs::Seat;
 
 pub use body::{Inputs, ObjectError, ZoneIds, merge_template, service_template};
+pub use facts::{Difference, Facts, Names};
 pub use vm_template::{ImageIds, VmTemplateLabel, vm_template};
 
 /// What kind of thing an object is.
@@ -82,21 +85,33 @@ pub fn wanted(federation: &Federation) -> Vec<ZoneWanted> {
     zones
 }
 
+/// The VMs of a part's service, role by role; nothing for a part that the federation does not have.
+pub fn machines(federation: &Federation, part: Part<'_>) -> Vec<(Role, Count)> {
+    let roles = Seat::new(federation, part).map(|seat| seat.role_inputs()).unwrap_or_default();
+    roles.into_iter().map(|role| (role.role, role.count)).collect()
+}
+
 /// Zone, label and contents of a part; `None` for a site that the federation does not have.
 fn describe<'a>(federation: &'a Federation, part: Part<'_>) -> Option<(&'a ZoneName, String, String)> {
     match part {
         Part::Coordinator => {
-            Some((&federation.coordinator.zone, "coordinator".to_owned(), "1 SuperLink".to_owned()))
+            let local = federation.coordinator.local.as_ref();
+            let nodes = local.map(|local| format!(" + {}", supernodes(local.supernodes)));
+            let detail = format!("1 SuperLink{}", nodes.unwrap_or_default());
+            Some((&federation.coordinator.zone, "coordinator".to_owned(), detail))
         }
         Part::Site(name) => {
             let site = federation.site(name)?;
-            let count = site.supernodes;
-            let plural = if count.max == 1 { "" } else { "s" };
+            let nodes = supernodes(site.supernodes);
             let detail = match site.gateway {
-                GatewayPlacement::Dedicated => format!("{count} SuperNode{plural} + 1 gateway"),
-                GatewayPlacement::Embedded => format!("{count} SuperNode{plural} with embedded gateways"),
+                GatewayPlacement::Dedicated => format!("{nodes} + 1 gateway"),
+                GatewayPlacement::Embedded => format!("{nodes} with embedded gateways"),
             };
             Some((&site.zone, format!("site {name}"), detail))
         }
     }
+}
+
+fn supernodes(count: Count) -> String {
+    format!("{count} SuperNode{}", if count.max == 1 { "" } else { "s" })
 }

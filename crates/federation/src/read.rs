@@ -6,12 +6,14 @@ mod fields;
 mod install;
 mod machine;
 mod relations;
-mod settings;
+pub(crate) mod settings;
 mod site;
 mod syntax;
 mod together;
 mod zone;
 
+#[cfg(test)]
+mod install_tests;
 #[cfg(test)]
 mod tests;
 
@@ -65,7 +67,7 @@ pub fn check(text: &str) -> Checked {
     }
     let (mut errors, warnings) = sink.finish();
     let federation =
-        draft.filter(|_| errors.is_empty()).and_then(|draft| assemble::federation(draft, &warnings));
+        draft.filter(|_| errors.is_empty()).and_then(|draft| assemble::federation(draft, text, &warnings));
     if federation.is_none() && errors.is_empty() {
         // Not reachable while every part that can be missing is reported; never silent all the same.
         let mut sink = Sink::new(text);
@@ -93,20 +95,28 @@ impl Draft {
         const KEYS: &[&str] =
             &["name", "flower", "network", "coordinator", "site", "zone", "install", "variables"];
         let fields = Fields::open(root, 0..0, "the plan", KEYS, sink);
-        fields.require(&["name", "coordinator", "site", "zone"], sink);
+        fields.require(&["name", "coordinator", "zone"], sink);
         let name = fields.parsed("name", "plan::bad-name", sink);
         let flower = match fields.text("flower", sink) {
             None => Release::of(DEFAULT_RELEASE).ok(),
             Some(text) => read_release(&text, sink),
         };
         let (network, subnet) = read_network(&fields, sink);
+        let coordinator = CoordinatorDraft::read(&fields, sink);
+        let local = coordinator.as_ref().is_some_and(|coordinator| coordinator.nodes.is_some());
+        if !local && fields.get("site").is_none() {
+            let message = "the plan needs `site`: a federation has SuperNodes";
+            sink.error("plan::missing-key", 0..0, message).hint(
+                "a table [[site]] for each place that trains, or `supernodes` in [coordinator] where it is the only one",
+            );
+        }
         Self {
             name: name.map(Spanned::into_inner),
             flower,
             network,
             subnet,
-            coordinator: CoordinatorDraft::read(&fields, sink),
-            sites: SiteDraft::read_all(&fields, sink),
+            coordinator,
+            sites: SiteDraft::read_all(&fields, local, sink),
             zones: ZoneDraft::read_all(&fields, sink),
             install: InstallDraft::read(&fields, sink),
             settings: Settings::read(&fields, Scope::All, sink),

@@ -35,6 +35,8 @@ const RUNS_SHOWN: u64 = 20;
 pub struct HubConfig {
     /// The federation; a spoke of another one is refused.
     pub federation: String,
+    /// Who may be a site, `FL_SITE_ENROLMENT`. Only shown: until there are join tokens, every site is taken in.
+    pub site_enrolment: String,
     /// The SuperLink behind it.
     pub superlink: SuperLinkAddress,
     /// Where spokes come in.
@@ -68,6 +70,7 @@ pub struct Hub {
 /// What all connections of a hub share.
 pub(crate) struct Shared {
     federation: String,
+    site_enrolment: String,
     keepalive: KeepAlive,
     certificate: Option<CertificateInfo>,
     started: Instant,
@@ -119,6 +122,7 @@ impl Hub {
         };
         let shared = Shared {
             federation: config.federation,
+            site_enrolment: config.site_enrolment,
             keepalive: config.keepalive,
             certificate,
             started: Instant::now(),
@@ -321,6 +325,7 @@ impl Shared {
             schema_version: SCHEMA_VERSION,
             federation: self.federation.clone(),
             flower: self.superlink.release().version().to_string(),
+            site_enrolment: self.site_enrolment.clone(),
             superlink,
             certificate_days: self.certificate.as_ref().map_or(0, |cert| cert.days_left(SystemTime::now())),
             uptime_seconds: self.started.elapsed().as_secs(),

@@ -14,6 +14,9 @@ pub struct HubStatus {
     pub federation: String,
     /// The Flower release of the SuperLink.
     pub flower: String,
+    /// Who may be a site, `FL_SITE_ENROLMENT`; empty from a hub that does not say.
+    #[serde(default)]
+    pub site_enrolment: String,
     /// Whether SuperLink answers on its loopback.
     pub superlink: SuperLinkStatus,
     /// Days until the hub's certificate ends.

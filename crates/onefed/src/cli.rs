@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::verb::PkiVerb;
+use crate::verb::{InitArgs, PkiVerb, TemplatesArgs};
 
 /// Flower federated learning across OpenNebula zones.
 #[derive(Debug, Parser)]
@@ -39,15 +39,26 @@ pub(crate) struct Place {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Find out which zones there are and what they have, and write a plan file to start from.
+    Init(Box<InitArgs>),
     /// Validate the plan file and show what would be created, changed or removed in each zone.
+    ///
+    /// Everything that an `apply` would stumble on is shown too, of all zones at once: logins, rights, quotas, VM
+    /// templates, images, networks, hosts. Exit code 0 when there is nothing to do, 2 when there is, 78 when there are
+    /// problems, 69 when a zone is down.
     Plan {
         #[command(flatten)]
         place: Place,
+        /// Write the plan to a file; `onefed apply FILE` refuses it if the plan file or the zones have changed since.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
-    /// Deploy the federation: the coordinator first, then the sites in parallel. Can be interrupted and repeated.
+    /// Deploy the federation, all zones at once. Can be interrupted and repeated; zones that are down are for the next time.
     Apply {
         #[command(flatten)]
         place: Place,
+        /// A plan that `onefed plan --out` wrote: does this and nothing else, and refuses where anything has moved since.
+        plan: Option<PathBuf>,
         /// Do not ask before services are replaced or removed.
         #[arg(long)]
         yes: bool,
@@ -56,6 +67,18 @@ pub(crate) enum Verb {
     Status {
         #[command(flatten)]
         place: Place,
+        /// Look again every so many seconds, until Ctrl-C; without a number every 2.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+            value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
+    },
+    /// Collect everything that helps to find out what is wrong, without a secret, in one file.
+    Support {
+        #[command(flatten)]
+        place: Place,
+        /// The archive to write; without it, one named after the federation.
+        #[arg(long, value_name = "FILE.tar.gz")]
+        out: Option<PathBuf>,
     },
     /// Submit a Flower app and follow it round by round.
     Train {
@@ -113,6 +136,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "ROLE", conflicts_with = "markdown")]
         template: Option<onefed_context::Role>,
     },
+    /// Write templates for OpenNebula's own tools, without a plan: a service by hand.
+    Templates(TemplatesArgs),
     /// Write a JSON schema, for editors and pipelines that check files without onefed.
     Schema {
         #[command(subcommand)]

@@ -8,7 +8,7 @@ mod plan_file;
 mod state;
 mod table;
 mod verb;
-mod zone_objects;
+mod zone_lock;
 mod zones;
 
 use std::process::ExitCode;

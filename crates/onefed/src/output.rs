@@ -10,6 +10,9 @@ pub(crate) enum Format {
     Text,
     /// One JSON document with a `schema_version`.
     Json,
+    /// OpenNebula's own template syntax. Only `templates` has anything to say in it.
+    #[value(hide = true)]
+    One,
 }
 
 /// Where a verb's words go.
@@ -49,6 +52,36 @@ impl Output {
             let _ = write!(std::io::stdout(), "{text}{end}");
             let _ = std::io::stdout().flush();
         }
+    }
+
+    /// Writes data in OpenNebula's syntax; nothing in the other modes.
+    pub(crate) fn one(mut self, text: impl AsRef<str>) {
+        if self.format == Format::One {
+            self.format = Format::Text;
+            self.text(text);
+        }
+    }
+
+    /// Whether text can be drawn over what was drawn before.
+    pub(crate) fn redraws(&self) -> bool {
+        self.format == Format::Text && std::io::stdout().is_terminal()
+    }
+
+    /// Draws text on an empty screen. False when nobody reads it any more.
+    pub(crate) fn redraw(&self, text: impl AsRef<str>) -> bool {
+        // To the upper left corner, and everything from there on away.
+        self.block(format!("\u{1b}[H\u{1b}[J{}", text.as_ref()))
+    }
+
+    /// Writes one of many blocks of text. False when nobody reads it any more.
+    pub(crate) fn block(&self, text: impl AsRef<str>) -> bool {
+        let mut out = std::io::stdout();
+        writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()).is_ok()
+    }
+
+    /// Writes one of many JSON documents, each on a line of its own. False when nobody reads it any more.
+    pub(crate) fn json_line(&self, document: &impl serde::Serialize) -> bool {
+        self.block(serde_json::to_string(document).unwrap_or_else(|why| format!("{{\"error\":\"{why}\"}}")))
     }
 
     /// Writes data as a JSON document; nothing in text mode.

@@ -37,7 +37,7 @@ fn unreadable(path: &Path, why: &std::io::Error) -> Failure {
 }
 
 /// A problem with the line it is in.
-fn show(path: &Path, text: &str, problem: &Diagnostic) -> String {
+pub(crate) fn show(path: &Path, text: &str, problem: &Diagnostic) -> String {
     let line = text.lines().nth(problem.place.line - 1).unwrap_or_default();
     let (number, column) = (problem.place.line.to_string(), problem.place.column);
     let gap = " ".repeat(number.len());

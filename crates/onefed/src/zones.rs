@@ -10,7 +10,8 @@ use onefed_opennebula::xmlrpc::Vm;
 use onefed_opennebula::{Credentials, VmState, ZoneName, oneflow, xmlrpc};
 
 use crate::failure::{Exit, Failure, join};
-pub(crate) use operator::Operator;
+pub(crate) use operator::{Operator, login};
+pub(crate) use places::is_here;
 
 /// The clients of one zone.
 #[derive(Clone)]

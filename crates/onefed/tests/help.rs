@@ -14,9 +14,11 @@ fn help_of_every_visible_verb() {
     let desk = Desk::new("help", NET);
     for verb in [
         "",
+        "init",
         "plan",
         "apply",
         "status",
+        "support",
         "train",
         "connect",
         "user",
@@ -26,6 +28,7 @@ fn help_of_every_visible_verb() {
         "sandbox down",
         "demo",
         "vars",
+        "templates",
         "schema",
         "schema context",
         "context",
@@ -59,6 +62,8 @@ fn wrong_usage_is_exit_code_64() {
         ("no_such_format", "plan --format yaml"),
         ("plan_file_without_f", "plan examples/three-zones.toml"),
         ("train_without_app", "train"),
+        ("format_of_another_verb", "vars --format one"),
+        ("templates_without_kind", "templates"),
         ("net_out_of_range", "sandbox up --net 300"),
         ("port_out_of_range", "connect --port 70000"),
         ("json", "--format json paln"),

@@ -39,6 +39,7 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
     dir_within(&data, parent).map_err(|why| StepError::file(&data.join(parent), &why))?;
     let hub = HubFile {
         federation: context.federation.to_string(),
+        site_enrolment: own.site_enrolment.to_string(),
         flower: release.version().to_string(),
         superlink_fleet: inside(release.fleet_port()),
         superlink_control: inside(release.control_port()),

@@ -16,8 +16,8 @@ use crate::publication::{Publisher, attribute, decode, encode};
 use crate::steps::Steps;
 use crate::{Machine, StepError, TlsFiles};
 
-/// How long to wait for the operator's signature.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How long to wait for the operator's signature: an `apply` that was cut short goes on when its operator is back.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How often to look for it.
 const LOOK: Duration = Duration::from_millis(500);
 /// A certificate that ends sooner than this is asked for again at boot.
@@ -118,7 +118,7 @@ async fn obtain(
     }
     let refused = refused.map_or(String::new(), |why| format!("; one that was offered was refused: {why}"));
     Err(StepError::certificate(
-        format!("no certificate within {} minutes{refused}", PATIENCE.as_secs() / 60),
+        format!("no certificate within {} h{refused}", PATIENCE.as_secs() / 3600),
         "run `onefed apply` again: it signs what VMs of the federation ask for",
     ))
 }

@@ -53,6 +53,7 @@ fn superlink(values: &Values<'_>) -> Option<SuperLinkContext> {
         },
         tls: trust::superlink(values)?,
         node_auth: values.yes("FL_NODE_AUTH")?,
+        site_enrolment: values.parse("FL_SITE_ENROLMENT")?,
         runtime: runtime(values)?,
     })
 }

@@ -48,7 +48,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "FL_ISOLATION",
         good: &["subprocess"],
         bad: &[
-            ("process", "FL_ISOLATION=process is not supported yet."),
+            ("process", "FL_ISOLATION=process is planned, and not supported yet."),
             ("docker", "Unknown FL_ISOLATION: 'docker'. Valid options: subprocess, process."),
         ],
     },
@@ -565,6 +565,14 @@ pub(crate) const CASES: &[Case] = &[
         name: "FL_NODE_AUTH",
         good: &["YES", "no"],
         bad: &[("1", "Invalid FL_NODE_AUTH: '1'. Must be YES or NO.")],
+    },
+    Case {
+        name: "FL_SITE_ENROLMENT",
+        good: &["open"],
+        bad: &[
+            ("token", "FL_SITE_ENROLMENT=token is planned, and not supported yet."),
+            ("Open", "Unknown FL_SITE_ENROLMENT: 'Open'. Valid options: open, token."),
+        ],
     },
     Case {
         name: "FL_RUNTIME",

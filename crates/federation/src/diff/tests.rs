@@ -9,7 +9,15 @@ fn done(federation: &Federation) -> Vec<ZoneExisting> {
     let mut existing = |object: &Object| {
         id += 1;
         let Object { kind, name, digest, .. } = object.clone();
-        Existing { id: Some(id), kind, name, digest, state: Condition::Good }
+        Existing {
+            id: Some(id),
+            kind,
+            name,
+            digest,
+            state: Condition::Good,
+            trouble: String::new(),
+            facts: Facts::default(),
+        }
     };
     wanted(federation)
         .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onefed_context::{Endpoint, Role, Secret};
+use onefed_context::{Endpoint, GatewayPlacement, Role, Secret};
 use serde_json::{Map, Value, json};
 
 use super::digest;
@@ -73,7 +73,11 @@ pub fn service_template(
     let site = seat.site().map(|site| site.name.as_str());
     let label = json!({
         "federation": federation.name,
-        "kind": if site.is_some() { "site" } else { "coordinator" },
+        "kind": match (site, seat.local()) {
+            (Some(_), _) => "site",
+            (None, Some(_)) => "single",
+            (None, None) => "coordinator",
+        },
         "site": site,
         "digest": digest::of(federation, part),
         "version": env!("CARGO_PKG_VERSION"),
@@ -175,10 +179,11 @@ fn role(federation: &Federation, seat: &Seat<'_>, own: &inputs::RoleInputs, ids:
         "FL_ROLE": own.role,
         "FL_FEDERATION": federation.name,
     });
-    if let (Some(site), Some(context)) = (seat.site(), context.as_object_mut()) {
-        context.insert("FL_SITE".to_owned(), site.name.as_str().into());
+    if let Some(context) = context.as_object_mut() {
+        context.extend(seat.site().map(|site| ("FL_SITE".to_owned(), site.name.as_str().into())));
         if own.role == Role::SuperNode {
-            context.insert("FL_GATEWAY".to_owned(), site.gateway.as_str().into());
+            let gateway = seat.site().map_or(GatewayPlacement::Embedded, |site| site.gateway);
+            context.insert("FL_GATEWAY".to_owned(), gateway.as_str().into());
         }
     }
     let mut contents = json!({ "CONTEXT": context });
@@ -191,6 +196,10 @@ fn role(federation: &Federation, seat: &Seat<'_>, own: &inputs::RoleInputs, ids:
         "shutdown_action": "shutdown",
         "user_inputs": declared(seat, &own.inputs),
     });
+    if let (Some(_), Role::SuperNode, Some(role)) = (seat.local(), own.role, role.as_object_mut()) {
+        // They have nobody to talk to before; OneFlow makes them once the SuperLink is ready.
+        role.insert("parents".to_owned(), json!([Role::SuperLink]));
+    }
     if let (Some(ids), Some(role), Some(contents)) = (ids, role.as_object_mut(), contents.as_object_mut()) {
         let template = match own.role {
             Role::SuperLink => ids.superlink_template,

@@ -17,8 +17,11 @@ pub(super) fn of(federation: &Federation, part: Part<'_>) -> String {
     let zone = seat.site().map_or(&federation.coordinator.zone, |site| &site.zone);
     let facts = federation.zone(zone).map(|zone| {
         // Both templates of a site, whether or not it has a gateway: as ever since.
-        let roles: &[Role] =
-            if seat.site().is_some() { &[Role::Gateway, Role::SuperNode] } else { &[Role::SuperLink] };
+        let roles: &[Role] = match (seat.site(), seat.local()) {
+            (Some(_), _) => &[Role::Gateway, Role::SuperNode],
+            (None, Some(_)) => &[Role::SuperLink, Role::SuperNode],
+            (None, None) => &[Role::SuperLink],
+        };
         let name = |role: &Role| match zone.templates.of(*role) {
             VmTemplate::Given(reference) => json!(reference),
             VmTemplate::Made => json!({ "made": vm_template::facts(federation, zone, *role) }),

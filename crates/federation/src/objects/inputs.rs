@@ -4,11 +4,12 @@
 //! values are therefore made from this one list.
 
 use onefed_context::{
-    Endpoint, GatewayPlacement, Host, InputFlag, Placement, Role, San, TABLE, Variable, parse_san_list,
+    Endpoint, GatewayPlacement, Host, InputFlag, NodeConfig, PartitionShare, Placement, Role, San, TABLE,
+    Variable, parse_san_list,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{Count, Federation, Part, Site};
+use crate::model::{Count, Federation, LocalNodes, Part, Site};
 
 /// One declared input.
 pub(super) struct Input {
@@ -53,6 +54,11 @@ impl<'a> Seat<'a> {
         self.site
     }
 
+    /// The SuperNodes beside the SuperLink, unless this is a site.
+    pub(super) fn local(&self) -> Option<&'a LocalNodes> {
+        self.federation.coordinator.local.as_ref().filter(|_| self.site.is_none())
+    }
+
     /// The inputs of the service as a whole.
     pub(super) fn service(&self) -> Vec<Input> {
         let roles = self.roles();
@@ -71,18 +77,16 @@ impl<'a> Seat<'a> {
 
     /// Whether forms insist on a value. Only what a site cannot be without: where the hub is, and whom to trust.
     pub(super) fn flag(&self, row: &Variable) -> InputFlag {
-        let needed = match row.name {
-            "FL_SUPERLINK_ADDRESS" => true,
-            "FL_SSL_CA_CERTFILE" => self.federation.tls,
-            _ => false,
-        };
-        if needed && self.site.is_some() { InputFlag::Mandatory } else { InputFlag::Optional }
+        if self.site.is_some() { site_flag(row, self.federation.tls) } else { InputFlag::Optional }
     }
 
     fn roles(&self) -> Vec<(Role, Count)> {
         let one = Count { min: 1, max: 1 };
         match self.site {
-            None => vec![(Role::SuperLink, one)],
+            None => {
+                let local = self.local().map(|local| (Role::SuperNode, local.supernodes));
+                std::iter::once((Role::SuperLink, one)).chain(local).collect()
+            }
             Some(site) => match site.gateway {
                 GatewayPlacement::Dedicated => vec![(Role::Gateway, one), (Role::SuperNode, site.supernodes)],
                 GatewayPlacement::Embedded => vec![(Role::SuperNode, site.supernodes)],
@@ -90,16 +94,26 @@ impl<'a> Seat<'a> {
         }
     }
 
+    fn node_config(&self) -> Option<&'a NodeConfig> {
+        let local = || Some(&self.local()?.node_config);
+        self.site.map(|site| &site.node_config).or_else(local)
+    }
+
+    fn partition(&self) -> Option<PartitionShare> {
+        let local = || Some(self.local()?.partition);
+        self.site.map(|site| site.partition).or_else(local)
+    }
+
     fn has_spoke(&self, role: Role) -> bool {
         match role {
             Role::Gateway => true,
             Role::SuperLink => false,
-            Role::SuperNode => self.site.is_some_and(|site| site.gateway == GatewayPlacement::Embedded),
+            Role::SuperNode => self.site.is_none_or(|site| site.gateway == GatewayPlacement::Embedded),
         }
     }
 
     fn inputs(&self, placement: Placement, used: impl Fn(&Variable) -> bool) -> Vec<Input> {
-        let rows = TABLE.iter().filter(|row| row.placement == placement && used(row) && !is_other_way(row));
+        let rows = rows(placement, used).filter(|row| !is_other_way(row));
         rows.map(|row| Input { row, value: self.value(row) }).collect()
     }
 
@@ -112,10 +126,12 @@ impl<'a> Seat<'a> {
             "FL_ADMIN_API_ADDRESS" => self.listen(federation.coordinator.admin_port),
             "FL_NODE_AUTH" => if federation.node_auth() { "YES" } else { "NO" }.to_owned(),
             "FL_CERT_EXTRA_SAN" => self.extra_san(self.setting(row)),
-            "FL_NODE_CONFIG" => self.site.map(|site| site.node_config.to_string()).unwrap_or_default(),
-            "FL_PARTITION_BASE" => self.site.map(|site| site.partition.base.to_string()).unwrap_or_default(),
-            "FL_NUM_PARTITIONS" => self.site.map(|site| site.partition.total.to_string()).unwrap_or_default(),
+            "FL_NODE_CONFIG" => self.node_config().map(ToString::to_string).unwrap_or_default(),
+            "FL_PARTITION_BASE" => self.partition().map(|share| share.base.to_string()).unwrap_or_default(),
+            "FL_NUM_PARTITIONS" => self.partition().map(|share| share.total.to_string()).unwrap_or_default(),
             "FL_SSL_CA_CERTFILE" if federation.tls => return Value::Ca,
+            // SuperNodes beside their SuperLink ask OneGate, whatever address others dial.
+            "FL_SUPERLINK_ADDRESS" if self.site.is_none() => String::new(),
             "FL_SUPERLINK_ADDRESS" => match federation.hub() {
                 Some(hub) => hub.to_string(),
                 None => return Value::Hub,
@@ -157,6 +173,24 @@ impl<'a> Seat<'a> {
             list.push(address);
         }
         list.iter().map(San::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The inputs of one level, in the order of the table. Every service template is made from this list, with a plan or
+/// without.
+pub(crate) fn rows(
+    placement: Placement,
+    used: impl Fn(&Variable) -> bool,
+) -> impl Iterator<Item = &'static Variable> {
+    TABLE.iter().filter(move |row| row.placement == placement && used(row))
+}
+
+/// Whether the form of a training site insists on a value.
+pub(crate) fn site_flag(row: &Variable, tls: bool) -> InputFlag {
+    match row.name {
+        "FL_SUPERLINK_ADDRESS" => InputFlag::Mandatory,
+        "FL_SSL_CA_CERTFILE" if tls => InputFlag::Mandatory,
+        _ => InputFlag::Optional,
     }
 }
 

@@ -1,7 +1,7 @@
 use super::digest::canonical;
 use super::*;
 use crate::parse;
-use onefed_context::{Secret, SiteName, validate};
+use onefed_context::{Role, Secret, SiteName, validate};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -170,6 +170,39 @@ fn several_parts_may_share_a_zone() {
     assert_eq!(zones, ["madrid: coordinator, site lisbon", "paris: site paris"]);
 }
 
+/// A federation in one zone, all in one service.
+const SINGLE: &str = "name = 'lab'\n[coordinator]\nzone = 'z'\nsupernodes = 2\n\
+    [zone.z]\nendpoint = 'http://z:2633/RPC2'\nnetwork = 1\n";
+
+#[test]
+fn one_service_for_a_federation_in_one_place() {
+    let federation = parse(SINGLE).unwrap();
+    assert_eq!(federation.warnings, []);
+    let body = service_template(&federation, Part::Coordinator, &IDS).unwrap();
+    assert_eq!((&body["onefed"]["kind"], &body["onefed"]["site"]), (&"single".into(), &Value::Null));
+    assert_eq!(body["deployment"], "straight");
+    let merge = merge_template(&federation, Part::Coordinator, &Inputs { hub: None, ..inputs(&federation) });
+    let merge = merge.unwrap();
+    let roles = body["roles"].as_array().unwrap();
+    assert_eq!((&roles[0]["name"], &roles[1]["name"]), (&"superlink".into(), &"supernode".into()));
+    assert_eq!(
+        (&roles[0]["parents"], &roles[1]["parents"]),
+        (&Value::Null, &serde_json::json!(["superlink"]))
+    );
+    assert_eq!(roles[1]["template_id"], IDS.supernode_template);
+    let context = context_of(&body, &merge, 1);
+    let of = |name: &str| context.get(name).map(String::as_str);
+    // It finds the hub by OneGate, and knows the CA all the same.
+    assert_eq!((of("FL_SUPERLINK_ADDRESS"), of("FL_SSL_CA_CERTFILE")), (Some(""), Some(CA)));
+    assert_eq!((of("FL_GATEWAY"), of("FL_SITE"), of("FL_ENROL_KEY")), (Some("embedded"), None, None));
+    assert_eq!((of("FL_PARTITION_BASE"), of("FL_NUM_PARTITIONS")), (Some("0"), Some("2")));
+    assert_eq!(context_of(&body, &merge, 0).get("FL_ENROL_KEY").map(String::as_str), Some(KEY));
+    let zones = wanted(&federation);
+    assert_eq!(zones.len(), 1);
+    assert_eq!(zones[0].objects[0].detail, "1 SuperLink + 2 SuperNodes");
+    assert_eq!(federation.roles_in(&federation.coordinator.zone), [Role::SuperLink, Role::SuperNode]);
+}
+
 /// The context of a VM of this role, as OneFlow would put it together.
 fn context_of(template: &Value, merge: &Value, role: usize) -> BTreeMap<String, String> {
     let mut context = BTreeMap::new();
@@ -196,7 +229,9 @@ fn keys(value: &Value) -> Vec<&String> {
 
 prop_compose! {
     fn any_plan()(
-        sites in proptest::collection::vec((1u32..5, 0u32..4, any::<bool>()), 1..5),
+        sites in proptest::collection::vec((1u32..5, 0u32..4, any::<bool>()), 0..5),
+        local in proptest::option::of((1u32..5, 0u32..4)),
+        image: bool,
         tls: bool,
         address in proptest::option::of(prop_oneof![Just("203.0.113.10"), Just("hub.example.org"), Just("fd00::1")]),
     ) -> String {
@@ -204,7 +239,15 @@ prop_compose! {
         if let Some(address) = address {
             text.push_str(&format!("address = '{address}'\n"));
         }
-        text.push_str("[zone.z]\nendpoint = 'http://z:2633/RPC2'\noneflow = 'http://z:2474'\nnetwork = 1\n");
+        let local = local.or(sites.is_empty().then_some((2, 0)));
+        if let Some((min, more)) = local {
+            text.push_str(&format!("supernodes = {{ min = {min}, max = {} }}\n", min + more));
+            text.push_str("node_config = { place = 'here' }\n");
+        }
+        text.push_str("[zone.z]\nendpoint = 'http://z:2633/RPC2'\nnetwork = 1\n");
+        if image {
+            text.push_str(&format!("image = 7\n[install]\nonefed = {{ file = 'onefed', sha256 = '{}' }}\n", "0".repeat(64)));
+        }
         for (index, (min, more, embedded)) in sites.into_iter().enumerate() {
             let gateway = if embedded { "embedded" } else { "dedicated" };
             text.push_str(&format!(
@@ -249,11 +292,14 @@ proptest! {
     #[test]
     fn partitions_are_disjoint_and_complete(text in any_plan()) {
         let federation = parse(&text).unwrap();
-        let mut next = 0;
+        let local = federation.coordinator.local.as_ref();
+        prop_assert!(local.is_none_or(|local| local.partition.base == 0));
+        let mut next = local.map_or(0, |local| local.supernodes.max);
         for site in &federation.sites {
             prop_assert_eq!(site.partition.base, next);
             next += site.supernodes.max;
         }
-        prop_assert!(federation.sites.iter().all(|site| site.partition.total == next));
+        let totals = federation.sites.iter().map(|site| site.partition.total);
+        prop_assert!(totals.chain(local.map(|local| local.partition.total)).all(|total| total == next));
     }
 }

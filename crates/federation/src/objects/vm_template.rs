@@ -104,7 +104,10 @@ pub fn vm_template(
         let _ = writeln!(out, "{key} = {}", quote(value));
     }
     vector(&mut out, "DISK", &disk);
-    vector(&mut out, "GRAPHICS", &[("LISTEN", "127.0.0.1".to_owned()), ("TYPE", "vnc".to_owned())]);
+    // The hypervisor's own default lacks what numerical packages are built for (x86-64-v2).
+    vector(&mut out, "CPU_MODEL", &[("MODEL", "host-passthrough".to_owned())]);
+    // As OpenNebula's own forms have it: its web console comes from another host.
+    vector(&mut out, "GRAPHICS", &[("LISTEN", "0.0.0.0".to_owned()), ("TYPE", "VNC".to_owned())]);
     vector(&mut out, "CONTEXT", &context);
     vector(&mut out, VmTemplateLabel::ATTRIBUTE, &label);
     Ok(out)
@@ -157,3 +160,6 @@ fn vector(out: &mut String, name: &str, pairs: &[(&str, String)]) {
 fn quote(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! A draft without errors put together. Sites get their partitions here.
+//! A draft without errors put together. SuperNodes get their partitions here.
 
 use onefed_context::PartitionShare;
 use toml::Spanned;
@@ -7,17 +7,25 @@ use super::Draft;
 use super::site::SiteDraft;
 use super::zone::ZoneDraft;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Coordinator, Federation, Site, Zone};
+use crate::model::{Coordinator, Federation, LocalNodes, Site, Zone};
+use crate::source::PlanText;
 
 /// `None` only if a part is missing that nobody has reported.
-pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federation> {
+pub(super) fn federation(draft: Draft, text: &str, warnings: &[Diagnostic]) -> Option<Federation> {
     let coordinator = draft.coordinator?;
-    let total: u32 = draft
-        .sites
-        .iter()
-        .filter_map(|site| site.supernodes)
-        .fold(0, |sum, count| sum.saturating_add(count.max));
-    let mut base = 0;
+    let local = match coordinator.nodes {
+        Some(nodes) => Some((nodes.supernodes?, nodes.node_config)),
+        None => None,
+    };
+    let counts = draft.sites.iter().filter_map(|site| site.supernodes);
+    let counts = counts.chain(local.as_ref().map(|(count, _)| *count));
+    let total: u32 = counts.fold(0, |sum, count| sum.saturating_add(count.max));
+    let mut base = local.as_ref().map_or(0, |(count, _)| count.max);
+    let local = local.map(|(supernodes, node_config)| LocalNodes {
+        supernodes,
+        node_config,
+        partition: PartitionShare { base: 0, total },
+    });
     let mut sites = Vec::new();
     for draft in draft.sites {
         let site = site(draft, PartitionShare { base, total })?;
@@ -29,6 +37,7 @@ pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federa
         address: coordinator.address,
         fleet_port: coordinator.fleet_port,
         admin_port: coordinator.admin_port,
+        local,
         variables: coordinator.settings.into_values(),
     };
     let variables = draft.settings.into_values();
@@ -44,6 +53,7 @@ pub(super) fn federation(draft: Draft, warnings: &[Diagnostic]) -> Option<Federa
         install: draft.install.and_then(|draft| draft.install),
         variables,
         warnings: warnings.to_vec(),
+        text: PlanText::new(text),
     })
 }
 

@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 
-use onefed_context::{Endpoint, Host};
+use onefed_context::{Endpoint, Host, NodeConfig};
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::fields::Fields;
 use super::settings::{Scope, Settings};
-use super::{syntax, zone};
+use super::{site, syntax, zone};
 use crate::diagnostic::Sink;
-use crate::model::ZoneName;
+use crate::model::{Count, ZoneName};
 
-const KEYS: &[&str] = &["zone", "address", "fleet_port", "admin_port", "variables"];
+const KEYS: &[&str] =
+    &["zone", "address", "fleet_port", "admin_port", "supernodes", "node_config", "variables"];
 
 /// The coordinator as it was read.
 pub(super) struct CoordinatorDraft {
@@ -21,7 +22,17 @@ pub(super) struct CoordinatorDraft {
     pub(super) address: Option<Host>,
     pub(super) fleet_port: u16,
     pub(super) admin_port: u16,
+    /// The SuperNodes of its own.
+    pub(super) nodes: Option<NodesDraft>,
     pub(super) settings: Settings,
+}
+
+/// `supernodes` and `node_config` as they were read.
+pub(super) struct NodesDraft {
+    pub(super) at: Range<usize>,
+    /// Absent where it is wrong, which has been reported.
+    pub(super) supernodes: Option<Count>,
+    pub(super) node_config: NodeConfig,
 }
 
 impl CoordinatorDraft {
@@ -57,15 +68,31 @@ impl CoordinatorDraft {
             let message = format!("`fleet_port` and `admin_port` are both {fleet_port}");
             sink.error("plan::bad-port", fields.key_span(key), message).hint("the hub listens on two ports");
         }
+        let nodes = read_nodes(&fields, sink);
+        let scope = if nodes.is_some() { Scope::Single } else { Scope::Coordinator };
         Some(Self {
             at: fields.at(),
             zone: zone::read_name(&fields, "zone", sink),
             address: read_address(&fields, sink),
             fleet_port,
             admin_port,
-            settings: Settings::read(&fields, Scope::Coordinator, sink),
+            settings: Settings::read(&fields, scope, sink),
+            nodes,
         })
     }
+}
+
+fn read_nodes(fields: &Fields<'_, '_>, sink: &mut Sink<'_>) -> Option<NodesDraft> {
+    if fields.get("supernodes").is_none() {
+        if fields.get("node_config").is_some() {
+            let message = "`node_config` in [coordinator] is for SuperNodes, and there is no `supernodes`";
+            sink.error("plan::without-supernodes", fields.key_span("node_config"), message);
+        }
+        return None;
+    }
+    let supernodes = site::read_count(fields, sink);
+    let node_config = site::read_node_config(fields, sink);
+    Some(NodesDraft { at: fields.key_span("supernodes"), supernodes, node_config })
 }
 
 fn read_port(fields: &Fields<'_, '_>, key: &str, default: u16, sink: &mut Sink<'_>) -> u16 {

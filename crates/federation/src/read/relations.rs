@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use onefed_context::{KeepAlive, variable};
+use onefed_context::{KeepAlive, SiteEnrolment, variable};
 use toml::Spanned;
 
 use super::Draft;
 use super::settings::Settings;
 use crate::diagnostic::Sink;
-use crate::model::{NetworkMode, ZoneName};
+use crate::model::{NetworkMode, SITE_ENROLMENT, ZoneName};
 
 /// Checks everything; what is absent from the draft has been reported already.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     names(draft, sink);
+    shared_service(draft, sink);
     zones(draft, sink);
     endpoints(draft, sink);
     ranges(draft, sink);
@@ -27,9 +28,14 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
 
 fn names(draft: &Draft, sink: &mut Sink<'_>) {
     let mut seen = BTreeMap::new();
+    let local = draft.coordinator.as_ref().and_then(|coordinator| coordinator.nodes.as_ref());
     for name in draft.sites.iter().filter_map(|site| site.name.as_ref()) {
         if name.get_ref().as_str() == "coordinator" {
             let message = "a site cannot have the name `coordinator`: the coordinator's objects have it";
+            sink.error("plan::duplicate-site", name.span(), message);
+        }
+        if local.is_some() && name.get_ref().as_str() == "local" {
+            let message = "a site cannot have the name `local`: the coordinator's own SuperNodes have it";
             sink.error("plan::duplicate-site", name.span(), message);
         }
         if let Some(line) = seen.get(name.get_ref()) {
@@ -39,6 +45,17 @@ fn names(draft: &Draft, sink: &mut Sink<'_>) {
         } else {
             seen.insert(name.get_ref(), sink.line(name.span().start));
         }
+    }
+}
+
+/// The VMs of one service are one to OneGate.
+fn shared_service(draft: &Draft, sink: &mut Sink<'_>) {
+    let local = draft.coordinator.as_ref().and_then(|coordinator| coordinator.nodes.as_ref());
+    if let Some(local) = local.filter(|_| !draft.sites.is_empty()) {
+        let message =
+            "the coordinator's own SuperNodes are in the SuperLink's service, and can act for it in OneGate";
+        sink.warning("plan::shared-service", local.at.clone(), message)
+            .hint("where other sites should not have to trust them, make them a [[site]] in the same zone");
     }
 }
 
@@ -131,13 +148,23 @@ fn versions(draft: &Draft, sink: &mut Sink<'_>) {
 fn node_auth(draft: &Draft, sink: &mut Sink<'_>) {
     const NAME: &str = "FL_NODE_AUTH";
     let Some(coordinator) = &draft.coordinator else { return };
-    // A plan's own default is YES, whatever an appliance alone does.
+    let enrolment = effective(SITE_ENROLMENT, &coordinator.settings, &draft.settings, &coordinator.at);
+    let open = enrolment.given && enrolment.text == SiteEnrolment::Open.as_str();
+    // A plan's own default is YES, whatever an appliance alone does; but nobody registers keys of sites made by hand.
     let of = |settings, at| {
         let own = effective(NAME, settings, &draft.settings, at);
-        let text = if own.given { own.text.to_uppercase() } else { "YES".to_owned() };
+        let default = if open { "NO" } else { "YES" };
+        let text = if own.given { own.text.to_uppercase() } else { default.to_owned() };
         (text, own.at)
     };
-    let (ours, _) = of(&coordinator.settings, &coordinator.at);
+    let (ours, at) = of(&coordinator.settings, &coordinator.at);
+    if open && ours == "YES" {
+        let message = format!(
+            "{SITE_ENROLMENT} is open and {NAME} is YES: SuperNodes of sites that are made by hand wait until somebody registers their keys"
+        );
+        sink.warning("plan::open-with-keys", at, message)
+            .hint("leave FL_NODE_AUTH out, or register each key: `flwr supernode register` through `onefed connect`");
+    }
     for site in &draft.sites {
         let (own, at) = of(&site.settings, &site.at);
         if own != ours {

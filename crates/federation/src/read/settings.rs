@@ -17,6 +17,8 @@ pub(super) enum Scope {
     All,
     /// The coordinator's VM.
     Coordinator,
+    /// The coordinator's VM and SuperNodes beside it.
+    Single,
     /// The VMs of a site.
     Site,
 }
@@ -90,6 +92,7 @@ fn known(name: &str, at: Range<usize>, scope: Scope, sink: &mut Sink<'_>) -> Opt
     let (place, roles): (_, &[Role]) = match scope {
         Scope::All => return Some(row),
         Scope::Coordinator => ("the coordinator", &[Role::SuperLink]),
+        Scope::Single => ("the coordinator", &[Role::SuperLink, Role::SuperNode]),
         Scope::Site => ("a site", &[Role::Gateway, Role::SuperNode]),
     };
     if !row.roles.iter().any(|role| roles.contains(role)) {
@@ -130,21 +133,26 @@ fn accept(row: &Variable, text: &str, at: Range<usize>, sink: &mut Sink<'_>) -> 
     portable(row.name, text, at, sink)
 }
 
-/// Whether a value survives OneFlow: it removes `${…}`, and `]]>` or a final backslash make it fail.
+/// Whether a value survives OneFlow.
 pub(super) fn portable(name: &str, text: &str, at: Range<usize>, sink: &mut Sink<'_>) -> bool {
-    let culprit = if text.contains("${") {
-        "`${`, which it replaces"
-    } else if text.contains("]]>") {
-        "`]]>`, at which it fails"
-    } else if text.ends_with('\\') {
-        "a backslash at the end, at which it fails"
-    } else {
-        return true;
-    };
+    let Some(culprit) = culprit(text) else { return true };
     sink.error(
         "plan::unsafe-value",
         at,
         format!("OneFlow cannot carry the value of `{name}`: it contains {culprit}"),
     );
     false
+}
+
+/// What of a text does not survive OneFlow: it removes `${…}`, and `]]>` or a final backslash make it fail.
+pub(crate) fn culprit(text: &str) -> Option<&'static str> {
+    if text.contains("${") {
+        Some("`${`, which it replaces")
+    } else if text.contains("]]>") {
+        Some("`]]>`, at which it fails")
+    } else if text.ends_with('\\') {
+        Some("a backslash at the end, at which it fails")
+    } else {
+        None
+    }
 }

@@ -32,7 +32,8 @@ pub(super) struct SiteDraft {
 
 impl SiteDraft {
     /// Reads the key `site` of the plan; its absence has been reported.
-    pub(super) fn read_all(root: &Fields<'_, '_>, sink: &mut Sink<'_>) -> Vec<Self> {
+    /// `others` tells whether there are SuperNodes without them.
+    pub(super) fn read_all(root: &Fields<'_, '_>, others: bool, sink: &mut Sink<'_>) -> Vec<Self> {
         let Some(value) = root.get("site") else { return Vec::new() };
         let items: Vec<_> = match value.get_ref() {
             DeValue::Array(items) => items.iter().collect(),
@@ -46,7 +47,7 @@ impl SiteDraft {
                 return Vec::new();
             }
         };
-        if items.is_empty() {
+        if items.is_empty() && !others {
             sink.error("plan::missing-key", value.span(), "a federation needs at least one site");
         }
         items.into_iter().filter_map(|item| Self::read(root, item, sink)).collect()
@@ -90,7 +91,7 @@ impl SiteDraft {
 }
 
 /// `supernodes = N` or `supernodes = { min = A, max = B }`.
-fn read_count(fields: &Fields<'_, '_>, sink: &mut Sink<'_>) -> Option<Count> {
+pub(super) fn read_count(fields: &Fields<'_, '_>, sink: &mut Sink<'_>) -> Option<Count> {
     let value = fields.get("supernodes")?;
     let at = value.span();
     let count = match value.get_ref() {
@@ -119,14 +120,14 @@ fn read_count(fields: &Fields<'_, '_>, sink: &mut Sink<'_>) -> Option<Count> {
     }
     if count.min == 0 {
         sink.error("plan::no-supernodes", at, format!("{} has no SuperNode", fields.what()))
-            .hint("a site needs at least one; take it out of the plan if it does not take part");
+            .hint("at least one is needed; what does not take part is left out of the plan");
         return None;
     }
     Some(count)
 }
 
 /// The table `node_config`; inner tables give dotted keys.
-fn read_node_config(fields: &Fields<'_, '_>, sink: &mut Sink<'_>) -> NodeConfig {
+pub(super) fn read_node_config(fields: &Fields<'_, '_>, sink: &mut Sink<'_>) -> NodeConfig {
     let mut config = NodeConfig::default();
     let Some(table) = fields.entries("node_config", sink) else { return config };
     add_entries(table, "", fields, &mut config, sink);

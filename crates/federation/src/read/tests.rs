@@ -5,6 +5,8 @@ use proptest::prelude::*;
 const CA: &str = include_str!("../../../context/tests/data/ca.pem");
 const EXAMPLE: &str = include_str!("../../../../examples/three-zones.toml");
 
+const ONE_ZONE: &str = include_str!("../../../../examples/one-zone.toml");
+
 /// A small plan; each bad input is this one with a part replaced.
 const SMALL: &str = r#"name = "lab"
 
@@ -28,7 +30,7 @@ network = "private"
 "#;
 
 /// All problems as text, errors before warnings.
-fn told(text: &str) -> String {
+pub(super) fn told(text: &str) -> String {
     let checked = check(text);
     assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
     let all = checked.errors.iter().chain(&checked.warnings);
@@ -51,6 +53,15 @@ fn the_example_is_a_plan_without_warnings() {
     assert_eq!(names, ["madrid", "paris", "lisbon"]);
     let partitions: Vec<_> = federation.sites.iter().map(|s| (s.partition.base, s.partition.total)).collect();
     assert_eq!(partitions, [(0, 4), (2, 4)]);
+}
+
+#[test]
+fn the_example_in_one_zone_is_a_plan_without_warnings() {
+    let federation = parse(ONE_ZONE).unwrap();
+    assert_eq!(federation.warnings, []);
+    assert!(federation.sites.is_empty());
+    assert_eq!(federation.coordinator.local.unwrap().supernodes.to_string(), "2");
+    assert_eq!(federation.zones[0].machine.as_ref().unwrap().memory, 4096);
 }
 
 #[test]
@@ -353,14 +364,16 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_plan_panics(at in 0usize..4000, length in 0usize..40, text in "[\\[\\]=\"'{}a-z0-9.\n]{0,8}") {
-        let mut damaged = EXAMPLE.to_owned();
-        let floor = |mut at: usize| { at = at.min(EXAMPLE.len()); while !EXAMPLE.is_char_boundary(at) { at -= 1 } at };
-        damaged.replace_range(floor(at)..floor(at + length), &text);
-        let checked = check(&damaged);
-        prop_assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
-        prop_assert!(checked.errors.iter().all(|d| d.code != "plan::internal"));
-        for diagnostic in checked.errors.iter().chain(&checked.warnings) {
-            prop_assert!(diagnostic.place.line >= 1 && diagnostic.place.column >= 1);
+        for example in [EXAMPLE, ONE_ZONE] {
+            let mut damaged = example.to_owned();
+            let floor = |mut at: usize| { at = at.min(example.len()); while !example.is_char_boundary(at) { at -= 1 } at };
+            damaged.replace_range(floor(at)..floor(at + length), &text);
+            let checked = check(&damaged);
+            prop_assert_eq!(checked.federation.is_none(), !checked.errors.is_empty());
+            prop_assert!(checked.errors.iter().all(|d| d.code != "plan::internal"));
+            for diagnostic in checked.errors.iter().chain(&checked.warnings) {
+                prop_assert!(diagnostic.place.line >= 1 && diagnostic.place.column >= 1);
+            }
         }
     }
 }
@@ -419,6 +432,33 @@ fn node_authentication_is_on_unless_the_plan_says_otherwise() {
     insta::assert_snapshot!(told(
         "FL_RUNTIME = 'container'\nFL_CONTAINER_IMAGE = 'x/y:1.40.0'\nFL_CA_TRUST = 'first-use'"
     ));
+}
+
+#[test]
+fn a_plan_that_opens_its_sites_by_name_registers_no_keys_unless_told() {
+    let node_auth =
+        |variables: &str| parse(&format!("{SMALL}\n[variables]\n{variables}")).unwrap().node_auth();
+    let said = |variables: &str| told(&format!("{SMALL}\n[variables]\n{variables}"));
+    assert!(node_auth(""), "the default is no wish of anybody");
+    assert!(!node_auth("FL_SITE_ENROLMENT = 'open'"));
+    assert!(node_auth("FL_SITE_ENROLMENT = 'open'\nFL_NODE_AUTH = true"));
+    assert_eq!(said("FL_SITE_ENROLMENT = 'open'"), "");
+    assert_eq!(said("FL_SITE_ENROLMENT = 'open'\nFL_NODE_AUTH = false"), "");
+    insta::assert_snapshot!(said("FL_SITE_ENROLMENT = 'open'\nFL_NODE_AUTH = true"), @"
+    23:16: warning[plan::open-with-keys]: FL_SITE_ENROLMENT is open and FL_NODE_AUTH is YES: SuperNodes of sites that are made by hand wait until somebody registers their keys
+      hint: leave FL_NODE_AUTH out, or register each key: `flwr supernode register` through `onefed connect`
+    ");
+    insta::assert_snapshot!(said("FL_SITE_ENROLMENT = 'token'"), @"
+    22:21: error[context::unsupported]: FL_SITE_ENROLMENT=token is planned, and not supported yet.
+      hint: use open
+    ");
+    let only_here = SMALL
+        .replace("zone = \"north\"", "zone = \"north\"\nvariables.FL_SITE_ENROLMENT = 'open'")
+        .replace("supernodes = 2", "supernodes = 2\nvariables.FL_NODE_AUTH = true");
+    insta::assert_snapshot!(told(&only_here), @"
+    11:26: error[plan::node-auth-differs]: FL_NODE_AUTH is YES for site `east` but NO for the coordinator
+      hint: set it once, in [variables]
+    ");
 }
 
 /// A plan refuses what its VMs would refuse, and nothing else: with every switch at its default, the value of each

@@ -17,10 +17,14 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
             ("FL_FLEET_API_ADDRESS", coordinator.fleet_port),
             ("FL_ADMIN_API_ADDRESS", coordinator.admin_port),
         ];
+        let roles: &[Role] = match coordinator.nodes {
+            Some(_) => &[Role::SuperLink, Role::SuperNode],
+            None => &[Role::SuperLink],
+        };
         let ports = ports.map(|(name, port)| (name, format!("0.0.0.0:{port}")));
         let derived = ports.into_iter().chain(release.clone()).collect();
         Side { own: &coordinator.settings, all: &draft.settings, at: &coordinator.at, derived }
-            .check(&[Role::SuperLink], sink);
+            .check(roles, sink);
         minimums(draft, &coordinator.settings, sink);
     }
     for site in &draft.sites {
@@ -83,7 +87,9 @@ impl Side<'_> {
 /// A minimum that the sites of the plan can never reach, or not with the SuperNodes that they start with. Only a
 /// minimum that the plan sets: the default is not a wish of anybody.
 fn minimums(draft: &Draft, coordinator: &Settings, sink: &mut Sink<'_>) {
-    let counts: Option<Vec<_>> = draft.sites.iter().map(|site| site.supernodes).collect();
+    let local = draft.coordinator.as_ref().and_then(|coordinator| coordinator.nodes.as_ref());
+    let counts = draft.sites.iter().map(|site| site.supernodes);
+    let counts: Option<Vec<_>> = counts.chain(local.map(|nodes| nodes.supernodes)).collect();
     let Some(counts) = counts.filter(|counts| !counts.is_empty()) else { return };
     let sum = |numbers: &mut dyn Iterator<Item = u32>| numbers.map(u64::from).sum::<u64>();
     let most = sum(&mut counts.iter().map(|count| count.max));

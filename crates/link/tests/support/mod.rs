@@ -272,6 +272,7 @@ pub async fn hub_with(
 ) -> RunningHub {
     let config = HubConfig {
         federation: "test".into(),
+        site_enrolment: "open".into(),
         superlink: SuperLinkAddress {
             release: Release::parse(release).unwrap(),
             fleet: superlink,

@@ -123,10 +123,11 @@ async fn tell(
     apply::apply(
         plan_file::load(&place.file, output)?,
         State::open_for(&place.state, federation.name.as_str())?,
-        true,
+        &apply::Wish { yes: true, saved: None },
         output,
     )
-    .await?;
+    .await?
+    .whole()?;
     times.add("apply", started);
 
     output.heading(format!("5  onefed train {APP}"));
@@ -145,15 +146,13 @@ async fn tell(
     }
 
     output.heading("6  onefed status");
-    output.text(status::look(&federation, &zones, &state).await.render());
+    output.text(status::look(&federation, &zones, &[], &state).await.render());
     if args.keep {
         return Ok(());
     }
     output.heading("7  onefed destroy");
     let started = Instant::now();
-    let _lock = state.lock()?;
-    let found = destroy::find(&federation, &zones).await?;
-    destroy::destroy(&federation, &zones, &state, found, output).await?;
+    destroy::destroy(&federation, &zones, &state, true, output).await?.whole()?;
     times.add("destroy", started);
     Ok(())
 }

@@ -1,15 +1,21 @@
-//! `onefed destroy`: removes the federation from its zones. Sites first, so that their SuperNodes can say goodbye; the
-//! coordinator last.
+//! `onefed destroy`: removes the federation from its zones. Sites first, so that their SuperNodes can say goodbye; then
+//! the coordinator; then what they were made from.
 
-use onefed_federation::{Federation, Part};
-use onefed_opennebula::{ServiceId, ServiceTemplateId};
+use std::collections::BTreeSet;
+
+use onefed_federation::{Existing, Federation, ObjectKind, Part};
 use serde::Serialize;
+use serde_json::json;
 
+use super::apply::remove;
 use crate::cli::Place;
 use crate::failure::{Done, Exit, Failure, join};
 use crate::output::Output;
 use crate::state::State;
-use crate::zones::{self, ZoneClients, Zones};
+use crate::verb::plan::Survey;
+use crate::verb::step::Steps;
+use crate::zone_lock::{self, ZoneLock};
+use crate::zones::{self, Zones};
 use crate::{plan_file, verb};
 
 /// Shows what would go, asks, and removes it.
@@ -17,127 +23,173 @@ pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
     let zones = zones::clients(&federation).await?;
-    if find(&federation, &zones).await?.is_empty() {
-        output.say(format!("nothing of federation {} is deployed", federation.name));
-        state.forget_inventory();
-        output.json(&document(&federation, &[]));
-        return Ok(Exit::Ok);
+    let Destroyed { removed, left, failure } = destroy(&federation, &zones, &state, yes, output).await?;
+    let mut document = json!({
+        "schema_version": 1, "federation": federation.name, "removed": removed, "left": left,
+    });
+    if let Some(why) = &failure {
+        output.say(why.to_string());
+        document["error"] = why.document()["error"].clone();
     }
-    // What goes is what is there while nobody else is at work.
-    let _lock = state.lock()?;
-    let found = find(&federation, &zones).await?;
-    for object in &found {
-        output.text(format!("  - {}: {} {}", object.zone, object.kind.word(), object.name));
-    }
-    let question = format!("type the federation's name ({}) to remove all of this:", federation.name);
-    if !yes && !verb::confirm::by_name(&question, federation.name.as_str(), output)? {
-        output.say("nothing was removed");
-        return Ok(Exit::Failed);
-    }
-    let removed = document(&federation, &found);
-    destroy(&federation, &zones, &state, found, output).await?;
-    output.json(&removed);
-    Ok(Exit::Ok)
+    output.json(&document);
+    Ok(failure.map_or(Exit::Ok, |why| why.exit))
 }
 
-/// What was removed, as a JSON document.
-fn document(federation: &Federation, removed: &[Found]) -> serde_json::Value {
-    serde_json::json!({ "schema_version": 1, "federation": federation.name, "removed": removed })
+/// What a `destroy` has come to.
+pub(crate) struct Destroyed {
+    removed: Vec<Found>,
+    left: Vec<Found>,
+    /// Why not everything is gone.
+    failure: Option<Failure>,
+}
+
+impl Destroyed {
+    /// An error unless everything is gone.
+    pub(crate) fn whole(self) -> Result<(), Failure> {
+        self.failure.map_or(Ok(()), Err)
+    }
 }
 
 /// An object of the federation in a zone.
-#[derive(Serialize)]
-pub(crate) struct Found {
+#[derive(Clone, Debug, Serialize)]
+struct Found {
     zone: String,
-    kind: Kind,
+    kind: ObjectKind,
     name: String,
-    id: u32,
+    id: Option<u32>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Service,
-    Template,
+/// The federation as its zones tell it.
+struct World {
+    found: Vec<Found>,
+    /// Zones that did not answer, or are not in the plan file any more, with the failure.
+    unknown: Vec<(String, Failure)>,
 }
 
-impl Kind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Template => "template",
-        }
-    }
-}
-
-/// Everything of the federation, as the zones tell it.
-pub(crate) async fn find(federation: &Federation, zones: &Zones) -> Result<Vec<Found>, Failure> {
-    let plan = verb::plan::make(federation, zones).await?;
-    let mut found = Vec::new();
-    for zone in &plan.zones {
-        for change in &zone.changes {
-            let Some(id) = change.id else { continue };
-            let kind = match change.kind {
-                onefed_federation::ObjectKind::Service => Kind::Service,
-                onefed_federation::ObjectKind::ServiceTemplate => Kind::Template,
-                onefed_federation::ObjectKind::VmTemplate => continue,
-            };
-            found.push(Found { zone: zone.zone.to_string(), kind, name: change.name.clone(), id });
-        }
-    }
-    Ok(found)
-}
-
-/// Removes what was found, in order. The caller holds the lock.
+/// Removes everything, with both locks held. An error where nothing was done at all.
 pub(crate) async fn destroy(
     federation: &Federation,
     zones: &Zones,
     state: &State,
-    found: Vec<Found>,
+    yes: bool,
     output: Output,
-) -> Result<(), Failure> {
-    let coordinator = federation.object_name(Part::Coordinator);
-    let is_last = |object: &Found| object.name == coordinator;
-    let services = |last: bool| {
-        found.iter().filter(move |object| object.kind == Kind::Service && is_last(object) == last)
-    };
-    // Sites in parallel, then the coordinator, then the templates.
-    let sites = services(false).map(|object| remove(zones, state, object, output));
-    let mut failures: Vec<Failure> =
-        futures_util::future::join_all(sites).await.into_iter().filter_map(Result::err).collect();
-    if failures.is_empty() {
-        let rest = services(true).chain(found.iter().filter(|object| object.kind == Kind::Template));
-        for object in rest {
-            failures.extend(remove(zones, state, object, output).await.err());
-        }
+) -> Result<Destroyed, Failure> {
+    let seen = look(federation, zones, state).await?;
+    // The last thing that goes is the lock.
+    let locked = zone_lock::is_there(federation, zones).await;
+    if seen.found.is_empty() && seen.unknown.is_empty() && !locked {
+        output.say(format!("nothing of federation {} is deployed", federation.name));
+        state.forget_inventory();
+        return Ok(Destroyed { removed: Vec::new(), left: Vec::new(), failure: None });
     }
-    match join(failures) {
-        Some(failure) => Err(failure),
-        None => {
-            state.forget_inventory();
-            Ok(())
-        }
+    if seen.found.is_empty() && !locked {
+        return Ok(Destroyed { removed: Vec::new(), left: Vec::new(), failure: join(reasons(seen.unknown)) });
     }
+    let _lock = state.lock()?;
+    let lock = ZoneLock::take(federation, zones, state, "destroy", output).await?;
+    let steps = Steps::new(state.clone(), lock);
+    let destroyed = with_lock(federation, zones, &steps, yes, output).await;
+    steps.end().await?;
+    destroyed
 }
 
-async fn remove(zones: &Zones, state: &State, object: &Found, output: Output) -> Result<(), Failure> {
-    let Some(zone): Option<&ZoneClients> = zones.get(&object.zone) else { return Ok(()) };
-    let name = zone.oneflow.zone().clone();
-    let what = format!("{} {}", object.kind.word(), object.name);
-    state.journal("begin", &object.zone, "removal", &what)?;
-    match object.kind {
-        Kind::Service => {
-            super::apply::leave(&zone.oneflow, &ServiceId::new(name, object.id)).await?;
-            state.forget_enrol_key(&object.name);
-        }
-        Kind::Template => {
-            match zone.oneflow.delete_service_template(&ServiceTemplateId::new(name, object.id)).await {
-                Err(why) if !why.is_not_found() => return Err(why.into()),
-                _ => {}
+async fn with_lock(
+    federation: &Federation,
+    zones: &Zones,
+    steps: &Steps,
+    yes: bool,
+    output: Output,
+) -> Result<Destroyed, Failure> {
+    // What goes is what is there while nobody else is at work.
+    let World { found, unknown } = look(federation, zones, &steps.state).await?;
+    for object in &found {
+        output.text(format!("  - {}: {} {}", object.zone, remove::word(object.kind), object.name));
+    }
+    for (_, why) in &unknown {
+        output.say(format!("  warning: {}", why.message));
+    }
+    let question = format!("type the federation's name ({}) to remove all of this:", federation.name);
+    if !found.is_empty() && !yes && !verb::confirm::by_name(&question, federation.name.as_str(), output)? {
+        let failure = Failure::new(Exit::Failed, "not-confirmed", "nothing was removed");
+        return Ok(Destroyed { removed: Vec::new(), left: found, failure: Some(failure) });
+    }
+    let coordinator = federation.object_name(Part::Coordinator);
+    // Sites in parallel, then the coordinator; then templates of services, then those of VMs.
+    let stage = |object: &Found| match object.kind {
+        ObjectKind::Service if object.name != coordinator => 0,
+        ObjectKind::Service => 1,
+        ObjectKind::ServiceTemplate => 2,
+        ObjectKind::VmTemplate => 3,
+    };
+    let mut remembered: BTreeSet<String> = unknown.iter().map(|(zone, _)| zone.clone()).collect();
+    let (mut removed, mut left, mut failures) = (Vec::new(), Vec::new(), reasons(unknown));
+    for now in 0..4 {
+        let going = found.iter().filter(|object| stage(object) == now);
+        let going = going.map(|object| async move { (object, go(zones, steps, object).await) });
+        for (object, answer) in futures_util::future::join_all(going).await {
+            match answer {
+                Ok(()) => {
+                    let (zone, kind, name) = (&object.zone, remove::word(object.kind), &object.name);
+                    output.say(format!("  {zone}: {kind} {name} removed"));
+                    removed.push(object.clone());
+                }
+                Err(why) => {
+                    left.push(object.clone());
+                    let exit = if why.passes() { Exit::Unreachable } else { why.exit };
+                    failures.push(Failure { exit, ..why });
+                }
             }
         }
     }
-    state.journal("done", &object.zone, "removal", &what)?;
-    output.say(format!("  {}: {what} removed", object.zone));
-    Ok(())
+    for object in &left {
+        output.say(format!("  still there: {}: {} {}", object.zone, remove::word(object.kind), object.name));
+    }
+    // Zones in which nothing is left are not remembered.
+    remembered.extend(left.iter().map(|object| object.zone.clone()));
+    steps.state.use_zones(&remembered)?;
+    if failures.is_empty() {
+        steps.state.forget_inventory();
+    }
+    let failure = join(failures)
+        .map(|why| why.hint("what could be removed is removed; run `onefed destroy` again for the rest"));
+    Ok(Destroyed { removed, left, failure })
+}
+
+async fn go(zones: &Zones, steps: &Steps, object: &Found) -> Result<(), Failure> {
+    let (Some(zone), Some(id)) = (zones.get(&object.zone), object.id) else { return Ok(()) };
+    remove::remove(steps, zone, object.kind, &object.name, id).await
+}
+
+/// Everything of the federation, as the zones tell it. A zone that does not let this login in is an error: somebody can
+/// mend that before anything is removed.
+async fn look(federation: &Federation, zones: &Zones, state: &State) -> Result<World, Failure> {
+    let survey: Survey = verb::plan::survey(federation, zones).await;
+    let refused = survey.unseen.iter().filter(|(zone, _)| !survey.is_down(zone));
+    if let Some(why) = join(refused.map(|(_, why)| why.clone()).collect()) {
+        return Err(why);
+    }
+    let down = |(zone, why)| (zone, Failure { exit: Exit::Unreachable, ..why });
+    let mut unknown: Vec<(String, Failure)> = survey.unseen.into_iter().map(down).collect();
+    let in_plan: BTreeSet<&str> = federation.zones.iter().map(|zone| zone.name.as_str()).collect();
+    for zone in state.used_zones()?.iter().filter(|zone| !in_plan.contains(zone.as_str())) {
+        let text = format!(
+            "zone {zone} is not in the plan file any more, and something of the federation may still be there"
+        );
+        let why = Failure::new(Exit::Unreachable, "zone-not-in-plan", text)
+            .hint(format!("put [zone.{zone}] back into the plan file and run `onefed destroy` again"));
+        unknown.push((zone.clone(), why));
+    }
+    let object = |zone: &str, object: &Existing| Found {
+        zone: zone.to_owned(),
+        kind: object.kind,
+        name: object.name.clone(),
+        id: object.id,
+    };
+    let zones = survey.existing.iter();
+    let found = zones.flat_map(|zone| zone.objects.iter().map(|it| object(zone.zone.as_str(), it))).collect();
+    Ok(World { found, unknown })
+}
+
+fn reasons(unknown: Vec<(String, Failure)>) -> Vec<Failure> {
+    unknown.into_iter().map(|(_, why)| why).collect()
 }

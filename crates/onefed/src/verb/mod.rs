@@ -6,11 +6,15 @@ mod connect;
 mod context;
 mod demo;
 mod destroy;
+mod init;
 mod pki;
 mod plan;
 mod sandbox;
 mod schema;
 mod status;
+mod step;
+mod support;
+mod templates;
 mod train;
 mod user;
 mod vars;
@@ -20,16 +24,24 @@ use std::future::Future;
 
 use crate::cli::{Cli, ContextVerb, Verb};
 use crate::failure::{Done, Exit, Failure};
-use crate::output::Output;
+use crate::output::{Format, Output};
 
+pub(crate) use init::InitArgs;
 pub(crate) use pki::PkiVerb;
+pub(crate) use templates::TemplatesArgs;
 
 /// Runs the verb of a command line.
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
+    if output.format == Format::One && !matches!(cli.verb, Verb::Templates(_)) {
+        let hint = "this verb writes `text` or `json`";
+        return Err(Failure::new(Exit::Usage, "usage", "`--format one` is for `onefed templates`").hint(hint));
+    }
     match cli.verb {
-        Verb::Plan { place } => block_on(plan::run(&place, output)),
-        Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
-        Verb::Status { place } => block_on(status::run(&place, output)),
+        Verb::Init(args) => block_on(init::run(&args, output)),
+        Verb::Plan { place, out } => block_on(plan::run(&place, out.as_deref(), output)),
+        Verb::Apply { place, plan, yes } => block_on(apply::run(&place, plan.as_deref(), yes, output)),
+        Verb::Status { place, watch } => block_on(status::run(&place, watch, output)),
+        Verb::Support { place, out } => block_on(support::run(&place, out.as_deref(), output)),
         Verb::Train { place, app, run_config, flower_dir } => {
             let app = train::App { dir: app, run_config, flower_dir };
             block_on(train::run(&place, &app, output))
@@ -40,6 +52,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
         Verb::Sandbox { verb } => sandbox::run(verb, output),
         Verb::Demo(args) => block_on(demo::run(&args, output)),
         Verb::Vars { markdown, template } => vars::run(markdown, template, output),
+        Verb::Templates(args) => templates::run(&args, output),
         Verb::Schema { of } => schema::run(of, output),
         Verb::Context { verb: ContextVerb::Check { file, role } } => context::check(&file, role, output),
         Verb::Pki { verb } => pki::run(&verb, output),

@@ -10,7 +10,7 @@ const FILTERS: &[(&str, &str)] = &[
     (r#"\bseconds="\d+\.\d+""#, "seconds=[N]"),
     (r#""(seconds|at)": \d+(\.\d+)?"#, r#""$1": "[N]""#),
     (r"\b\d+ days\b", "[N] days"),
-    (r#""(root_days|certificate_days)": \d+"#, r#""$1": "[N]""#),
+    (r#""(days|certificate_days)": \d+"#, r#""$1": "[N]""#),
     (r#""(start|end)": \d+"#, r#""$1": "[BYTE]""#),
     // Processes, ports that the system chose, Flower's ids.
     (r"\bprocess \d+", "process [PID]"),

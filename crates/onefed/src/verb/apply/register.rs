@@ -7,46 +7,56 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_appliance::attribute;
+use onefed_link::Error as LinkError;
 use onefed_link::connect::AdminClient;
+use onefed_opennebula::xmlrpc::Vm;
 use onefed_trust::NodePublicKey;
 
+use super::hub::Coordinator;
 use super::wait::{Awaited, Member};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
+use crate::state::HubAddress;
 
 /// The role whose VMs run SuperNodes.
-const SUPERNODE: &str = "supernode";
-/// After a refusal a key is asked for again so much later.
+pub(super) const SUPERNODE: &str = "supernode";
+/// After a refusal, or without an answer, a key is asked for again so much later.
 const PAUSE: Duration = Duration::from_secs(5);
+/// A hub whose zone is down may answer all the same; it is not waited for.
+const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// Registers keys, each once.
 #[derive(Default)]
 pub(super) struct Registrar {
-    admin: Option<AdminClient>,
+    /// The hub, and its client.
+    admin: Option<(HubAddress, AdminClient)>,
     /// The last key of each VM that was dealt with.
     seen: BTreeMap<u32, String>,
     /// What was last said of each VM whose key was refused. It is asked for again: a SuperLink that has just started
     /// refuses what it takes a little later.
     refused: BTreeMap<u32, (String, Instant)>,
+    /// When the hub did not answer.
+    silent: Option<Instant>,
 }
 
 impl Registrar {
     /// Registers the key that a SuperNode's VM shows, if it is a new one. What OneGate says of a VM can be overwritten
-    /// by the others of its site: they are one to the operator.
+    /// by the others of its site: they are one to the operator. While the hub is not there yet, this is for later.
     pub(super) async fn if_asked(&mut self, awaited: &Awaited<'_>, member: &Member) -> Result<(), Failure> {
         let vm = &member.vm;
         let Some(shown) = vm.user_template.get(attribute::NODE_KEY).filter(|_| member.role == SUPERNODE)
         else {
             return Ok(());
         };
-        if self.seen.get(&vm.id.id) == Some(shown) {
-            return Ok(());
-        }
         let refused = self.refused.get(&vm.id.id);
-        if refused.is_some_and(|(_, when)| when.elapsed() < PAUSE) {
+        let pauses = [refused.map(|(_, when)| *when), self.silent];
+        if self.seen.get(&vm.id.id) == Some(shown)
+            || pauses.into_iter().flatten().any(|when| when.elapsed() < PAUSE)
+        {
             return Ok(());
         }
-        let first = refused.is_none();
-        let (zone, state, output) = (awaited.id.zone.as_str(), &awaited.work.state, awaited.work.output);
+        let news = awaited.work.hub.news();
+        let Some(hub) = news.hub.filter(|_| news.coordinator != Coordinator::Coming) else { return Ok(()) };
+        let (zone, output) = (awaited.id.zone.as_str(), awaited.work.output);
         let line = STANDARD.decode(shown).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let key: NodePublicKey = match line.unwrap_or_default().parse() {
             Ok(key) => key,
@@ -56,39 +66,67 @@ impl Registrar {
                 return Ok(());
             }
         };
-        let detail = format!("VM {} with {}", vm.id.id, key.fingerprint());
-        if first {
-            state.journal("begin", zone, "registration", &detail)?;
+        let admin = self.admin(awaited, &hub)?;
+        if news.coordinator == Coordinator::Missing {
+            let answers =
+                tokio::time::timeout(ATTEMPT, admin.status()).await.is_ok_and(|status| status.is_ok());
+            if !answers {
+                self.silent = Some(Instant::now());
+                return Ok(());
+            }
         }
-        let node = match self.admin(awaited)?.register_node(&key).await {
-            Ok(node) => node,
-            // One VM's key must not end the others' deployment; this VM itself will not get ready, and is named then.
-            Err(why @ (onefed_link::Error::Refused { .. } | onefed_link::Error::Answer { .. })) => {
+        self.register(awaited, vm, admin, &key, shown).await
+    }
+
+    async fn register(
+        &mut self,
+        awaited: &Awaited<'_>,
+        vm: &Vm,
+        admin: AdminClient,
+        key: &NodePublicKey,
+        shown: &str,
+    ) -> Result<(), Failure> {
+        let (zone, output) = (awaited.id.zone.as_str(), awaited.work.output);
+        let detail = format!("VM {} with {}", vm.id.id, key.fingerprint());
+        let registering = async {
+            match admin.register_node(key).await {
+                Ok(node) => Ok((Ok(()), format!("is node {}", node.node_id))),
+                // One VM's key must not end the others' deployment; this VM itself will not get ready, and is named then.
+                Err(why @ (LinkError::Refused { .. } | LinkError::Answer { .. })) => {
+                    Ok((Err(Some(why.to_string())), format!("is refused: {why}")))
+                }
+                // It was there a moment ago, or will be.
+                Err(why @ (LinkError::Unreachable { .. } | LinkError::Timeout { .. })) => {
+                    Ok((Err(None), format!("has no answer: {why}")))
+                }
+                Err(why) => Err(why.into()),
+            }
+        };
+        match awaited.work.steps.step(zone, "registration", &detail, registering).await? {
+            Ok(()) => {
+                output.say(format!("  {zone}: registered the SuperNode of VM {}", vm.id.id));
+                self.seen.insert(vm.id.id, shown.to_owned());
+            }
+            Err(None) => self.silent = Some(Instant::now()),
+            Err(Some(why)) => {
                 let line = format!("  {zone}: warning: VM {} cannot be registered: {why}", vm.id);
                 let before = self.refused.insert(vm.id.id, (line.clone(), Instant::now()));
                 if before.is_none_or(|(said, _)| said != line) {
-                    state.journal("failed", zone, "registration", &format!("{detail}: {why}"))?;
                     output.say(line);
                 }
-                return Ok(());
             }
-            Err(why) => return Err(why.into()),
-        };
-        state.journal("done", zone, "registration", &format!("{detail} is node {}", node.node_id))?;
-        output.say(format!("  {zone}: registered the SuperNode of VM {}", vm.id.id));
-        self.seen.insert(vm.id.id, shown.clone());
+        }
         Ok(())
     }
 
-    fn admin(&mut self, awaited: &Awaited<'_>) -> Result<&AdminClient, Failure> {
-        if self.admin.is_none() {
-            let no_hub = || Failure::new(Exit::Failed, "no-hub", "the hub's address is not known yet");
-            let hub = awaited.hub.ok_or_else(no_hub)?;
-            let work = awaited.work;
-            let identity = work.state.operator(&work.root)?;
-            let client = AdminClient::new(&hub.host, hub.admin_port, work.root.cert_pem(), &identity)?;
-            self.admin = Some(client);
+    fn admin(&mut self, awaited: &Awaited<'_>, hub: &HubAddress) -> Result<AdminClient, Failure> {
+        if let Some((_, client)) = self.admin.as_ref().filter(|(at, _)| at == hub) {
+            return Ok(client.clone());
         }
-        self.admin.as_ref().ok_or_else(|| Failure::new(Exit::Failed, "no-hub", "no client of the hub"))
+        let authority = &awaited.work.authority;
+        let identity = awaited.work.steps.state.operator(authority)?;
+        let client = AdminClient::new(&hub.host, hub.admin_port, authority.cert_pem(), &identity)?;
+        self.admin = Some((hub.clone(), client.clone()));
+        Ok(client)
     }
 }

@@ -12,11 +12,11 @@ use onefed_federation::Part;
 use onefed_opennebula::xmlrpc::Vm;
 use onefed_trust::SanName;
 
-use super::wait::{Awaited, Member};
+use super::wait::{Awaited, Member, is_ready};
 use crate::failure::{Exit, Failure};
 
 /// The roles whose VMs serve TLS, and so may have a certificate.
-const SERVING: [&str; 2] = ["superlink", "gateway"];
+pub(super) const SERVING: [&str; 2] = ["superlink", "gateway"];
 
 /// Signs requests, each once.
 #[derive(Default)]
@@ -36,13 +36,23 @@ impl Signer {
         else {
             return Ok(());
         };
-        if !SERVING.contains(&member.role.as_str()) || self.seen.get(&vm.id.id) == Some(request) {
+        // A VM that is ready has what it asked for.
+        let asks = SERVING.contains(&member.role.as_str()) && !is_ready(vm);
+        if !asks || self.seen.get(&vm.id.id) == Some(request) {
             return Ok(());
         }
-        let (zone, state, output) = (awaited.id.zone.as_str(), &awaited.work.state, awaited.work.output);
+        let (zone, output) = (awaited.id.zone.as_str(), awaited.work.output);
         let csr =
             STANDARD.decode(request).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        let vouched = boot.parse().is_ok_and(|boot| awaited.key.verify(proof, vm.id.id, boot, &csr).is_ok());
+        let Some(key) = &awaited.key else {
+            output.say(format!(
+                "  {zone}: warning: VM {} shows a signing request, but its service has no enrolment key. Not signed.",
+                vm.id
+            ));
+            self.seen.insert(vm.id.id, request.clone());
+            return Ok(());
+        };
+        let vouched = boot.parse().is_ok_and(|boot| key.verify(proof, vm.id.id, boot, &csr).is_ok());
         if !vouched {
             output.say(format!(
                 "  {zone}: warning: VM {} shows a signing request without its proof; somebody in this zone may be tampering with OneGate. Not signed.",
@@ -52,17 +62,21 @@ impl Signer {
             return Ok(());
         }
         let allowed = allowed_names(awaited, vm);
-        let leaf = awaited.work.root.sign_server(&csr, &allowed, SystemTime::now()).map_err(|why| {
+        let root = awaited.work.authority.root()?;
+        let leaf = root.sign_server(&csr, &allowed, SystemTime::now()).map_err(|why| {
             let text = format!("VM {} asks for a certificate that it must not have: {why}", vm.id);
             Failure::new(Exit::Permission, "csr-refused", text)
                 .hint("a site must not use the hub's address; otherwise look at the VM's network interfaces")
         })?;
         let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
         let detail = format!("VM {} for {}", vm.id.id, names.join(", "));
-        state.journal("begin", zone, "certificate", &detail)?;
         let leaf = STANDARD.encode(&leaf);
-        awaited.zone.xmlrpc.vm_update(&vm.id, &[(attribute::CERTIFICATE, &leaf)], true).await?;
-        state.journal("done", zone, "certificate", &detail)?;
+        let handing = async {
+            let xmlrpc = &awaited.room.clients.xmlrpc;
+            xmlrpc.vm_update(&vm.id, &[(attribute::CERTIFICATE, &leaf)], true).await?;
+            Ok(((), String::new()))
+        };
+        awaited.work.steps.step(zone, "certificate", &detail, handing).await?;
         output.say(format!("  {zone}: signed the certificate of VM {}", vm.id.id));
         self.seen.insert(vm.id.id, request.clone());
         Ok(())
@@ -94,7 +108,7 @@ fn allowed_names(awaited: &Awaited<'_>, vm: &Vm) -> Vec<SanName> {
         Some(Host::Name(name)) => of_hub.push(SanName::Dns(name.clone())),
         None => {}
     }
-    of_hub.extend(awaited.hub.map(|hub| SanName::of_host(&hub.host)));
+    of_hub.extend(awaited.work.hub.news().hub.map(|hub| SanName::of_host(&hub.host)));
     match awaited.part {
         Part::Coordinator => names.extend(of_hub),
         Part::Site(_) => names.retain(|name| !of_hub.contains(name)),

@@ -13,38 +13,42 @@ use onefed_opennebula::{ServiceId, ServiceState, VmState};
 use onefed_trust::EnrolKey;
 
 use super::Work;
-use super::register::Registrar;
-use super::sign::Signer;
+use super::hub::{self, Coordinator};
+use super::register::{Registrar, SUPERNODE};
+use super::report::Outcome;
+use super::room::Room;
+use super::sign::{SERVING, Signer};
 use crate::failure::{Exit, Failure};
-use crate::state::HubAddress;
-use crate::zones::{self, ZoneClients};
+use crate::zones;
 
 /// From the request for a service to all its VMs being ready.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 /// How long a zone may not answer meanwhile.
-const SILENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(400);
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long the VMs of a site are given to come as far as they can while there is no hub.
+const SETTLING: Duration = Duration::from_secs(5 * 60);
+const LOOK: Duration = Duration::from_millis(300);
 
 /// A service that is waited for.
 pub(super) struct Awaited<'a> {
     pub(super) work: &'a Work,
-    pub(super) zone: &'a ZoneClients,
+    pub(super) room: &'a Room,
     pub(super) part: Part<'a>,
     pub(super) name: &'a str,
     pub(super) id: &'a ServiceId,
-    pub(super) key: EnrolKey,
-    /// Where the hub is, once that is known.
-    pub(super) hub: Option<&'a HubAddress>,
+    /// The key by which its VMs vouch for what they ask for.
+    pub(super) key: Option<EnrolKey>,
 }
 
-/// Waits until the service is RUNNING and every VM of it says READY, and returns its VMs. OneFlow alone is not enough:
-/// it takes a VM that is powered off for a success.
-pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Vec<Vm>, Failure> {
+/// Waits until the service is RUNNING and every VM of it says READY. OneFlow alone is not enough: it takes a VM that is
+/// powered off for a success. A site whose hub does not come in this run is done when it has come as far as it can.
+pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Outcome, Failure> {
     let started = Instant::now();
     let mut told: BTreeMap<u32, String> = BTreeMap::new();
     let mut signer = Signer::default();
     let mut registrar = Registrar::default();
     let mut silent_since: Option<Instant> = None;
+    let mut without_hub: Option<Instant> = None;
     loop {
         let seen = async {
             let seen = look(awaited).await?;
@@ -63,29 +67,87 @@ pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Vec<Vm>, Failur
                         return Err(failure);
                     }
                 }
-                let up = matches!(service.state, ServiceState::Running | ServiceState::Warning);
-                if up && !members.is_empty() && members.iter().all(|member| is_ready(&member.vm)) {
+                let whole = !members.is_empty() && members.len() >= wanted(&service);
+                let all_ready = whole && members.iter().all(|member| is_ready(&member.vm));
+                if awaited.part == Part::Coordinator {
+                    announce(awaited, &members, all_ready)?;
+                }
+                // After a scaling it cools down for minutes, in which it runs like any other.
+                let runs = matches!(
+                    service.state,
+                    ServiceState::Running | ServiceState::Warning | ServiceState::Cooldown
+                );
+                if all_ready && runs {
                     let seconds = started.elapsed().as_secs_f64();
                     let (zone, name, state) = (&awaited.id.zone, awaited.name, service.state);
                     awaited.work.output.say(format!("  {zone}: service {name} is {state} ({seconds:.1} s)"));
-                    return Ok(members.into_iter().map(|member| member.vm).collect());
+                    return Ok(Outcome::Done { service: awaited.id.id, vms: members.len() });
                 }
                 if service.state.is_failed() {
                     return Err(service_failed(awaited, &service));
+                }
+                let missing = awaited.work.hub.news().coordinator == Coordinator::Missing;
+                if missing && awaited.part != Part::Coordinator {
+                    let since = without_hub.get_or_insert_with(Instant::now).elapsed();
+                    let settled = whole && members.iter().all(|member| is_settled(awaited, member));
+                    if settled || since > SETTLING {
+                        let why = "its SuperNodes go on when the hub is there".to_owned();
+                        return Ok(Outcome::Waiting { service: Some(awaited.id.id), why });
+                    }
                 }
                 if started.elapsed() > PATIENCE {
                     return Err(slow(awaited, &service, &told));
                 }
             }
             // A zone that does not answer for a moment is not a failed deployment.
-            Err(why) if matches!(why.exit, Exit::Unreachable | Exit::TryAgain) => {
+            Err(why) if why.passes() => {
                 if silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE {
-                    return Err(why);
+                    return Ok(Outcome::Down(why));
                 }
             }
             Err(why) => return Err(why),
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the sites have to know: where the hub is, as soon as OneFlow has made its VM, and when it does its work.
+fn announce(awaited: &Awaited<'_>, members: &[Member], ready: bool) -> Result<(), Failure> {
+    let work = awaited.work;
+    let planned = hub::planned(&work.federation);
+    let of_vm = || members.iter().flat_map(|member| &member.vm.nics).find_map(|nic| nic.ip);
+    let hub = planned.or_else(|| Some(hub::at(&work.federation, of_vm()?.to_string())));
+    match hub {
+        Some(hub) => work.hub_is_at(awaited.id.zone.as_str(), hub)?,
+        None if ready => {
+            let text = format!("zone {}: the SuperLink's VM has no address", awaited.id.zone);
+            return Err(
+                Failure::new(Exit::Failed, "no-address", text).hint("name it as `address` in [coordinator]")
+            );
+        }
+        None => {}
+    }
+    if ready {
+        work.hub.coordinator(Coordinator::Ready);
+    }
+    Ok(())
+}
+
+/// How many VMs the service is to have.
+fn wanted(service: &Service) -> usize {
+    service.roles.iter().map(|role| role.cardinality as usize).sum()
+}
+
+/// Whether a VM of a site is as far as it can come without the hub: it has its certificate, or has shown its key.
+fn is_settled(awaited: &Awaited<'_>, Member { role, vm }: &Member) -> bool {
+    let has = |name: &str| vm.user_template.contains_key(name);
+    let federation = &awaited.work.federation;
+    if SERVING.contains(&role.as_str()) && federation.tls {
+        has(attribute::CERTIFICATE)
+    } else if role == SUPERNODE && federation.node_auth() {
+        has(attribute::NODE_KEY)
+    } else {
+        has(attribute::STATE)
     }
 }
 
@@ -97,18 +159,18 @@ pub(super) struct Member {
 }
 
 async fn look(awaited: &Awaited<'_>) -> Result<(Service, Vec<Member>), onefed_opennebula::Error> {
-    let service = awaited.zone.oneflow.service(awaited.id).await?;
-    let mut members = Vec::new();
-    for role in &service.roles {
-        for id in role.nodes.iter().flatten() {
-            members.push(Member { role: role.name.clone(), vm: awaited.zone.xmlrpc.vm(id).await? });
-        }
-    }
+    let clients = &awaited.room.clients;
+    let service = clients.oneflow.service(awaited.id).await?;
+    let asked = service.roles.iter().flat_map(|role| role.nodes.iter().flatten().map(move |id| (role, id)));
+    let asked = asked.map(|(role, id)| async move {
+        Ok(Member { role: role.name.clone(), vm: clients.xmlrpc.vm(id).await? })
+    });
+    let members = futures_util::future::try_join_all(asked).await?;
     Ok((service, members))
 }
 
 /// Whether a VM runs and has said that it does its work.
-fn is_ready(vm: &Vm) -> bool {
+pub(super) fn is_ready(vm: &Vm) -> bool {
     vm.state == VmState::Active && vm.user_template.get(attribute::READY).is_some_and(|ready| ready == "YES")
 }
 

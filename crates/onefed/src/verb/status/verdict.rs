@@ -1,0 +1,132 @@
+//! Whether all is well, with every reason why not. What is unknown is never well.
+
+use onefed_link::status::SuperLinkStatus;
+
+use super::model::{Known, Problem, ProblemKind, ServiceLine, Status, VmLine};
+
+/// A certificate with fewer days left is a reason to act.
+const FEW_DAYS: i64 = 14;
+
+/// All reasons. None for a federation of which everything is known and as the plan file says.
+pub(super) fn problems(status: &Status) -> Vec<Problem> {
+    let mut found = Found(Vec::new());
+    for zone in &status.zones {
+        if let Some(why) = &zone.why {
+            found.unknown(why.clone());
+        } else if !zone.supported {
+            let version = zone.version.as_deref().unwrap_or_default();
+            found.broken(format!("zone {}: OpenNebula {version} is not supported yet", zone.zone));
+        }
+        if let Some(why) = &zone.oneflow_why {
+            found.unknown(why.clone());
+        }
+    }
+    status.services.iter().for_each(|service| found.service(service));
+    found.hub(status);
+    for site in &status.sites {
+        let name = &site.site;
+        let mut fewer = |what: &str, is: Option<u32>, expected: u32| match is {
+            Some(is) if is < expected => {
+                found.broken(format!("site {name}: {is} of {expected} {what}"));
+            }
+            Some(_) => {}
+            // Only the hub knows, and its silence is among the reasons already.
+            None => {}
+        };
+        fewer("SuperNodes online", site.online, site.expected);
+        fewer("links up", site.spokes_connected, site.spokes_expected);
+    }
+    for certificate in &status.certificates {
+        let of = &certificate.of;
+        match certificate.days {
+            Some(days) if days < 0 => found.broken(format!("certificate {of}: it has expired")),
+            Some(days) if days < FEW_DAYS => {
+                found.broken(format!("certificate {of}: only {days} days left"));
+            }
+            Some(_) => {}
+            None => found.unknown(format!("certificate {of}: it cannot be read")),
+        }
+    }
+    found.0
+}
+
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn broken(&mut self, what: String) {
+        self.note(ProblemKind::Broken, what);
+    }
+
+    fn unknown(&mut self, what: String) {
+        self.note(ProblemKind::Unknown, what);
+    }
+
+    fn note(&mut self, kind: ProblemKind, what: String) {
+        let problem = Problem { kind, what };
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    fn service(&mut self, service: &ServiceLine) {
+        let (zone, name) = (&service.zone, &service.name);
+        match service.state.as_str() {
+            "RUNNING" => {}
+            // That its zone's OneFlow does not answer is among the reasons already.
+            "unknown" => return,
+            "absent" => return self.broken(format!("zone {zone}: there is no service {name}")),
+            state => self.broken(format!("zone {zone}: service {name} is {state}")),
+        }
+        if service.as_planned == Some(false) {
+            self.broken(format!("zone {zone}: service {name} is not as the plan file says"));
+        }
+        for double in &service.doubles {
+            self.broken(format!("zone {zone}: another service is called {name} (#{double})"));
+        }
+        for role in &service.roles {
+            let (is, expected, role) = (role.vms.unwrap_or_default(), role.expected, &role.role);
+            if is < expected {
+                self.broken(format!("zone {zone}: service {name} has {is} of {expected} VMs in role {role}"));
+            }
+        }
+        service.vms.iter().for_each(|vm| self.vm(service, vm));
+    }
+
+    fn vm(&mut self, service: &ServiceLine, vm: &VmLine) {
+        let who = format!("zone {}: {} VM {} of {}", service.zone, vm.role, vm.number(), service.name);
+        if vm.state == "unknown" {
+            return self.unknown(format!("{who}: {}", vm.says));
+        }
+        let running = vm.state == "ACTIVE" && vm.lcm.as_deref() == Some("RUNNING");
+        if !running {
+            let state = vm.lcm.as_ref().unwrap_or(&vm.state);
+            self.broken(format!("{who} is {state}"));
+        }
+        if vm.says != "ready" {
+            self.broken(match &vm.error {
+                Some(error) => format!("{who} says {}: {error}", vm.says),
+                None => format!("{who} says {}", vm.says),
+            });
+        }
+    }
+
+    fn hub(&mut self, status: &Status) {
+        let hub = match &status.hub {
+            Known::Known(hub) => hub,
+            Known::Unknown(why) => return self.unknown(format!("hub: {why}")),
+        };
+        if let SuperLinkStatus::Down(why) = &hub.superlink {
+            self.broken(format!("SuperLink is down: {why}"));
+        }
+        if hub.federation != status.federation {
+            self.broken(format!("the hub is that of federation {}", hub.federation));
+        }
+        if hub.flower != status.flower {
+            let (is, wanted) = (&hub.flower, &status.flower);
+            self.broken(format!("SuperLink runs Flower {is}, the plan file says {wanted}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
