@@ -4,8 +4,6 @@
 FLOWER ?= 1.41.0
 KEEP ?=
 
-# The zone that `make contract` asks: make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=… ONE_CA=…
-export ONE_XMLRPC ONEFLOW_URL ONEGATE_ENDPOINT ONE_AUTH ONE_CA
 
 .PHONY: help demo test contract check bench fmt
 
@@ -28,6 +26,7 @@ test:
 	cargo test --workspace --locked --no-fail-fast
 	@echo "== make test: all tests passed"
 
+# make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=… ONE_CA=…: variables of the command line reach cargo.
 contract:
 	@echo "== the cases of the contract suite against $(if $(ONE_XMLRPC),$(ONE_XMLRPC),a zone that is not named: set ONE_XMLRPC, ONEFLOW_URL, ONEGATE_ENDPOINT and ONE_AUTH)"
 	@test -n "$(ONE_XMLRPC)" -a -n "$(ONEFLOW_URL)"

@@ -16,7 +16,6 @@
 //!
 //! - Images are names with states: whatever image a VM is made of, it boots `onefed boot`, also where a real VM would need a
 //!   start script for that. START_SCRIPT and FILES of a context are handed on and not run.
-//! - OneGate's token is an opaque random text of the same shape (there it is an AES ciphertext).
 //! - Of oned there is what onefed and its tests call: system, zones, users, groups, quotas, ACL, VM templates, VMs; networks,
 //!   images, hosts and datastores can be read and not changed. No gRPC, no locks, no hooks, no servers' Raft.
 //! - Of a world's version only the number changes: the answers stay those of 7.4.

@@ -16,6 +16,7 @@ mod stage;
 mod stories;
 mod table;
 mod target;
+mod token;
 
 use target::Target;
 

@@ -1,8 +1,8 @@
 //! What a story works with: the zone, names of its own, and the list of what it has made.
 
 use crate::heard::{Heard, Want};
-use crate::sandbox::{Tokens, computed};
 use crate::target::{Target, Who};
+use crate::token::computed;
 use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::xmlrpc::wire::Param;
 use onefed_opennebula::{
@@ -137,20 +137,11 @@ impl Stage {
 
     /// The VM's OneGate token.
     pub(crate) async fn token(&self, vm: &VmId) -> Result<String, String> {
-        match &self.target.tokens {
-            Tokens::Files(vms) => {
-                let path = vms.join(vm.id.to_string()).join("context/token.txt");
-                let token = self.wait("token.txt", async || Ok(std::fs::read_to_string(&path).ok())).await?;
-                Ok(token.trim().to_owned())
-            }
-            Tokens::Computed => {
-                let number = Param::Int(i32::try_from(vm.id).unwrap());
-                let myself = [Param::Int(-1), Param::Bool(false)];
-                let user = self.target.call(Who::User, "one.user.info", &myself).await?;
-                let vm = self.target.call(Who::User, "one.vm.info", &[number, Param::Bool(false)]).await?;
-                computed(user.text()?, vm.text()?)
-            }
-        }
+        let number = Param::Int(i32::try_from(vm.id).map_err(|why| why.to_string())?);
+        let myself = [Param::Int(-1), Param::Bool(false)];
+        let user = self.target.call(Who::User, "one.user.info", &myself).await?;
+        let vm = self.target.call(Who::User, "one.vm.info", &[number, Param::Bool(false)]).await?;
+        computed(user.text()?, vm.text()?)
     }
 
     /// A request to OneFlow as the run's user.
