@@ -97,3 +97,30 @@ fn nobody_answers() {
     desk.snapshot("init__dead", &mut init(&desk, "--yes")).expect(69);
     assert_eq!(desk.files(), ["sandbox/", "sandbox/one_auth"]);
 }
+
+#[test]
+fn asked_on_a_terminal() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    let desk = Desk::new("init-terminal", 227);
+    if Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: there is no program `script`, which makes a terminal");
+        return;
+    }
+    let flower = fake_flower(&desk, "1.41.0");
+    let _zones = Sandbox::up(&desk, &flower);
+    let door = format!("http://{}/RPC2", desk.address("1.1:2633"));
+    let line = format!("{} init --endpoint {door} --auth sandbox/one_auth", env!("CARGO_BIN_EXE_onefed"));
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(desk.dir()).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // Name, mode, coordinator with a slip, sites, address.
+    child.stdin.take().unwrap().write_all(b"clinics\n\nmadri\nmadrid\nlisbon=3\n\n").unwrap();
+    let said = String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned();
+    let written = std::fs::read_to_string(desk.path("federation.toml")).expect(&said);
+    assert!(said.contains("madri: there is no such zone"), "{said}");
+    assert!(written.contains("\"clinics\"") && written.contains("supernodes = 3"), "{written}");
+    let plan = run(&mut desk.onefed("plan")).expect(2);
+    assert!(plan.stdout.contains("clinics-lisbon") && !plan.stdout.contains("paris"), "{}", plan.stdout);
+}
