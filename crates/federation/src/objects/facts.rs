@@ -57,9 +57,9 @@ pub struct Difference {
 impl Facts {
     /// The facts of a service template or a service, from its body as OneFlow keeps it.
     pub fn of_document(body: &Value, names: &Names) -> Self {
-        let mut facts = Self::default();
         let label = body.get("onefed").and_then(|label| label.get("version"));
-        facts.made_by = label.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let made_by = label.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut facts = Self { made_by, ..Self::default() };
         for key in ["deployment", "ready_status_gate", "shutdown_action"] {
             facts.note("", key, body.get(key).map(text));
         }
@@ -84,8 +84,8 @@ impl Facts {
     /// The facts of a VM template that onefed has made. `get` looks up an attribute, `("DISK", "SIZE")`, or
     /// `("", "CPU")` for a plain one.
     pub fn of_vm_template<'a>(get: impl Fn(&str, &str) -> Option<&'a str>, names: &Names) -> Self {
-        let mut facts = Self::default();
-        facts.made_by = get("ONEFED", "VERSION").unwrap_or_default().to_owned();
+        let made_by = get("ONEFED", "VERSION").unwrap_or_default().to_owned();
+        let mut facts = Self { made_by, ..Self::default() };
         facts.note("", "CPUs", get("", "VCPU").map(str::to_owned));
         facts.note("", "memory", get("", "MEMORY").map(mib));
         facts.note("", "disk", get("DISK", "SIZE").map(mib));
