@@ -1,5 +1,8 @@
 //! What an object says of itself, fact by fact, so that a plan can say what of it has changed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -145,6 +148,10 @@ impl Facts {
         let keys = self.known.keys().chain(wanted.known.keys());
         for key in keys.collect::<std::collections::BTreeSet<_>>() {
             let (role, what) = key;
+            // Of a role that comes or goes, that it does is enough.
+            if what != "VMs" && self.has_role(role) != wanted.has_role(role) {
+                continue;
+            }
             let (have, want) = (self.known.get(key), wanted.known.get(key));
             let same = match (have, want) {
                 (Some(have), Some(want)) => have.texts.iter().any(|text| want.texts.contains(text)),
@@ -162,9 +169,10 @@ impl Facts {
         }
         let mut all = Vec::new();
         for ((what, difference), roles) in found {
-            let everywhere = self.roles_with(&what).union(&wanted.roles_with(&what)).count() == roles.len();
-            let is_variable = variable(&what).is_some();
-            if roles.iter().all(String::is_empty) || everywhere && is_variable {
+            let both = |role: &&&str| self.has_role(role) && wanted.has_role(role);
+            let (have, want) = (self.roles_with(&what), wanted.roles_with(&what));
+            let everywhere = have.union(&want).filter(both).count() == roles.len();
+            if roles.iter().all(String::is_empty) || everywhere && what != "VMs" {
                 all.push(difference);
             } else {
                 let named = |role| Difference { what: format!("{role} {what}"), ..difference.clone() };
@@ -173,6 +181,10 @@ impl Facts {
         }
         all.sort();
         all
+    }
+
+    fn has_role(&self, role: &str) -> bool {
+        role.is_empty() || self.known.keys().any(|(known, _)| known == role)
     }
 
     fn roles_with(&self, what: &str) -> std::collections::BTreeSet<&str> {
