@@ -72,6 +72,14 @@ pub(crate) enum Verb {
             value_parser = clap::value_parser!(u64).range(1..=86_400))]
         watch: Option<u64>,
     },
+    /// Collect everything that helps to find out what is wrong, without a secret, in one file.
+    Support {
+        #[command(flatten)]
+        place: Place,
+        /// The archive to write; without it, one named after the federation.
+        #[arg(long, value_name = "FILE.tar.gz")]
+        out: Option<PathBuf>,
+    },
     /// Submit a Flower app and follow it round by round.
     Train {
         #[command(flatten)]

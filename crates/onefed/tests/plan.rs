@@ -179,3 +179,21 @@ fn a_plan_is_kept_in_a_file_and_comes_out_the_same_twice() {
     let mode = std::fs::metadata(desk.path("plan.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn two_names_for_one_zone_and_a_onegate_that_is_not_there() {
+    let desk = Desk::new("plan-same", 232);
+    let _zones = zones(&desk, &format!("{ALICE}{OPEN}"));
+    plan_of(&desk, "alice", |plan| {
+        // The same machine in other words, which no comparison of texts sees.
+        let mapped = |port: u16| format!("[::ffff:{}]:{port}", desk.address("2.1"));
+        let plan = plan.replace(&desk.address("3.1:2633"), &mapped(2633));
+        let plan = plan.replace(&desk.address("3.1:2474"), &mapped(2474));
+        replaced(
+            &plan,
+            "[zone.paris]\n",
+            &format!("[zone.paris]\nonegate = \"http://{}\"\n", desk.address("9.9:5030")),
+        )
+    });
+    desk.snapshot("plan__same_zone", &mut desk.onefed("plan")).expect(78);
+}

@@ -62,7 +62,8 @@ pub(crate) fn instantiate(
     }
     content.insert("TEMPLATE_ID".to_owned(), json!(template.to_string()));
     content.insert("TEMPLATE_NAME".to_owned(), json!(from));
-    let token = token().map_err(|e| Refusal::internal(e.to_string()))?;
+    let password = zone.host.federation().users.get(&caller.id).map(|user| user.token_password.clone());
+    let password = password.ok_or_else(|| Refusal::internal("the user is gone"))?;
     let images = images(zone, state, caller, content.get("DISK"))?;
     let networks = networks(zone, state, caller, content.get("NIC"))?;
     let mut more = Usage {
@@ -95,11 +96,11 @@ pub(crate) fn instantiate(
         context,
         nics,
         octet,
-        token,
         may_use_hosts: zone.grants(caller),
         images,
         ..Vm::new(id, name, commands)
     };
+    vm.token = token(&password, id, vm.started)?;
     if hold {
         vm.set(VmState::Hold, LcmState::Init);
     }

@@ -93,7 +93,7 @@ impl Vm {
     /// Applies an update of USER_TEMPLATE. `sent` is the text as it came, in which OneFlow looks for READY.
     pub(crate) fn update(&mut self, sent: &str, attributes: Attributes, append: bool) {
         // OneFlow's own test: the text without quotes and blanks contains it, wherever.
-        let bare: String = sent.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
+        let bare: String = sent.chars().filter(|c| !matches!(c, ' ' | '"')).collect();
         self.ready_event |= bare.contains("READY=YES");
         if !append {
             self.user_template.clear();

@@ -100,7 +100,7 @@ fn answer(
             let wanted = body.get("cardinality").map(crate::attributes::text).and_then(|c| c.parse().ok());
             let failed = |_| Answer(400, format!("Error performing action on service {service} role {role}"));
             let wanted = wanted.ok_or(()).map_err(failed)?;
-            let result = crate::oneflow::scale(zone, &mut state, service, role, wanted, false);
+            let result = crate::oneflow::scale(zone, &mut state, service, role, wanted, Some(false));
             result.map_err(|_| failed(()))?;
             Ok(Answer(200, String::new()))
         }
@@ -211,8 +211,9 @@ fn put(
     }
     let vm = state.vms.get_mut(&id).ok_or_else(broken)?;
     if delete {
-        for (name, _) in lines {
-            vm.user_template.remove(&name);
+        let gone = lines.iter().filter(|(name, _)| vm.user_template.remove(name).is_none()).count();
+        if gone == lines.len() {
+            return Err(Answer(500, "attribute not found".to_owned()));
         }
         return Ok(Answer(200, String::new()));
     }

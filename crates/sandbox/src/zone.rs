@@ -1,18 +1,19 @@
 //! A zone: its settings, and all of its state behind one lock.
 
-use crate::SandboxError;
 use crate::access::{Caller, Owned};
 use crate::addresses::Plan;
 use crate::attributes::Attributes;
 use crate::faults::{Asked, Faults, Misbehaviour};
 use crate::federation::Federation;
-use crate::files::random;
 use crate::machine::Vm;
 use crate::objects::{Image, Network, VmHost, owned};
 use crate::oneflow::Documents;
 use crate::quota::{Of, Quota};
+use crate::refusal::Refusal;
 use crate::world::{Delays, QuotaOf, QuotaWorld, TemplateWorld, VERSION, ZoneWorld};
-use onefed_opennebula::{LcmState, VmState, ZoneName};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use cbc::cipher::{BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
+use onefed_opennebula::{LcmState, Secret, VmState, ZoneName};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -244,9 +245,13 @@ impl State {
     }
 }
 
-/// A token of the original's shape (one AES block in base64), but opaque.
-pub(crate) fn token() -> Result<String, SandboxError> {
-    random(16)
+/// A VM's OneGate token as the original makes it: its number and its start, as AES-256-CBC with an IV of zeroes under the
+/// first 32 characters of its creator's TOKEN_PASSWORD.
+pub(crate) fn token(password: &Secret, vm: u32, started: u64) -> Result<String, Refusal> {
+    let bad = || Refusal::internal("the user's TOKEN_PASSWORD is too short");
+    let key = password.expose().as_bytes().get(..32).ok_or_else(bad)?;
+    let cipher = cbc::Encryptor::<aes::Aes256>::new_from_slices(key, &[0; 16]).map_err(|_| bad())?;
+    Ok(STANDARD.encode(cipher.encrypt_padded_vec::<Pkcs7>(format!("{vm}:{started}").as_bytes())))
 }
 
 /// Seconds since 1970.

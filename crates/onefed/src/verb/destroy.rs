@@ -124,17 +124,15 @@ async fn with_lock(
     let mut remembered: BTreeSet<String> = unknown.iter().map(|(zone, _)| zone.clone()).collect();
     let (mut removed, mut left, mut failures) = (Vec::new(), Vec::new(), reasons(unknown));
     for now in 0..4 {
-        let going = found.iter().filter(|object| stage(object) == now).map(|object| async move {
-            let answer = go(zones, steps, object).await;
-            if answer.is_ok() {
-                let (zone, kind, name) = (&object.zone, remove::word(object.kind), &object.name);
-                output.say(format!("  {zone}: {kind} {name} removed"));
-            }
-            (object, answer)
-        });
+        let going = found.iter().filter(|object| stage(object) == now);
+        let going = going.map(|object| async move { (object, go(zones, steps, object).await) });
         for (object, answer) in futures_util::future::join_all(going).await {
             match answer {
-                Ok(()) => removed.push(object.clone()),
+                Ok(()) => {
+                    let (zone, kind, name) = (&object.zone, remove::word(object.kind), &object.name);
+                    output.say(format!("  {zone}: {kind} {name} removed"));
+                    removed.push(object.clone());
+                }
                 Err(why) => {
                     left.push(object.clone());
                     let exit = if why.passes() { Exit::Unreachable } else { why.exit };

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use onefed_federation::Federation;
 use onefed_opennebula::VmTemplateId;
-use onefed_opennebula::xmlrpc::{Client, Permissions};
+use onefed_opennebula::xmlrpc::{Client, Permissions, VmTemplate};
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -68,6 +68,11 @@ struct Now {
 /// The name of a federation's lock.
 fn name(federation: &str) -> String {
     format!("onefed-lock-{federation}")
+}
+
+/// Whether a VM template is a lock of some federation.
+pub(crate) fn is_lock(template: &VmTemplate) -> bool {
+    template.attributes.text(record::MARK).is_some()
 }
 
 /// Whether there is a lock of this federation in any zone that answers: somebody's at work, or left by a crash.

@@ -18,6 +18,7 @@ fn template(name: &str, group: &str) -> String {
 async fn templates_change() {
     let (client, asked) = oneflow(vec![
         (204, String::new()),
+        (200, template("old", "0").replace(r#""name":"t""#, r#""name":"t","description":"x""#)),
         (204, String::new()),
         (200, template("new", "0")),
         (204, String::new()),
@@ -43,16 +44,18 @@ async fn templates_change() {
             r#""append":true"#
         ]
     ));
-    assert!(holds(1, &[r#""perform":"rename""#, r#""name":"new""#]));
-    assert!(holds(3, &[r#""perform":"chmod""#, r#""octet":"640""#]));
-    assert!(holds(5, &[r#""perform":"clone""#, r#""recursive":"none""#]));
-    assert!(holds(6, &["DELETE /service_template/28", r#"{"delete_type":"templates"}"#]));
+    assert!(holds(2, &[r#""perform":"rename""#, r#""name":"new""#]));
+    assert!(holds(4, &[r#""perform":"chmod""#, r#""octet":"640""#]));
+    assert!(holds(6, &[r#""perform":"clone""#, r#""recursive":"none""#]));
+    assert!(holds(7, &["DELETE /service_template/28", r#"{"delete_type":"templates"}"#]));
 }
 
 /// OneFlow forgets to look at what oned said to a rename and a chmod, and says nothing to actions that it does not know.
 #[tokio::test]
 async fn a_yes_that_changed_nothing_is_an_error() {
     let (client, _) = oneflow(vec![
+        (204, String::new()),
+        (200, template("old", "0")),
         (204, String::new()),
         (200, template("old", "0")),
         (204, String::new()),
@@ -64,6 +67,7 @@ async fn a_yes_that_changed_nothing_is_an_error() {
     let errors = [
         client.rename_service_template(&id, "new").await.unwrap_err(),
         client.chmod_service_template(&id, Permissions::from_octal(0o640)).await.unwrap_err(),
+        client.merge_service_template(&id, &json!({"description": "x"})).await.unwrap_err(),
         client.merge_service_template(&id, &json!({})).await.unwrap_err(),
     ];
     for error in errors {

@@ -2,6 +2,7 @@
 //! that only waits; what a VM would publish, the test publishes with that VM's token.
 
 mod faults;
+mod flow;
 mod gate;
 mod life;
 mod power;

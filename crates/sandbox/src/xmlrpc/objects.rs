@@ -57,7 +57,7 @@ fn network(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome
 }
 
 fn networks(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let (filter, start, end) = (arguments.int()?, arguments.int()?, arguments.int()?);
+    let (filter, start, end) = arguments.range()?;
     // Everything that is granted is seen by "all" alone.
     let granted = filter == -2 && call.zone.grants(&call.caller);
     let seen = call.state.networks.iter().filter(|(_, n)| granted || n.owned.passes(&call.caller, filter));
@@ -74,7 +74,7 @@ fn image(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, 
 }
 
 fn images(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let (filter, start, end) = (arguments.int()?, arguments.int()?, arguments.int()?);
+    let (filter, start, end) = arguments.range()?;
     let seen = call.state.images.iter().filter(|(_, i)| i.owned.passes(&call.caller, filter));
     let all = seen.map(|(id, image)| (*id, image.to_xml(*id, &call.image_vms(*id)))).collect();
     Ok(Outcome::Text(format!("<IMAGE_POOL>{}</IMAGE_POOL>", page(all, start, end).concat())))

@@ -20,7 +20,7 @@ fn shown(call: &Call<'_>, vm: &Vm, extended: bool) -> String {
 }
 
 fn list(call: &mut Call<'_>, arguments: &mut Arguments<'_>, extended: bool) -> Result<Outcome, Failure> {
-    let (filter, start, end) = (arguments.int()?, arguments.int()?, arguments.int()?);
+    let (filter, start, end) = arguments.range()?;
     let state = arguments.int_or(-1)?;
     if !arguments.text_or("")?.is_empty() {
         return Err(Refusal::internal("JSON query search is not supported by the SQL backend").into());

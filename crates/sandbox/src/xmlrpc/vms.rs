@@ -35,15 +35,16 @@ fn append(arguments: &mut Arguments<'_>) -> Result<bool, Failure> {
 }
 
 fn info(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Use)?;
+    let id = arguments.int()?;
     arguments.flag_or()?;
+    let id = known(call, id, Right::Use)?;
     Ok(Outcome::Text(call.state.vms.get(&id).map(|vm| vm.to_xml(call.zone.plan)).unwrap_or_default()))
 }
 
 fn update(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Manage)?;
-    let text = arguments.text()?;
+    let (id, text) = (arguments.int()?, arguments.text()?);
     let append = append(arguments)?;
+    let id = known(call, id, Right::Manage)?;
     let refused =
         |why| Refusal::new(INTERNAL, i64::from(id), format!("Cannot update virtual machine. {why}"));
     let given = read(text).map_err(refused)?;
@@ -55,9 +56,9 @@ fn update(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome,
 }
 
 fn updateconf(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Manage)?;
-    let text = arguments.text()?;
+    let (id, text) = (arguments.int()?, arguments.text()?);
     let append = append(arguments)?;
+    let id = known(call, id, Right::Manage)?;
     let given = read(text).map_err(Refusal::internal)?;
     if let Some(vm) = call.state.vms.get_mut(&id) {
         vm.reconfigure(&given, append, call.zone.plan).map_err(Refusal::internal)?;
@@ -76,8 +77,8 @@ fn action(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome,
 }
 
 fn recover(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Admin)?;
-    let operation = arguments.int()?;
+    let (id, operation) = (arguments.int()?, arguments.int()?);
+    let id = known(call, id, Right::Admin)?;
     if let Some(vm) = call.state.vms.get_mut(&id) {
         vm.recover(operation).map_err(|why| Refusal::new(ACTION, -1, why))?;
     }

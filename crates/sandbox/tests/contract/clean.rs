@@ -3,7 +3,7 @@
 use crate::stage::{Made, Stage, Told, said};
 use crate::target::FAMILY;
 use onefed_opennebula::xmlrpc::VmAction;
-use onefed_opennebula::{Error, ServiceId, ServiceState};
+use onefed_opennebula::{Error, ServiceId, ServiceState, VmId};
 
 /// What is gone already is as good as removed.
 fn gone(result: Result<(), Error>) -> Told {
@@ -30,8 +30,14 @@ async fn remove(stage: &Stage, object: &Made) -> Told {
         Made::VmTemplate(id) => gone(stage.rpc.template_delete(id, false).await),
         Made::ServiceTemplate(id) => gone(stage.flow.delete_service_template(id).await),
         Made::Service(id) => service(stage, id).await,
-        Made::Vm(id) => gone(stage.rpc.vm_action(id, VmAction::TerminateHard).await),
+        Made::Vm(id) => vm(stage, id).await,
     }
+}
+
+async fn vm(stage: &Stage, id: &VmId) -> Told {
+    // One that starts right now has to be waited for.
+    let end = async || gone(stage.rpc.vm_action(id, VmAction::TerminateHard).await).map(Some);
+    stage.wait("the VM to end", end).await
 }
 
 async fn service(stage: &Stage, id: &ServiceId) -> Told {

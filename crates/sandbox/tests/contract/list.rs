@@ -3,6 +3,7 @@
 use crate::stage::{Stage, Told};
 use crate::target::Target;
 use crate::{clean, stories, table};
+use futures_util::future::join_all;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -50,6 +51,11 @@ impl Report {
         self.failed.push(format!("{name}: {why}"));
     }
 
+    /// What could not be removed.
+    fn left(&mut self, name: &str, left: Vec<String>) {
+        left.iter().for_each(|what| self.failed(name, &format!("could not be removed: {what}")));
+    }
+
     /// Fails the test with everything that was wrong.
     pub(crate) fn conclude(self) {
         println!("{} passed, {} skipped, {} failed", self.passed, self.skipped, self.failed.len());
@@ -60,12 +66,10 @@ impl Report {
 
 /// Tries everything at `target`.
 pub(crate) async fn run(target: Target) -> Report {
-    let stage = Arc::new(Stage::new(target));
+    let target = Arc::new(target);
+    let stage = Stage::new(target.clone(), 0);
     let mut report = Report::default();
-    println!(
-        "XML-RPC {}, OneFlow {}, names begin with {}",
-        stage.target.xmlrpc, stage.target.oneflow, stage.target.prefix
-    );
+    println!("XML-RPC {}, OneFlow {}, names begin with {}", target.xmlrpc, target.oneflow, target.prefix);
     for name in clean::of_others(&stage).await {
         println!("note     {name} was left by another run, or that one is not over");
     }
@@ -75,37 +79,49 @@ pub(crate) async fn run(target: Target) -> Report {
             Err(why) => report.failed(row.name, &why),
         }
     }
-    for left in clean::after_a_story(&stage).await {
-        report.failed("the table", &format!("could not be removed: {left}"));
+    report.left("the table", clean::after_a_story(&stage).await);
+
+    let stories = stories::ALL.iter().enumerate();
+    let stories: Vec<_> =
+        stories.map(|(at, story)| (story, Arc::new(Stage::new(target.clone(), at + 1)))).collect();
+    // Side by side in the sandbox, whose waits would add up; one after the other in a real zone, which others use too.
+    let mut told = Vec::new();
+    if target.is_sandbox {
+        let all = stories.iter().map(|(story, stage)| tell(story, stage.clone()));
+        told.extend(LocalSet::new().run_until(join_all(all)).await);
     }
-    for story in stories::ALL {
-        match story.needs {
-            Needs::Gate if stage.target.onegate.is_none() => {
-                report.skipped(story.name, "no ONEGATE_ENDPOINT");
-                continue;
-            }
-            Needs::Sandbox(why) if !stage.target.is_sandbox => {
-                report.skipped(story.name, why);
-                continue;
-            }
-            _ => {}
-        }
-        // A task of its own: what a panic leaves is removed as well.
-        let telling = async { spawn_local((story.tell)(stage.clone())).await };
-        let outcome = match LocalSet::new().run_until(telling).await {
-            Ok(told) => told,
-            Err(why) => Err(format!("panicked: {why}")),
+    for (at, (story, stage)) in stories.into_iter().enumerate() {
+        let end = match told.get_mut(at) {
+            Some(end) => std::mem::replace(end, End::Passed),
+            None => LocalSet::new().run_until(tell(story, stage.clone())).await,
         };
-        match outcome {
-            Ok(()) => report.passed(story.name),
-            Err(why) => report.failed(story.name, &why),
+        match end {
+            End::Passed => report.passed(story.name),
+            End::Skipped(why) => report.skipped(story.name, why),
+            End::Failed(why) => report.failed(story.name, &why),
         }
-        for left in clean::after_a_story(&stage).await {
-            report.failed(story.name, &format!("could not be removed: {left}"));
-        }
+        report.left(story.name, clean::after_a_story(&stage).await);
     }
-    for left in clean::at_the_end(&stage).await {
-        report.failed("the end", &format!("could not be removed: {left}"));
-    }
+    report.left("the end", clean::at_the_end(&stage).await);
     report
+}
+
+enum End {
+    Passed,
+    Skipped(&'static str),
+    Failed(String),
+}
+
+async fn tell(story: &Story, stage: Arc<Stage>) -> End {
+    match story.needs {
+        Needs::Gate if stage.target.onegate.is_none() => return End::Skipped("no ONEGATE_ENDPOINT"),
+        Needs::Sandbox(why) if !stage.target.is_sandbox => return End::Skipped(why),
+        _ => {}
+    }
+    // A task of its own: what a panic leaves is removed as well.
+    match spawn_local((story.tell)(stage)).await {
+        Ok(Ok(())) => End::Passed,
+        Ok(Err(why)) => End::Failed(why),
+        Err(why) => End::Failed(format!("panicked: {why}")),
+    }
 }

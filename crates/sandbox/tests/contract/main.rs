@@ -16,8 +16,8 @@ mod stage;
 mod stories;
 mod table;
 mod target;
+mod token;
 
-use stage::Stage;
 use target::Target;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

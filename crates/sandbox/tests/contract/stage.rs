@@ -1,15 +1,15 @@
 //! What a story works with: the zone, names of its own, and the list of what it has made.
 
 use crate::heard::{Heard, Want};
-use crate::sandbox::{Tokens, computed};
 use crate::target::{Target, Who};
+use crate::token::computed;
 use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::xmlrpc::wire::Param;
 use onefed_opennebula::{
     Error, ServiceId, ServiceState, ServiceTemplateId, VmId, VmTemplateId, oneflow, xmlrpc,
 };
 use serde_json::{Value, json};
-use std::sync::{Mutex, atomic::AtomicU32, atomic::Ordering};
+use std::sync::{Arc, Mutex, atomic::AtomicU32, atomic::Ordering};
 use std::time::{Duration, Instant};
 
 /// Something that has to go again.
@@ -24,8 +24,11 @@ pub(crate) enum Made {
 /// How a story ends: well, or with what was wrong.
 pub(crate) type Told = Result<(), String>;
 
+/// A story's own part of the zone.
 pub(crate) struct Stage {
-    pub(crate) target: Target,
+    pub(crate) target: Arc<Target>,
+    /// Which story it is; part of all its names.
+    at: usize,
     pub(crate) rpc: xmlrpc::Client,
     pub(crate) flow: oneflow::Client,
     pub(crate) made: Mutex<Vec<Made>>,
@@ -36,14 +39,15 @@ pub(crate) struct Stage {
 pub(crate) const MISSING: u32 = 99_999_999;
 
 impl Stage {
-    pub(crate) fn new(target: Target) -> Self {
+    pub(crate) fn new(target: Arc<Target>, at: usize) -> Self {
         let (rpc, flow) = (target.rpc(), target.flow());
-        Self { target, rpc, flow, made: Mutex::new(Vec::new()), names: AtomicU32::new(0) }
+        Self { target, at, rpc, flow, made: Mutex::new(Vec::new()), names: AtomicU32::new(0) }
     }
 
     /// A name of this run's own.
     pub(crate) fn name(&self, what: &str) -> String {
-        format!("{}{}-{what}", self.target.prefix, self.names.fetch_add(1, Ordering::Relaxed))
+        let number = self.names.fetch_add(1, Ordering::Relaxed);
+        format!("{}{}-{number}-{what}", self.target.prefix, self.at)
     }
 
     /// Puts something on the list of what has to go.
@@ -133,20 +137,11 @@ impl Stage {
 
     /// The VM's OneGate token.
     pub(crate) async fn token(&self, vm: &VmId) -> Result<String, String> {
-        match &self.target.tokens {
-            Tokens::Files(vms) => {
-                let path = vms.join(vm.id.to_string()).join("context/token.txt");
-                let token = self.wait("token.txt", async || Ok(std::fs::read_to_string(&path).ok())).await?;
-                Ok(token.trim().to_owned())
-            }
-            Tokens::Computed => {
-                let number = Param::Int(i32::try_from(vm.id).unwrap());
-                let myself = [Param::Int(-1), Param::Bool(false)];
-                let user = self.target.call(Who::User, "one.user.info", &myself).await?;
-                let vm = self.target.call(Who::User, "one.vm.info", &[number, Param::Bool(false)]).await?;
-                computed(user.text()?, vm.text()?)
-            }
-        }
+        let number = Param::Int(i32::try_from(vm.id).map_err(|why| why.to_string())?);
+        let myself = [Param::Int(-1), Param::Bool(false)];
+        let user = self.target.call(Who::User, "one.user.info", &myself).await?;
+        let vm = self.target.call(Who::User, "one.vm.info", &[number, Param::Bool(false)]).await?;
+        computed(user.text()?, vm.text()?)
     }
 
     /// A request to OneFlow as the run's user.

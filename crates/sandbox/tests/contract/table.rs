@@ -276,6 +276,21 @@ pub(crate) fn rows() -> Vec<Row> {
     for (name, body, part) in schema {
         add(name, Flow(User, "POST", "/service_template", body), Holds(400, part));
     }
+    add(
+        "flow: a service template that is no JSON",
+        Flow(User, "POST", "/service_template", "{".into()),
+        Holds(400, ""),
+    );
+    add(
+        "flow: an unknown action of nothing",
+        Flow(User, "POST", "/service_template/99999999/action", r#"{"action":{"perform":"dance"}}"#.into()),
+        Exactly(200, ""),
+    );
+    add(
+        "flow: an empty action",
+        Flow(User, "POST", "/service_template/99999999/action", none()),
+        Holds(500, "Internal server error"),
+    );
     let long = format!(r#"{{"name":"{}","roles":[]}}"#, "x".repeat(129));
     add("flow: a name of 129 characters", Flow(User, "POST", "/service_template", long), Holds(500, "NAME"));
     rows

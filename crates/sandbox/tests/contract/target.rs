@@ -1,7 +1,6 @@
 //! Where the cases are tried, and calls as bytes, which the project's clients would never send.
 
 use crate::heard::Heard;
-use crate::sandbox::Tokens;
 use onefed_opennebula::xmlrpc::wire::{self, Param};
 use onefed_opennebula::{Credentials, ZoneName, oneflow, xmlrpc};
 use std::path::{Path, PathBuf};
@@ -14,8 +13,6 @@ pub(crate) struct Target {
     pub(crate) oneflow: Url,
     pub(crate) onegate: Option<Url>,
     pub(crate) login: Credentials,
-    /// How a VM's OneGate token is come by.
-    pub(crate) tokens: Tokens,
     /// What a real zone would take long for, or a guest, is tried as well.
     pub(crate) is_sandbox: bool,
     /// What every name of this run begins with.
@@ -48,7 +45,6 @@ impl Target {
         oneflow: Url,
         onegate: Option<Url>,
         login: Credentials,
-        tokens: Tokens,
         ca: Option<Vec<u8>>,
     ) -> Self {
         // Err only says that it is installed.
@@ -63,20 +59,23 @@ impl Target {
         {
             http = http.tls_certs_only([]);
         }
-        let is_sandbox = matches!(tokens, Tokens::Files(_));
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_millis());
         Self {
             xmlrpc,
             oneflow,
             onegate,
             login,
-            tokens,
-            is_sandbox,
+            is_sandbox: false,
             prefix: format!("{FAMILY}{now:x}-{:x}-", std::process::id()),
-            patience: Duration::from_secs(if is_sandbox { 20 } else { 120 }),
+            patience: Duration::from_secs(120),
             ca,
             http: http.build().expect("an HTTP client"),
         }
+    }
+
+    /// As a sandbox: everything is tried, and nothing takes long.
+    pub(crate) fn sandbox(self) -> Self {
+        Self { is_sandbox: true, patience: Duration::from_secs(20), ..self }
     }
 
     /// The zone that the environment names: ONE_XMLRPC, ONEFLOW_URL, ONEGATE_ENDPOINT (may be left out) and ONE_AUTH (a
@@ -96,7 +95,7 @@ impl Target {
         let ca = set("ONE_CA").map(|path| read(Path::new(&path))).transpose()?.map(String::into_bytes);
         let (xmlrpc, oneflow, onegate) =
             (needed("ONE_XMLRPC")?, needed("ONEFLOW_URL")?, url("ONEGATE_ENDPOINT")?);
-        Ok(Self::new(xmlrpc, oneflow, onegate, login, Tokens::Computed, ca))
+        Ok(Self::new(xmlrpc, oneflow, onegate, login, ca))
     }
 
     pub(crate) fn zone(&self) -> ZoneName {

@@ -9,6 +9,7 @@ use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::xmlrpc::{Image, VirtualNetwork, Vm, VmTemplate};
 use onefed_opennebula::{Attribute, Error, ServiceState, VmState};
 
+use crate::zone_lock;
 use crate::zones::{self, ZoneClients};
 
 /// The longest part of somebody else's words in a reason.
@@ -39,7 +40,9 @@ pub(super) async fn zone(federation: &Federation, zone: &ZoneClients) -> Result<
         zone.oneflow.service_templates(),
         zone.oneflow.services(),
     );
-    let (templates, networks) = (templates?, networks?);
+    let (mut templates, networks) = (templates?, networks?);
+    // The lock is there while somebody is at work, and nothing that a plan could name.
+    templates.retain(|template| !zone_lock::is_lock(template));
     let names = Names {
         templates: templates.iter().map(|it| (it.id.id, it.name.clone())).collect(),
         networks: networks.iter().map(|it| (it.id.id, it.name.clone())).collect(),

@@ -26,7 +26,7 @@ fn through_oneflow(name: &str, value: &str, at_role: bool) -> Result<String, Str
     let body = json!({ "user_inputs_values": service, "roles": [{ "name": "r", "template_id": 0,
         "user_inputs_values": own, "template_contents": { "CONTEXT": { "TOKEN": "YES" } } }] });
     let Value::Object(body) = body else { unreachable!() };
-    let service = Service::new(1, "s".to_owned(), body);
+    let service = Service::new(1, "s".to_owned(), Caller::oneadmin().owned(), body);
     let plan = Plan::new(77, 0);
     let extra = contents(plan, &state(), &service, &service.roles[0])?;
     let Value::Object(mut vm) = json!({ "CONTEXT": { "NETWORK": "YES" }, "CPU": "1" }) else {

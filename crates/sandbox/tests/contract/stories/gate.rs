@@ -123,9 +123,7 @@ pub(super) async fn reads(stage: Arc<Stage>) -> Told {
 
 pub(super) async fn alone(stage: Arc<Stage>) -> Told {
     let template = stage.vm_template().await?;
-    // Not on hold in the sandbox, whose tokens are on the context disk.
-    let hold = !stage.target.is_sandbox;
-    let vm = stage.rpc.template_instantiate(&template, &stage.name("alone"), hold, "").await.map_err(said)?;
+    let vm = stage.rpc.template_instantiate(&template, &stage.name("alone"), true, "").await.map_err(said)?;
     stage.note(Made::Vm(vm.clone()));
     let guest = Guest::of(&stage, &vm).await?;
     guest.expect("GET", "/vm", "", Want::Holds(200, "\"VM\"")).await?;

@@ -46,6 +46,7 @@ pub(super) async fn forms(stage: Arc<Stage>) -> Told {
     guest.expect("PUT", "/vm?type=2", "A", Want::Exactly(200, "")).await?;
     let seen = stage.rpc.vm(&vm).await.map_err(said)?.user_template;
     sure(!seen.contains_key("A") && seen.contains_key("B"), || format!("{seen:?}"))?;
+    guest.expect("PUT", "/vm?type=2", "A", Want::Exactly(500, "attribute not found")).await?;
     guest.expect("PUT", "/vm", "READY=YES", Want::Exactly(200, "")).await?;
     stage.reach(&service.id, ServiceState::Running).await.map(drop)
 }

@@ -37,9 +37,9 @@ pub(super) async fn life(stage: Arc<Stage>) -> Told {
     stage.rpc.vm_update(&id, &[("C", "3")], false).await.map_err(said)?;
     let replaced = stage.rpc.vm(&id).await.map_err(said)?.user_template;
     sure(replaced.get("C").is_some() && replaced.get("A").is_none(), || format!("replaced {replaced:?}"))?;
-    stage.rpc.vm_update_context(&id, &[("NEW", "it's $HOME")], true).await.map_err(said)?;
+    stage.rpc.vm_update_context(&id, &[("NEW", "it's me")], true).await.map_err(said)?;
     let context = stage.rpc.vm(&id).await.map_err(said)?.context;
-    sure(context.get("NEW").is_some_and(|v| v == "it's $HOME"), || format!("{context:?}"))?;
+    sure(context.get("NEW").is_some_and(|v| v == "it's me"), || format!("{context:?}"))?;
     sure(context.get("TOKEN").is_some_and(|v| v == "YES"), || format!("an update took TOKEN: {context:?}"))?;
 
     stage.rpc.vm_action(&id, VmAction::TerminateHard).await.map_err(said)?;
