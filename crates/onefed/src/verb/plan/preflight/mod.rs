@@ -10,6 +10,8 @@ mod networks;
 mod quotas;
 mod same;
 mod templates;
+#[cfg(test)]
+mod tests;
 mod wants;
 
 use std::collections::BTreeMap;
@@ -91,7 +93,7 @@ pub(crate) async fn check(
     let mut identities = Vec::new();
     for (zone, mut problems, ids, extra) in futures_util::future::join_all(asked).await {
         // One reference may be used by several roles.
-        problems.sort_by(|one, other| order(one).cmp(&order(other)));
+        problems.sort_by_key(order);
         problems.dedup();
         report.problems.append(&mut problems);
         if let Some(ids) = ids {
