@@ -4,11 +4,14 @@
 FLOWER ?= 1.41.0
 KEEP ?=
 
-.PHONY: help demo test check bench fmt
+
+.PHONY: help demo test contract check bench fmt
 
 help:
 	@echo "make demo    three zones on this machine train a real Flower app (FLOWER=1.31.0, KEEP=1)"
 	@echo "make test    every test that can run here, real Flower included"
+	@echo "make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=file"
+	@echo "             does a real zone answer as the sandbox does? (makes and removes objects onefed-contract-…)"
 	@echo "make check   format, lints, documentation, drift of checked-in outputs"
 	@echo "make bench   measurements, with medians and spread"
 	@echo "make fmt     format the code"
@@ -22,6 +25,12 @@ test:
 	@echo "== tests (the ones with real Flower make their Python environments below .flower/ first)"
 	cargo test --workspace --locked --no-fail-fast
 	@echo "== make test: all tests passed"
+
+# make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=… ONE_CA=…: variables of the command line reach cargo.
+contract:
+	@echo "== the cases of the contract suite against $(if $(ONE_XMLRPC),$(ONE_XMLRPC),a zone that is not named: set ONE_XMLRPC, ONEFLOW_URL, ONEGATE_ENDPOINT and ONE_AUTH)"
+	@test -n "$(ONE_XMLRPC)" -a -n "$(ONEFLOW_URL)"
+	ONEFED_CONTRACT=1 cargo test --locked -p onefed-sandbox --test contract -- --nocapture a_real_zone
 
 check:
 	@echo "== format"
@@ -37,7 +46,7 @@ check:
 
 bench:
 	@echo "== benchmarks (release build)"
-	cargo bench --locked -p onefed --bench boot
+	cargo bench --locked -p onefed --bench boot --bench apply
 
 fmt:
 	cargo fmt --all

@@ -1,6 +1,8 @@
 //! What is wanted against what is there.
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use serde::Serialize;
@@ -122,15 +124,17 @@ pub fn diff_seen(federation: &Federation, existing: &[ZoneExisting], blind: &[Bl
 }
 
 fn in_zone(federation: &Federation, wanted: &ZoneWanted, mut found: Vec<&Existing>) -> ZonePlan {
-    // The copy that fits comes first, then the older one: of two with one name, that one is kept.
     found.sort_by_key(|object| (object.id, object.digest.clone()));
     let mut changes = Vec::new();
     for object in &wanted.objects {
         let fits = |have: &&Existing| have.kind == object.kind && have.name == object.name;
         let candidates =
             || found.iter().enumerate().filter(|(_, have)| fits(have) && have.state != Condition::Leaving);
-        let best =
-            candidates().find(|(_, have)| have.digest == object.digest).or_else(|| candidates().next());
+        // Of several with one name, the one that fits and is well, then the oldest, is kept.
+        let rank = |(_, have): &(usize, &&Existing)| {
+            (have.digest != object.digest, have.state == Condition::Failed, have.state == Condition::Short)
+        };
+        let best = candidates().min_by_key(rank);
         let Some((at, have)) = best.map(|(at, have)| (at, *have)) else {
             let leaving = found.iter().any(fits);
             let why = if leaving { "the old one is being removed" } else { "" };
@@ -138,7 +142,13 @@ fn in_zone(federation: &Federation, wanted: &ZoneWanted, mut found: Vec<&Existin
             continue;
         };
         found.remove(at);
-        let mut to_do = change(object, action(object, have), have.id, &have.trouble);
+        let action = action(object, have);
+        let trouble = match (action, have.trouble.as_str()) {
+            (Action::Repair, "") => "it has lost VMs",
+            (Action::Replace, "") if have.state == Condition::Failed => "it has failed",
+            (_, trouble) => trouble,
+        };
+        let mut to_do = change(object, action, have.id, trouble);
         if matches!(to_do.action, Action::Change | Action::Replace) && have.digest != object.digest {
             let facts = Facts::wanted(federation, &wanted.zone, object.kind, &object.name);
             to_do.differences = have.facts.differences(&facts);

@@ -22,9 +22,9 @@ pub use model::{
 };
 pub use objects::{
     Difference, Facts, ImageIds, Inputs, Names, Object, ObjectError, ObjectKind, VmTemplateLabel, ZoneIds,
-    ZoneWanted, merge_template, service_template, vm_template, wanted,
+    ZoneWanted, machines, merge_template, service_template, vm_template, wanted,
 };
 pub use plan::{Action, Change, Plan, Unseen, ZonePlan};
 pub use read::{Checked, check, parse};
-pub use source::Source as PlanText;
+pub use source::PlanText;
 pub use start::start_script;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::diagnostic::Diagnostic;
-use crate::source::Source as PlanText;
+use crate::source::PlanText;
 
 pub use software::{FlowerFrom, Install, Location, Machine, Source, VmTemplate};
 

@@ -9,10 +9,11 @@ pub(crate) mod inputs;
 mod tests;
 mod vm_template;
 
-use onefed_context::GatewayPlacement;
+use onefed_context::{GatewayPlacement, Role};
 use serde::Serialize;
 
 use crate::model::{Count, Federation, Part, ZoneName};
+use inputs::Seat;
 
 pub use body::{Inputs, ObjectError, ZoneIds, merge_template, service_template};
 pub use facts::{Difference, Facts, Names};
@@ -82,6 +83,12 @@ pub fn wanted(federation: &Federation) -> Vec<ZoneWanted> {
         entry.objects.splice(0..0, vm_template::wanted(federation, &entry.zone));
     }
     zones
+}
+
+/// The VMs of a part's service, role by role; nothing for a part that the federation does not have.
+pub fn machines(federation: &Federation, part: Part<'_>) -> Vec<(Role, Count)> {
+    let roles = Seat::new(federation, part).map(|seat| seat.role_inputs()).unwrap_or_default();
+    roles.into_iter().map(|role| (role.role, role.count)).collect()
 }
 
 /// Zone, label and contents of a part; `None` for a site that the federation does not have.

@@ -97,6 +97,15 @@ impl Action {
     }
 }
 
+/// A kind in a line.
+fn kind_word(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::VmTemplate => "VM template",
+        ObjectKind::ServiceTemplate => "template",
+        ObjectKind::Service => "service",
+    }
+}
+
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
@@ -121,22 +130,25 @@ impl Plan {
     /// The plan as text: one block for each zone, then [`Plan::summary`]. The same plan gives the same bytes.
     pub fn render(&self) -> String {
         let names = self.changes().map(|change| change.name.chars().count()).max().unwrap_or_default();
+        let kinds = self.changes().map(|change| kind_word(change.kind).len()).max().unwrap_or_default();
         let mut out = String::new();
         for zone in &self.zones {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "zone {} ({})", zone.zone, zone.role);
             for change in zone.changes.iter().filter(|change| change.action != Action::Keep) {
                 let (mark, word) = change.action.words();
-                let kind = match change.kind {
-                    ObjectKind::VmTemplate => "VM",
-                    ObjectKind::ServiceTemplate => "template",
-                    ObjectKind::Service => "service",
-                };
+                let kind = kind_word(change.kind);
                 let name = &change.name;
-                let _ = write!(out, "  {mark} {word:<7}  {kind:<8}  {name:<names$}  {}", change.detail);
+                let _ = write!(out, "  {mark} {word:<7}  {kind:<kinds$}  {name:<names$}  {}", change.detail);
                 let _ =
                     if change.why.is_empty() { writeln!(out) } else { writeln!(out, "  ({})", change.why) };
-                for difference in &change.differences {
+                // A template and its service differ alike; once is enough.
+                let again = zone.changes.iter().any(|other| {
+                    other.name == change.name
+                        && other.kind > change.kind
+                        && other.differences == change.differences
+                });
+                for difference in change.differences.iter().filter(|_| !again) {
                     let _ = writeln!(out, "                 {difference}");
                 }
             }

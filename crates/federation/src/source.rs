@@ -12,9 +12,9 @@ use crate::diagnostic::{Place, Sink};
 
 /// The text of a plan file.
 #[derive(Clone)]
-pub struct Source(Arc<str>);
+pub struct PlanText(Arc<str>);
 
-impl Source {
+impl PlanText {
     pub(crate) fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -27,20 +27,13 @@ impl Source {
     /// The place of the value at a path of keys, such as `["zone", "paris", "network"]`; an entry of a list is named by
     /// its `name`. Where the plan does not say it, the nearest table that it would be in.
     pub fn place(&self, path: &[&str]) -> Place {
-        let (root, _) = DeTable::parse_recoverable(&self.0);
-        let mut at = 0..0;
-        let mut table = Some(root.get_ref());
-        for (depth, key) in path.iter().enumerate() {
-            let Some((name, value)) = table.and_then(|table| table.get_key_value(*key)) else { break };
-            let is_last = depth + 1 == path.len();
-            // Of a value that is looked for, the value; of a table on the way, its name in the header.
-            at = if is_last && value.get_ref().as_table().is_none() { value.span() } else { name.span() };
-            table = value.get_ref().as_table();
-            if let (Some(items), Some(wanted)) = (value.get_ref().as_array(), path.get(depth + 1)) {
-                return self.in_list(items, wanted, &path[depth + 2..], at);
-            }
-        }
-        self.at(&at)
+        let (span, _) = self.find(path);
+        Sink::new(&self.0).place(&span)
+    }
+
+    /// Whether the plan says something at a path of keys; see [`place`](Self::place).
+    pub fn says(&self, path: &[&str]) -> bool {
+        self.find(path).1
     }
 
     /// 64 hexadecimal digits over what the text says. Blanks, remarks, the order of keys and how a value is spelled are
@@ -53,31 +46,38 @@ impl Source {
         digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn in_list(
-        &self,
-        items: &[Spanned<DeValue<'_>>],
-        wanted: &str,
-        rest: &[&str],
-        otherwise: Range<usize>,
-    ) -> Place {
-        let name_of = |table: &DeTable<'_>| -> Option<String> {
-            table.get("name").and_then(|name| name.get_ref().as_str()).map(str::to_owned)
-        };
-        let tables = items.iter().filter_map(|item| item.get_ref().as_table());
-        let found = tables.into_iter().find(|table| name_of(table).as_deref() == Some(wanted));
-        let Some(table) = found else { return self.at(&otherwise) };
-        let value = rest.first().and_then(|key| table.get(*key)).or_else(|| table.get("name"));
-        self.at(&value.map_or(otherwise, Spanned::span))
-    }
-
-    fn at(&self, span: &Range<usize>) -> Place {
-        Sink::new(&self.0).place(span)
+    /// Where a path leads, and whether to its end.
+    fn find(&self, path: &[&str]) -> (Range<usize>, bool) {
+        let (root, _) = DeTable::parse_recoverable(&self.0);
+        let (mut at, mut table) = (0..0, Some(root.get_ref()));
+        for (depth, key) in path.iter().enumerate() {
+            let Some((name, value)) = table.and_then(|table| table.get_key_value(*key)) else {
+                return (at, false);
+            };
+            // Of a value that is looked for, the value; of a table, its name in the header.
+            at = if value.get_ref().as_table().is_none() { value.span() } else { name.span() };
+            table = value.get_ref().as_table();
+            if let (Some(items), Some(wanted)) = (value.get_ref().as_array(), path.get(depth + 1)) {
+                return in_list(items, wanted, &path[depth + 2..]).unwrap_or((name.span(), false));
+            }
+        }
+        (at, true)
     }
 }
 
-impl fmt::Debug for Source {
+/// The entry of a list with this name, or the value of a key of it.
+fn in_list(items: &[Spanned<DeValue<'_>>], wanted: &str, rest: &[&str]) -> Option<(Range<usize>, bool)> {
+    let named =
+        |table: &&DeTable<'_>| table.get("name").is_some_and(|name| name.get_ref().as_str() == Some(wanted));
+    let table = items.iter().filter_map(|item| item.get_ref().as_table()).find(named)?;
+    let value = rest.first().map_or_else(|| table.get("name"), |key| table.get(*key));
+    let name = || Some((table.get("name")?.span(), false));
+    value.map(|value| (value.span(), true)).or_else(name)
+}
+
+impl fmt::Debug for PlanText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({} bytes)", self.0.len())
+        write!(f, "PlanText({} bytes)", self.0.len())
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     const EXAMPLE: &str = include_str!("../../../examples/three-zones.toml");
 
     fn line(path: &[&str]) -> (usize, String) {
-        let source = Source::new(EXAMPLE);
+        let source = PlanText::new(EXAMPLE);
         let place = source.place(path);
         (place.line, EXAMPLE[place.start..place.end].to_owned())
     }
@@ -140,6 +140,10 @@ mod tests {
         assert_eq!(text(&["zone", "oslo", "network"]), "zone");
         assert_eq!(text(&["site", "lisbon", "supernodes"]), "2");
         assert_eq!(text(&["site", "lisbon", "gateway"]), "\"lisbon\"");
+        assert_eq!(text(&["site", "lisbon"]), "\"lisbon\"");
+        let says = |path: &[&str]| PlanText::new(EXAMPLE).says(path);
+        assert!(says(&["zone", "paris"]) && says(&["site", "lisbon", "zone"]));
+        assert!(!says(&["zone", "paris", "image"]) && !says(&["site", "oslo"]) && !says(&["install"]));
         assert_eq!(text(&["install", "onefed"]), "");
         assert_eq!(line(&["coordinator", "zone"]).1, "\"madrid\"");
         assert!(line(&["zone", "paris", "network"]).0 > line(&["zone", "madrid", "network"]).0);
@@ -147,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_digest_is_of_what_is_said() {
-        let digest = |text: &str| Source::new(text).digest();
+        let digest = |text: &str| PlanText::new(text).digest();
         let one = digest("a = 1\n[t]\nx = \"y\"\nf = 1.50");
         assert_eq!(one, digest("# a remark\nt = { f = 1.5, x = 'y' }\na   = 0x1\n"));
         for other in ["a = 2\n[t]\nx = \"y\"\nf = 1.5", "a = '1'\n[t]\nx = 'y'\nf = 1.5", "[t]\nx = 'y'", ""]
@@ -161,8 +165,27 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_plan_with_anything_changed_does_not_panic(
+            cuts in proptest::collection::vec((0usize..EXAMPLE.len(), 0usize..40, "[\\[\\]{}=\"'#.,0-9a-z \n\u{e9}-]{0,6}"), 1..5)
+        ) {
+            let mut text = EXAMPLE.to_owned();
+            for (at, length, with) in cuts {
+                let chars: Vec<char> = text.chars().collect();
+                let at = at.min(chars.len());
+                let end = (at + length).min(chars.len());
+                text = chars[..at].iter().chain(&with.chars().collect::<Vec<_>>()).chain(&chars[end..]).collect();
+            }
+            let checked = crate::check(&text);
+            prop_assert!(checked.federation.is_some() || !checked.errors.is_empty());
+            for path in [&["zone", "paris", "network"][..], &["site", "lisbon", "zone"], &["coordinator"]] {
+                let place = PlanText::new(&text).place(path);
+                prop_assert!(text.get(place.start..place.end).is_some());
+            }
+        }
+
+        #[test]
         fn no_text_panics(text: String, path in proptest::collection::vec("[a-z]{0,4}", 0..4)) {
-            let source = Source::new(&text);
+            let source = PlanText::new(&text);
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             let _ = (source.digest(), source.place(&path));
         }
@@ -173,7 +196,7 @@ mod tests {
         ) {
             let checked = crate::check(&text);
             prop_assert!(checked.federation.is_some() || !checked.errors.is_empty());
-            let _ = (Source::new(&text).digest(), Source::new(&text).place(&["zone", "a", "network"]));
+            let _ = (PlanText::new(&text).digest(), PlanText::new(&text).place(&["zone", "a", "network"]));
         }
     }
 }

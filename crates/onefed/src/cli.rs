@@ -42,14 +42,23 @@ pub(crate) enum Verb {
     /// Find out which zones there are and what they have, and write a plan file to start from.
     Init(Box<InitArgs>),
     /// Validate the plan file and show what would be created, changed or removed in each zone.
+    ///
+    /// Everything that an `apply` would stumble on is shown too, of all zones at once: logins, rights, quotas, VM
+    /// templates, images, networks, hosts. Exit code 0 when there is nothing to do, 2 when there is, 78 when there are
+    /// problems, 69 when a zone is down.
     Plan {
         #[command(flatten)]
         place: Place,
+        /// Write the plan to a file; `onefed apply FILE` refuses it if the plan file or the zones have changed since.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
-    /// Deploy the federation: the coordinator first, then the sites in parallel. Can be interrupted and repeated.
+    /// Deploy the federation, all zones at once. Can be interrupted and repeated; zones that are down are for the next time.
     Apply {
         #[command(flatten)]
         place: Place,
+        /// A plan that `onefed plan --out` wrote: does this and nothing else, and refuses where anything has moved since.
+        plan: Option<PathBuf>,
         /// Do not ask before services are replaced or removed.
         #[arg(long)]
         yes: bool,
@@ -62,6 +71,14 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
             value_parser = clap::value_parser!(u64).range(1..=86_400))]
         watch: Option<u64>,
+    },
+    /// Collect everything that helps to find out what is wrong, without a secret, in one file.
+    Support {
+        #[command(flatten)]
+        place: Place,
+        /// The archive to write; without it, one named after the federation.
+        #[arg(long, value_name = "FILE.tar.gz")]
+        out: Option<PathBuf>,
     },
     /// Submit a Flower app and follow it round by round.
     Train {
@@ -184,6 +201,10 @@ pub(crate) struct SandboxArgs {
     /// A Python environment with that release, which stands for the image. Without it, one is made in `.flower`.
     #[arg(long, value_name = "DIR")]
     pub(crate) flower_dir: Option<PathBuf>,
+    /// A file (TOML) that says how the zones differ from the default: versions, users and their rights, quotas, networks,
+    /// images, VM templates, slowness.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) world: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,7 +9,6 @@ mod state;
 mod table;
 mod verb;
 mod zone_lock;
-mod zone_objects;
 mod zones;
 
 use std::process::ExitCode;

@@ -32,12 +32,12 @@ fn unreadable(path: &Path, why: &std::io::Error) -> Failure {
     let failure = Failure::new(Exit::BadInput, "plan-file", format!("{}: {why}", path.display()));
     match why.kind() {
         ErrorKind::InvalidData => failure.hint("a plan file is TOML, which is UTF-8 text"),
-        _ => failure.hint("name the plan file with -f; examples/three-zones.toml is one to start from"),
+        _ => failure.hint("name the plan file with -f, or let `onefed init` write one"),
     }
 }
 
 /// A problem with the line it is in.
-fn show(path: &Path, text: &str, problem: &Diagnostic) -> String {
+pub(crate) fn show(path: &Path, text: &str, problem: &Diagnostic) -> String {
     let line = text.lines().nth(problem.place.line - 1).unwrap_or_default();
     let (number, column) = (problem.place.line.to_string(), problem.place.column);
     let gap = " ".repeat(number.len());

@@ -18,6 +18,7 @@ fn help_of_every_visible_verb() {
         "plan",
         "apply",
         "status",
+        "support",
         "train",
         "connect",
         "user",

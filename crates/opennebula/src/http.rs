@@ -12,6 +12,8 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The header Date, where there is one.
+    pub(crate) date: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -113,6 +115,7 @@ impl Http {
     async fn once(&self, call: &Call, request: reqwest::RequestBuilder) -> Result<Answer, Attempt> {
         let mut response = request.send().await.map_err(|e| self.classify(call, e))?;
         let status = response.status().as_u16();
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.classify(call, e))? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -120,7 +123,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body })
+        Ok(Answer { status, date, body })
     }
 
     fn classify(&self, call: &Call, error: reqwest::Error) -> Attempt {

@@ -17,16 +17,20 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, Strin
 pub(crate) fn diagnosis(error: &reqwest::Error, own_ca: bool) -> Option<String> {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let tls = inner.downcast_ref::<rustls::Error>().or_else(|| {
-            // An io::Error does not show what it holds as its source, but the source of that.
-            inner.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
-        });
-        if let Some(tls) = tls {
+        if let Some(tls) = tls_error(inner) {
             return Some(explain(tls, own_ca));
         }
         cause = inner.source();
     }
     None
+}
+
+/// An io::Error does not show what it holds as its source, but the source of that; and it may hold another one.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls);
+    }
+    tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?)
 }
 
 fn explain(error: &rustls::Error, own_ca: bool) -> String {

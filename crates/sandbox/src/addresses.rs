@@ -9,9 +9,9 @@ pub(crate) const ONEFLOW: u16 = 2474;
 /// OneGate port.
 pub(crate) const ONEGATE: u16 = 5030;
 
-/// First lease of a zone's network.
+/// First lease of a zone's networks.
 pub(crate) const FIRST: u8 = 10;
-/// Leases of a zone's network.
+/// Leases of a zone's networks together.
 pub(crate) const SIZE: u8 = 200;
 /// Zones that fit: their inside addresses use the third octets from 101.
 pub(crate) const MAX_ZONES: usize = 99;
@@ -53,10 +53,10 @@ impl Plan {
         self.at(self.zone + 100, octet)
     }
 
-    /// The octet of an address that this zone may lease.
+    /// The octet of an address of this zone.
     pub(crate) fn octet(self, address: Ipv4Addr) -> Option<u8> {
         let [_, _, _, last] = address.octets();
-        (address == self.outside(last) && leases().contains(&last)).then_some(last)
+        (address == self.outside(last)).then_some(last)
     }
 
     /// MAC address of a lease.
@@ -69,9 +69,9 @@ impl Plan {
     }
 }
 
-/// Last octets that can be leased.
-pub(crate) fn leases() -> std::ops::Range<u8> {
-    FIRST..FIRST + SIZE
+/// Last octets for VMs without a network, which still need an address of their own here.
+pub(crate) fn hidden() -> std::ops::RangeInclusive<u8> {
+    FIRST + SIZE..=254
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(second.outside(10).to_string(), "127.77.2.10");
         assert_eq!(second.inside(10).to_string(), "127.77.102.10");
         assert_eq!(second.octet("127.77.2.10".parse().unwrap()), Some(10));
-        for foreign in ["127.77.1.10", "127.77.2.9", "127.77.2.210", "10.77.2.10"] {
+        for foreign in ["127.77.1.10", "10.77.2.10"] {
             assert_eq!(second.octet(foreign.parse().unwrap()), None, "{foreign}");
         }
         assert_eq!(Plan::new(1, MAX_ZONES - 1).inside(10).to_string(), "127.1.199.10");

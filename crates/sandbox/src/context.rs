@@ -212,7 +212,14 @@ mod tests {
         let template = json!({"A": "$B it's $(id) ${x}", "B": "no", "CONTEXT": {
             "a": "$A", "GONE": "$NOPE", "MIX": "<$B-$5$>", "KEY": "$USER[SSH_PUBLIC_KEY]", "TOKEN": "YES", "NETWORK": "YES"}});
         let Value::Object(template) = template else { unreachable!() };
-        let found = build(&template, &Of { nics: &[Nic { octet: 10 }], vm: 7, plan: Plan::new(77, 0) });
+        let found = build(
+            &template,
+            &Of {
+                nics: &[Nic { octet: 10, network: 0, name: String::new() }],
+                vm: 7,
+                plan: Plan::new(77, 0),
+            },
+        );
         assert_eq!(found["A"], "$B it's $(id) ${x}");
         assert_eq!(
             (found["GONE"].as_str(), found["MIX"].as_str(), found["KEY"].as_str()),
@@ -233,7 +240,8 @@ mod tests {
         else {
             unreachable!()
         };
-        let of = Of { nics: &[Nic { octet: 10 }], vm: 7, plan: Plan::new(77, 0) };
+        let of =
+            Of { nics: &[Nic { octet: 10, network: 0, name: String::new() }], vm: 7, plan: Plan::new(77, 0) };
         change(&build(&old, &of), &given, append, &template, &of)
     }
 

@@ -29,9 +29,18 @@ pub(crate) fn private_file(path: &Path, content: &str) -> Result<(), SandboxErro
 
 /// `bytes` random bytes in base64.
 pub(crate) fn random(bytes: usize) -> Result<String, SandboxError> {
+    Ok(STANDARD.encode(random_bytes(bytes)?))
+}
+
+/// `bytes` random bytes in hexadecimal digits.
+pub(crate) fn random_hex(bytes: usize) -> Result<String, SandboxError> {
+    Ok(random_bytes(bytes)?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn random_bytes(bytes: usize) -> Result<Vec<u8>, SandboxError> {
     let source = Path::new("/dev/urandom");
     let mut buffer = vec![0; bytes];
     let read = fs::File::open(source).and_then(|mut file| file.read_exact(&mut buffer));
     read.map_err(failed("cannot read", source))?;
-    Ok(STANDARD.encode(buffer))
+    Ok(buffer)
 }

@@ -113,11 +113,8 @@ fn absent(path: &Path, removed: io::Result<()>) -> Result<(), SandboxError> {
     }
 }
 
-/// Starts the process of a VM and takes it through the states on the way to RUNNING.
+/// Starts the process of a VM, which is RUNNING then.
 pub(crate) fn power_on(zone: &Zone, id: u32, start: Start) -> Result<Guest, SandboxError> {
-    if start == Start::First {
-        zone.set(id, VmState::Active, LcmState::Prolog);
-    }
     let octet = zone.lock().vms.get(&id).map(|vm| vm.octet).ok_or_else(|| unknown(id))?;
     let dir = zone.vm_dir(id);
     let [context, disk, tmp] = ["context", "disk", "tmp"].map(|part| dir.join(part));
@@ -134,9 +131,6 @@ pub(crate) fn power_on(zone: &Zone, id: u32, start: Start) -> Result<Guest, Sand
     let console = console.map_err(failed("cannot open", &log))?;
     let again = console.try_clone().map_err(failed("cannot open", &log))?;
 
-    if start == Start::First {
-        zone.set(id, VmState::Active, LcmState::Boot);
-    }
     let host = &zone.host;
     let mut process = Process::new(&host.exe);
     process.arg("boot").arg("--context").arg(&context).arg("--disk").arg(&disk);

@@ -10,11 +10,14 @@ use onefed_opennebula::{LcmState, VmState};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// A network interface; every one is on the zone's one network.
+/// A network interface.
 #[derive(Clone, Debug)]
 pub(crate) struct Nic {
     /// Last octet of its lease.
     pub(crate) octet: u8,
+    /// Number and name of its network.
+    pub(crate) network: u32,
+    pub(crate) name: String,
 }
 
 #[derive(Debug)]
@@ -40,10 +43,15 @@ pub(crate) struct Vm {
     pub(crate) commands: UnboundedSender<Command>,
     /// How often its state has changed: each time is an event for OneFlow.
     pub(crate) transitions: u64,
+    /// Its owner may use the zone's hosts.
+    pub(crate) may_use_hosts: bool,
+    /// Where it was placed.
+    pub(crate) host: Option<u32>,
+    /// Images of its disks.
+    pub(crate) images: Vec<u32>,
+    /// Seconds since 1970, 0 before its end.
+    pub(crate) ended: u64,
 }
-
-/// Name and id of the only network.
-pub(crate) const NETWORK: (&str, u32) = ("private", 0);
 
 impl Vm {
     /// A VM that waits for being started, without anything but a number and a name.
@@ -64,6 +72,10 @@ impl Vm {
             ready_event: false,
             commands,
             transitions: 0,
+            may_use_hosts: true,
+            host: None,
+            images: Vec::new(),
+            ended: 0,
         }
     }
 
@@ -72,13 +84,16 @@ impl Vm {
         if (self.state, self.lcm) != (state, lcm) {
             (self.state, self.lcm) = (state, lcm);
             self.transitions += 1;
+            if state == VmState::Done {
+                self.ended = now();
+            }
         }
     }
 
     /// Applies an update of USER_TEMPLATE. `sent` is the text as it came, in which OneFlow looks for READY.
     pub(crate) fn update(&mut self, sent: &str, attributes: Attributes, append: bool) {
         // OneFlow's own test: the text without quotes and blanks contains it, wherever.
-        let bare: String = sent.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
+        let bare: String = sent.chars().filter(|c| !matches!(c, ' ' | '"')).collect();
         self.ready_event |= bare.contains("READY=YES");
         if !append {
             self.user_template.clear();
@@ -117,8 +132,8 @@ impl Vm {
             ("IP", plan.outside(nic.octet).to_string()),
             ("MAC", plan.mac(nic.octet)),
             ("NAME", format!("NIC{at}")),
-            ("NETWORK", NETWORK.0.to_owned()),
-            ("NETWORK_ID", NETWORK.1.to_string()),
+            ("NETWORK", nic.name.clone()),
+            ("NETWORK_ID", nic.network.to_string()),
             ("NIC_ID", at.to_string()),
         ];
         pairs.into_iter().map(|(k, v)| (k.to_owned(), Value::String(v))).collect()
@@ -135,28 +150,46 @@ impl Vm {
 
     /// As `one.vm.info`.
     pub(crate) fn to_xml(&self, plan: Plan) -> String {
+        let template = xml(&self.template(plan));
+        self.xml(&self.owned.permissions_xml(), &template, &xml(&self.user_template))
+    }
+
+    /// As `one.vmpool.info`: without context, permissions and most of the user's attributes.
+    pub(crate) fn to_xml_short(&self, plan: Plan) -> String {
+        let mut template = self.template(plan);
+        template.retain(|key, _| matches!(key.as_str(), "CPU" | "MEMORY" | "VCPU" | "NIC" | "GRAPHICS"));
+        let mut user = self.user_template.clone();
+        user.retain(|key, _| key.starts_with("SCHED_") || key == "LABELS");
+        self.xml("", &xml(&template), &xml(&user))
+    }
+
+    fn xml(&self, permissions: &str, template: &str, user: &str) -> String {
+        let placed = |host: u32| {
+            format!(
+                "<HISTORY><OID>{}</OID><SEQ>0</SEQ><HID>{host}</HID><STIME>{}</STIME></HISTORY>",
+                self.id, self.started
+            )
+        };
         format!(
-            "<VM><ID>{}</ID>{}<NAME>{}</NAME>\
-             {}<LAST_POLL>0</LAST_POLL><STATE>{}</STATE><LCM_STATE>{}</LCM_STATE><RESCHED>0</RESCHED>\
-             <STIME>{}</STIME><ETIME>0</ETIME><DEPLOY_ID>one-{}</DEPLOY_ID><MONITORING/><TEMPLATE>{}</TEMPLATE>\
-             <USER_TEMPLATE>{}</USER_TEMPLATE><HISTORY_RECORDS/></VM>",
+            "<VM><ID>{}</ID>{}<NAME>{}</NAME>{permissions}<LAST_POLL>0</LAST_POLL><STATE>{}</STATE><LCM_STATE>{}</LCM_STATE>\
+             <RESCHED>0</RESCHED><STIME>{}</STIME><ETIME>{}</ETIME><DEPLOY_ID>one-{}</DEPLOY_ID><MONITORING/>\
+             <TEMPLATE>{template}</TEMPLATE><USER_TEMPLATE>{user}</USER_TEMPLATE><HISTORY_RECORDS>{}</HISTORY_RECORDS></VM>",
             self.id,
             self.owned.ids_xml(),
             cdata(&self.name),
-            self.owned.permissions_xml(),
             self.state.number(),
             self.lcm.number(),
             self.started,
+            self.ended,
             self.id,
-            xml(&self.template(plan)),
-            xml(&self.user_template),
+            self.host.map(placed).unwrap_or_default(),
         )
     }
 
     /// As OneGate's `/vm`.
     pub(crate) fn to_gate(&self, plan: Plan) -> Value {
         let nics = self.nics.iter().enumerate().map(|(at, nic)| {
-            json!({"IP": plan.outside(nic.octet), "MAC": plan.mac(nic.octet), "NAME": format!("NIC{at}"), "NETWORK": NETWORK.0})
+            json!({"IP": plan.outside(nic.octet), "MAC": plan.mac(nic.octet), "NAME": format!("NIC{at}"), "NETWORK": nic.name})
         });
         json!({"VM": {
             "NAME": self.name,

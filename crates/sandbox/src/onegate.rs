@@ -1,7 +1,7 @@
 //! OneGate: what VMs ask and publish. Takes connections of [`CutListener`](crate::faults::CutListener) only.
 
 use crate::attributes::{Attributes, parse};
-use crate::faults::{Cut, misbehaves};
+use crate::faults::{Asked, Cut, Service, Verdict};
 use crate::machine::Vm;
 use crate::zone::{State as ZoneState, Zone};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
@@ -43,10 +43,21 @@ async fn serve(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if let Some(fault) = misbehaves(&zone, &method, &uri, &headers, &cut).await {
-        return fault;
+    let vm = headers.get("x-onegate-vmid").and_then(|h| h.to_str().ok()?.parse().ok());
+    let asked =
+        Asked { service: Some(Service::OneGate), vm, role: None, method: method.as_str(), path: uri.path() };
+    let spoil = match Verdict::on(&zone, &asked, &cut).await {
+        Verdict::Instead(answer) => return answer,
+        Verdict::Behave => None,
+        Verdict::Spoil(spoil) => Some(spoil),
+    };
+    zone.delay(zone.delays.onegate).await;
+    let answer =
+        answer(&zone, &method, &uri, &headers, &body).unwrap_or_else(|refusal| refusal).into_response();
+    match spoil {
+        Some(spoil) => spoil.spoil(answer, &cut).await,
+        None => answer,
     }
-    answer(&zone, &method, &uri, &headers, &body).unwrap_or_else(|refusal| refusal).into_response()
 }
 
 fn answer(
@@ -89,7 +100,7 @@ fn answer(
             let wanted = body.get("cardinality").map(crate::attributes::text).and_then(|c| c.parse().ok());
             let failed = |_| Answer(400, format!("Error performing action on service {service} role {role}"));
             let wanted = wanted.ok_or(()).map_err(failed)?;
-            let result = crate::oneflow::scale(zone, &mut state, service, role, wanted, false);
+            let result = crate::oneflow::scale(zone, &mut state, service, role, wanted, Some(false));
             result.map_err(|_| failed(()))?;
             Ok(Answer(200, String::new()))
         }
@@ -180,6 +191,9 @@ fn put(
         None => body.into_owned(),
     };
     let broken = || Answer(500, "Internal server error".to_owned());
+    if state.disabled {
+        return Err(broken());
+    }
     let delete = query(uri, "type") == Some("2");
     let mut lines = Vec::new();
     for line in data.replace("\\n", "\n").lines().filter(|l| !l.trim().is_empty()) {
@@ -197,8 +211,9 @@ fn put(
     }
     let vm = state.vms.get_mut(&id).ok_or_else(broken)?;
     if delete {
-        for (name, _) in lines {
-            vm.user_template.remove(&name);
+        let gone = lines.iter().filter(|(name, _)| vm.user_template.remove(name).is_none()).count();
+        if gone == lines.len() {
+            return Err(Answer(500, "attribute not found".to_owned()));
         }
         return Ok(Answer(200, String::new()));
     }

@@ -62,6 +62,19 @@ impl Vm {
         Ok(())
     }
 
+    /// `one.vm.recover`: 2 boots again what has failed, 3 ends the VM at once in whatever state.
+    ///
+    /// `Err` is oned's text.
+    pub(crate) fn recover(&mut self, operation: i64) -> Result<(), String> {
+        match operation {
+            2 if self.has_failed() => self.tell(Command::Retry),
+            3 if self.state != VmState::Done => self.tell(Command::Terminate { hard: true }),
+            0..=5 => return Err(format!("Recover action is not available for state {}", self.shown())),
+            _ => return Err("Wrong recovery operation code".to_owned()),
+        }
+        Ok(())
+    }
+
     /// As oned names a state to people: the LCM state of a VM that is ACTIVE.
     pub(crate) fn shown(&self) -> String {
         if self.state == VmState::Active { self.lcm.to_string() } else { self.state.to_string() }

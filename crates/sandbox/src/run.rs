@@ -1,12 +1,13 @@
 //! Starting and stopping a whole sandbox.
 
 use crate::addresses::{MAX_ZONES, ONEFLOW, ONEGATE, Plan, XMLRPC};
+use crate::federation::{Federation, ZoneEntry};
 use crate::files::{failed, private_dir, private_file, random};
 use crate::oneflow::{self, Service, undeploy_everything};
 use crate::supervisor::Command;
 use crate::sweep::kill_marked;
 use crate::zone::{Host, Zone};
-use crate::{SandboxError, faults, onegate, xmlrpc};
+use crate::{SandboxError, World, faults, onegate, xmlrpc};
 use axum::Router;
 use onefed_opennebula::{Credentials, VmState, ZoneName};
 use rustix::fs::{FlockOperation, flock};
@@ -38,6 +39,8 @@ pub struct SandboxConfig {
     pub exe: PathBuf,
     /// A Python environment with Flower in it, handed to VMs.
     pub flower_dir: PathBuf,
+    /// How the zones differ from the default.
+    pub world: World,
     /// Stop when standard input ends, so that a sandbox never outlives who started it.
     pub lease_stdin: bool,
 }
@@ -83,16 +86,24 @@ pub async fn run(
 
     let absolute = |path: &Path| std::path::absolute(path).map_err(failed("cannot find", path));
     let (exe, flower_dir) = (absolute(&config.exe)?, absolute(&config.flower_dir)?);
-    let host = Arc::new(Host { dir: dir.clone(), exe, flower_dir, credentials });
-    let plan = |index| Plan::new(config.net, index);
-    let pool = names.iter().enumerate();
-    let pool = pool.map(|(k, n)| (n.as_str(), plan(k).url(XMLRPC, "/RPC2"), plan(k).url(ONEFLOW, "")));
-    let pool = xmlrpc::zone_pool(pool);
-    let zones: Vec<_> = names
-        .into_iter()
-        .enumerate()
-        .map(|(k, name)| Arc::new(Zone::new(name, plan(k), host.clone(), pool.clone())))
-        .collect();
+    let federation = Federation::new(&credentials, &config.world.users)?;
+    let host = Arc::new(Host::new(dir.clone(), exe, flower_dir, federation));
+    let mut zones = Vec::new();
+    for (index, name) in names.into_iter().enumerate() {
+        let plan = Plan::new(config.net, index);
+        let world = config.world.of(name.as_str());
+        // As in a real federation: the master is 0, the others count from 100.
+        let id = if index == 0 { 0 } else { u32::try_from(99 + index).unwrap_or(u32::MAX) };
+        let oneflow = world.oneflow_endpoint.clone().unwrap_or_else(|| plan.url(ONEFLOW, ""));
+        host.federation().zones.push(ZoneEntry {
+            id,
+            name: name.to_string(),
+            endpoint: world.endpoint.clone().unwrap_or_else(|| plan.url(XMLRPC, "/RPC2")),
+            oneflow: Some(oneflow).filter(|url| !url.is_empty()),
+            enabled: world.enabled != Some(false),
+        });
+        zones.push(Arc::new(Zone::new(name, id, plan, host.clone(), &world)));
+    }
 
     // Dropping the set ends every server and loop, on an error as on the orderly way out.
     let mut tasks = JoinSet::new();
@@ -141,6 +152,10 @@ fn check(config: &SandboxConfig) -> Result<Vec<ZoneName>, SandboxError> {
             Ok(name) => return bad(format!("two zones are named {name}")),
             Err(error) => return bad(error.to_string()),
         }
+    }
+    let strangers = config.world.strangers(&config.zones);
+    if !strangers.is_empty() {
+        return bad(strangers.join("; "));
     }
     match std::fs::metadata(&config.exe) {
         Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => Ok(names),

@@ -1,9 +1,12 @@
 //! The life of one VM: what it is told, one thing after another, until it is done.
 
+use crate::faults::Misbehaviour;
 use crate::guest::{Guest, Start, power_on, write_context};
+use crate::schedule::{date, dispatch};
 use crate::sweep::kill_marked;
-use crate::zone::Zone;
+use crate::zone::{Zone, now};
 use onefed_opennebula::{LcmState, VmState};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
@@ -12,6 +15,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 /// How long a VM may take to shut down.
 const GRACE: Duration = Duration::from_secs(20);
+/// How often a VM without a host is looked at.
+const SCHEDULER: Duration = Duration::from_millis(200);
 
 /// What a VM can be told. `hard` leaves out the grace, and ends one that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,20 @@ impl Orders {
         !self.backlog.iter().any(|c| matches!(c, Command::Poweroff { .. } | Command::Terminate { .. }))
     }
 
+    /// Returns when something arrives that a VM on its way up has to stop for.
+    async fn ending(&mut self) {
+        loop {
+            if self.backlog.iter().any(|c| matches!(c, Command::Poweroff { .. } | Command::Terminate { .. }))
+            {
+                return;
+            }
+            match self.receiver.recv().await {
+                Some(command) => self.backlog.push_back(command),
+                None => return,
+            }
+        }
+    }
+
     /// Returns when something arrives that does not wait for a grace to end.
     async fn hard(&mut self) {
         while let Some(command) = self.receiver.recv().await {
@@ -77,8 +96,10 @@ impl Orders {
 /// Runs a VM from its creation until it is done. Ends with the zone's record in DONE.
 pub(crate) async fn supervise(zone: Arc<Zone>, id: u32, receiver: UnboundedReceiver<Command>) {
     let mut orders = Orders { backlog: VecDeque::new(), receiver };
-    let held = zone.lock().vms.get(&id).is_some_and(|vm| vm.state == VmState::Hold);
-    let mut guest = if held { None } else { up(&zone, id, Start::First) };
+    if !placed(&zone, id, &mut orders).await {
+        return finish(&zone, id, None, true, &mut orders).await;
+    }
+    let mut guest = up(&zone, id, Start::First, &mut orders).await;
     loop {
         let order = match &mut guest {
             Some(running) => tokio::select! {
@@ -101,10 +122,14 @@ pub(crate) async fn supervise(zone: Arc<Zone>, id: u32, receiver: UnboundedRecei
             // What was accepted while the VM was on, and finds it off, comes too late.
             Some(Command::Reboot { hard }) if guest.is_some() => {
                 stop(&zone, id, guest.take(), hard, &mut orders).await;
-                guest = if orders.rebooted() { up(&zone, id, Start::Again) } else { None };
+                guest = if orders.rebooted() { up(&zone, id, Start::Again, &mut orders).await } else { None };
             }
-            Some(Command::Resume) if guest.is_none() => guest = up(&zone, id, Start::Resumed),
-            Some(Command::Retry) if guest.is_none() => guest = up(&zone, id, Start::First),
+            Some(Command::Resume) if guest.is_none() => {
+                guest = up(&zone, id, Start::Resumed, &mut orders).await;
+            }
+            Some(Command::Retry) if guest.is_none() => {
+                guest = up(&zone, id, Start::First, &mut orders).await;
+            }
             Some(Command::Reconfigure) => {
                 if let Some(running) = &guest {
                     reconfigure(&zone, id, running);
@@ -120,7 +145,49 @@ pub(crate) async fn supervise(zone: Arc<Zone>, id: u32, receiver: UnboundedRecei
     }
 }
 
-fn up(zone: &Zone, id: u32, start: Start) -> Option<Guest> {
+/// Waits until the VM is released and has a host; `false` when it is ended before.
+async fn placed(zone: &Zone, id: u32, orders: &mut Orders) -> bool {
+    loop {
+        let held = zone.lock().vms.get(&id).is_some_and(|vm| vm.state == VmState::Hold);
+        if !held && dispatch(zone, id) {
+            zone.changed.notify_one();
+            return true;
+        }
+        tokio::select! {
+            order = orders.next() => {
+                if matches!(order, Some(Command::Terminate { .. }) | None) {
+                    return false;
+                }
+            }
+            // Somebody else may have made room.
+            () = tokio::time::sleep(SCHEDULER), if !held => {}
+        }
+    }
+}
+
+/// Takes a VM through the states on its way to RUNNING, as slowly as the zone is.
+async fn up(zone: &Zone, id: u32, start: Start, orders: &mut Orders) -> Option<Guest> {
+    let delay = zone.delays.boot;
+    if start == Start::First {
+        let fault = zone.boot_fault(id, zone.role_of(id).as_deref());
+        zone.set(id, VmState::Active, LcmState::Prolog);
+        pause(delay / 2, orders).await?;
+        if fault == Some(Misbehaviour::PrologFailure) {
+            return fail(zone, id, LcmState::PrologFailure, "TRANSFER: ERROR: clone: Command failed");
+        }
+        zone.set(id, VmState::Active, LcmState::Boot);
+        pause(delay / 2, orders).await?;
+        if fault == Some(Misbehaviour::BootFailure) {
+            return fail(
+                zone,
+                id,
+                LcmState::BootFailure,
+                "DEPLOY: ERROR: deploy: Could not create the domain",
+            );
+        }
+    } else {
+        pause(delay, orders).await?;
+    }
     match power_on(zone, id, start) {
         Ok(guest) => Some(guest),
         Err(error) => {
@@ -131,6 +198,26 @@ fn up(zone: &Zone, id: u32, start: Start) -> Option<Guest> {
             }
             None
         }
+    }
+}
+
+/// A VM that did not come up: oned keeps the driver's words in ERROR.
+fn fail(zone: &Zone, id: u32, lcm: LcmState, why: &str) -> Option<Guest> {
+    if let Some(vm) = zone.lock().vms.get_mut(&id) {
+        vm.user_template.insert("ERROR".to_owned(), json!(format!("{} : {why}", date(now()))));
+    }
+    zone.set(id, VmState::Active, lcm);
+    None
+}
+
+/// `None` when the VM is to end instead.
+async fn pause(delay: Duration, orders: &mut Orders) -> Option<()> {
+    if delay.is_zero() {
+        return Some(());
+    }
+    tokio::select! {
+        () = orders.ending() => None,
+        () = tokio::time::sleep(delay) => Some(()),
     }
 }
 
@@ -173,14 +260,22 @@ async fn finish(zone: &Zone, id: u32, guest: Option<Guest>, hard: bool, orders: 
     zone.changed.notify_one();
 }
 
+/// The guest's end, and as long as the zone takes to notice.
+async fn down(guest: &mut Guest, delay: Duration) {
+    guest.ended().await;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
 /// Ends the process, its group and whatever carries the VM's mark.
 async fn stop(zone: &Zone, id: u32, guest: Option<Guest>, hard: bool, orders: &mut Orders) {
     if let Some(mut guest) = guest {
         if !hard && guest.ask_to_stop() {
             tokio::select! {
-                () = guest.ended() => {}
+                () = down(&mut guest, zone.delays.shutdown) => {}
                 () = orders.hard() => tracing::info!(zone = %zone.name, vm = id, "killed on its way down"),
-                () = tokio::time::sleep(GRACE) => {
+                () = tokio::time::sleep(GRACE + zone.delays.shutdown) => {
                     tracing::warn!(zone = %zone.name, vm = id, "not down after {GRACE:?}: killed");
                 }
             }

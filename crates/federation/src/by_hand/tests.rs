@@ -188,7 +188,7 @@ fn a_vm_template_has_what_the_role_asks_for() {
         .vm_template(Role::SuperNode, &HARDWARE)
         .unwrap();
     assert!(text.starts_with(
-        "NAME = \"Flower SuperNode\"\nCPU = \"4\"\nVCPU = \"4\"\nMEMORY = \"8192\"\nDISK = [ IMAGE_ID = \"5\" ]\n# NIC = ["
+        "NAME = \"Flower SuperNode\"\nCPU = \"4\"\nVCPU = \"4\"\nMEMORY = \"8192\"\nCPU_MODEL = [ MODEL = \"host-passthrough\" ]\nGRAPHICS = [ LISTEN = \"0.0.0.0\", TYPE = \"VNC\" ]\nDISK = [ IMAGE_ID = \"5\" ]\n# NIC = ["
     ), "{text}");
     assert!(text.contains("|department=\\\"radiology\\\"\""), "{text}");
     assert!(!text.contains("FL_CA_TRUST"));

@@ -37,6 +37,8 @@ impl ByHand {
         let (cpus, memory) = (hardware.cpus, hardware.memory);
         let mut text =
             format!("NAME = \"{name}\"\nCPU = \"{cpus}\"\nVCPU = \"{cpus}\"\nMEMORY = \"{memory}\"\n");
+        // Numerical packages are built for more than the hypervisor's own default; the console comes from another host.
+        text += "CPU_MODEL = [ MODEL = \"host-passthrough\" ]\nGRAPHICS = [ LISTEN = \"0.0.0.0\", TYPE = \"VNC\" ]\n";
         text += &part("DISK", hardware.image, "the image with onefed and Flower", "IMAGE_ID");
         text += &part("NIC", hardware.network, "the network, unless the service gives it", "NETWORK_ID");
         let mut more = self.authors(role);

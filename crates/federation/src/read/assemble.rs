@@ -8,7 +8,7 @@ use super::site::SiteDraft;
 use super::zone::ZoneDraft;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Coordinator, Federation, LocalNodes, Site, Zone};
-use crate::source::Source;
+use crate::source::PlanText;
 
 /// `None` only if a part is missing that nobody has reported.
 pub(super) fn federation(draft: Draft, text: &str, warnings: &[Diagnostic]) -> Option<Federation> {
@@ -53,7 +53,7 @@ pub(super) fn federation(draft: Draft, text: &str, warnings: &[Diagnostic]) -> O
         install: draft.install.and_then(|draft| draft.install),
         variables,
         warnings: warnings.to_vec(),
-        text: Source::new(text),
+        text: PlanText::new(text),
     })
 }
 

@@ -39,6 +39,7 @@ pub(crate) async fn run(args: &DemoArgs, output: Output) -> Done {
         zones: ["madrid", "paris", "lisbon"].map(str::to_owned).to_vec(),
         flower: args.flower.clone(),
         flower_dir: None,
+        world: None,
     };
 
     output.heading(format!("1  Set-up: Flower {} for this machine", args.flower));
@@ -122,7 +123,7 @@ async fn tell(
     apply::apply(
         plan_file::load(&place.file, output)?,
         State::open_for(&place.state, federation.name.as_str())?,
-        true,
+        &apply::Wish { yes: true, saved: None },
         output,
     )
     .await?
@@ -145,7 +146,7 @@ async fn tell(
     }
 
     output.heading("6  onefed status");
-    output.text(status::look(&federation, &zones, &state).await.render());
+    output.text(status::look(&federation, &zones, &[], &state).await.render());
     if args.keep {
         return Ok(());
     }

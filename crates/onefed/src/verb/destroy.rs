@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::state::State;
 use crate::verb::plan::Survey;
 use crate::verb::step::Steps;
-use crate::zone_lock::ZoneLock;
+use crate::zone_lock::{self, ZoneLock};
 use crate::zones::{self, Zones};
 use crate::{plan_file, verb};
 
@@ -75,12 +75,14 @@ pub(crate) async fn destroy(
     output: Output,
 ) -> Result<Destroyed, Failure> {
     let seen = look(federation, zones, state).await?;
-    if seen.found.is_empty() && seen.unknown.is_empty() {
+    // The last thing that goes is the lock.
+    let locked = zone_lock::is_there(federation, zones).await;
+    if seen.found.is_empty() && seen.unknown.is_empty() && !locked {
         output.say(format!("nothing of federation {} is deployed", federation.name));
         state.forget_inventory();
         return Ok(Destroyed { removed: Vec::new(), left: Vec::new(), failure: None });
     }
-    if seen.found.is_empty() {
+    if seen.found.is_empty() && !locked {
         return Ok(Destroyed { removed: Vec::new(), left: Vec::new(), failure: join(reasons(seen.unknown)) });
     }
     let _lock = state.lock()?;
@@ -107,7 +109,7 @@ async fn with_lock(
         output.say(format!("  warning: {}", why.message));
     }
     let question = format!("type the federation's name ({}) to remove all of this:", federation.name);
-    if !yes && !verb::confirm::by_name(&question, federation.name.as_str(), output)? {
+    if !found.is_empty() && !yes && !verb::confirm::by_name(&question, federation.name.as_str(), output)? {
         let failure = Failure::new(Exit::Failed, "not-confirmed", "nothing was removed");
         return Ok(Destroyed { removed: Vec::new(), left: found, failure: Some(failure) });
     }
@@ -122,17 +124,15 @@ async fn with_lock(
     let mut remembered: BTreeSet<String> = unknown.iter().map(|(zone, _)| zone.clone()).collect();
     let (mut removed, mut left, mut failures) = (Vec::new(), Vec::new(), reasons(unknown));
     for now in 0..4 {
-        let going = found.iter().filter(|object| stage(object) == now).map(|object| async move {
-            let answer = go(zones, steps, object).await;
-            if answer.is_ok() {
-                let (zone, kind, name) = (&object.zone, remove::word(object.kind), &object.name);
-                output.say(format!("  {zone}: {kind} {name} removed"));
-            }
-            (object, answer)
-        });
+        let going = found.iter().filter(|object| stage(object) == now);
+        let going = going.map(|object| async move { (object, go(zones, steps, object).await) });
         for (object, answer) in futures_util::future::join_all(going).await {
             match answer {
-                Ok(()) => removed.push(object.clone()),
+                Ok(()) => {
+                    let (zone, kind, name) = (&object.zone, remove::word(object.kind), &object.name);
+                    output.say(format!("  {zone}: {kind} {name} removed"));
+                    removed.push(object.clone());
+                }
                 Err(why) => {
                     left.push(object.clone());
                     let exit = if why.passes() { Exit::Unreachable } else { why.exit };

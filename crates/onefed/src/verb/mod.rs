@@ -13,6 +13,7 @@ mod sandbox;
 mod schema;
 mod status;
 mod step;
+mod support;
 mod templates;
 mod train;
 mod user;
@@ -37,9 +38,10 @@ pub(crate) fn run(cli: Cli, output: Output) -> Done {
     }
     match cli.verb {
         Verb::Init(args) => block_on(init::run(&args, output)),
-        Verb::Plan { place } => block_on(plan::run(&place, output)),
-        Verb::Apply { place, yes } => block_on(apply::run(&place, yes, output)),
+        Verb::Plan { place, out } => block_on(plan::run(&place, out.as_deref(), output)),
+        Verb::Apply { place, plan, yes } => block_on(apply::run(&place, plan.as_deref(), yes, output)),
         Verb::Status { place, watch } => block_on(status::run(&place, watch, output)),
+        Verb::Support { place, out } => block_on(support::run(&place, out.as_deref(), output)),
         Verb::Train { place, app, run_config, flower_dir } => {
             let app = train::App { dir: app, run_config, flower_dir };
             block_on(train::run(&place, &app, output))

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use onefed_flower::Release;
-use onefed_sandbox::SandboxConfig;
+use onefed_sandbox::{SandboxConfig, World};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,8 @@ fn up(args: &SandboxArgs, output: Output) -> Done {
             Failure::new(Exit::BadInput, "sandbox-running", text).hint("`onefed sandbox down` stops it")
         );
     }
+    // Before anything is made.
+    world(args)?;
     prepare(args, output)?;
     let mut child = spawn(args, false)?;
     let running = wait_until_up(args, &mut child)?;
@@ -74,6 +76,15 @@ pub(crate) fn prepare(args: &SandboxArgs, output: Output) -> Result<(), Failure>
     }
 }
 
+/// The world that the file describes; the default without one.
+fn world(args: &SandboxArgs) -> Result<World, Failure> {
+    let Some(file) = &args.world else { return Ok(World::default()) };
+    World::load(file).map_err(|problems| {
+        let text = format!("{} cannot be the sandbox's world:\n  {}", file.display(), problems.join("\n  "));
+        Failure::new(Exit::BadInput, "sandbox-world", text)
+    })
+}
+
 fn release(args: &SandboxArgs) -> Result<Release, Failure> {
     Release::parse(&args.flower)
         .map_err(|why| Failure::new(Exit::BadInput, "flower-version", &why).hint(why.hint()))
@@ -93,6 +104,9 @@ pub(crate) fn spawn(args: &SandboxArgs, lease: bool) -> Result<Child, Failure> {
     command.args(["--zones", &args.zones.join(","), "--flower", &args.flower]);
     if let Some(dir) = &args.flower_dir {
         command.arg("--flower-dir").arg(dir);
+    }
+    if let Some(world) = &args.world {
+        command.arg("--world").arg(world);
     }
     if lease {
         command.arg("--lease-stdin").stdin(Stdio::piped());
@@ -197,6 +211,7 @@ fn serve(args: &SandboxArgs, lease_stdin: bool) -> Done {
             Some(dir) => dir.clone(),
             None => flower_env::default_dir(release(args)?),
         },
+        world: world(args)?,
         lease_stdin,
     };
     let dir = args.dir.clone();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use onefed_federation::Federation;
 use onefed_opennebula::VmTemplateId;
-use onefed_opennebula::xmlrpc::{Client, Permissions};
+use onefed_opennebula::xmlrpc::{Client, Permissions, VmTemplate};
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -66,8 +66,23 @@ struct Now {
 }
 
 /// The name of a federation's lock.
-pub(crate) fn name(federation: &str) -> String {
+fn name(federation: &str) -> String {
     format!("onefed-lock-{federation}")
+}
+
+/// Whether a VM template is a lock of some federation.
+pub(crate) fn is_lock(template: &VmTemplate) -> bool {
+    template.attributes.text(record::MARK).is_some()
+}
+
+/// Whether there is a lock of this federation in any zone that answers: somebody's at work, or left by a crash.
+pub(crate) async fn is_there(federation: &Federation, zones: &Zones) -> bool {
+    let name = name(federation.name.as_str());
+    let asked = zones.values().map(|zone| zone.xmlrpc.templates());
+    let answers = futures_util::future::join_all(asked).await.into_iter().flatten();
+    answers
+        .flatten()
+        .any(|template| Record::read(&template, federation.name.as_str()).is_some() && template.name == name)
 }
 
 impl ZoneLock {

@@ -7,7 +7,7 @@ use onefed_opennebula::{Error, template};
 
 /// Marks the VM template as onefed's lock; its value is the federation. What a zone has of a federation is found by
 /// another mark, so that the lock is never taken for a part of it.
-const MARK: &str = "ONEFED_LOCK";
+pub(super) const MARK: &str = "ONEFED_LOCK";
 
 /// One process on one boot of one machine. Ids of processes are counted anew in each namespace, and used again: the
 /// namespace and the time of the start belong to them.

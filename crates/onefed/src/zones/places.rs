@@ -186,7 +186,7 @@ fn remedy(id: u32, attribute: &str, key: &str) -> String {
 }
 
 /// An address that means the machine which reads it.
-fn is_here(url: &Url) -> bool {
+pub(crate) fn is_here(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),

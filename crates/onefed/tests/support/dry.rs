@@ -1,7 +1,7 @@
 //! Zones whose VMs do nothing but what an operator sees of them: fast enough to be made and removed hundreds of times.
 //!
 //! The sandbox is the real one, in this process; what its VMs run is a shell that waits. A thread plays the guests: it
-//! asks for certificates with a proof, as a boot does, and says READY when it has one.
+//! asks for certificates with a proof, as a boot does, and says READY when it has one and the hub is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onefed_opennebula::xmlrpc::{Client, VmTemplate};
 use onefed_opennebula::{Credentials, VmId, ZoneName, oneflow};
-use onefed_sandbox::SandboxConfig;
+use onefed_sandbox::{SandboxConfig, World};
 use onefed_trust::{EnrolKey, LeafRequest, SanName};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -52,6 +52,7 @@ impl DryZones {
             zones: ["madrid", "paris", "lisbon"].map(str::to_owned).to_vec(),
             exe,
             flower_dir: desk.path("no-flower"),
+            world: World::default(),
             lease_stdin: false,
         };
         let dir = config.dir.clone();
@@ -135,7 +136,7 @@ impl DryZones {
         self.player = Some(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let mut guests: BTreeMap<(String, u32), Guest> = BTreeMap::new();
-            let mut done = BTreeSet::new();
+            let (mut done, mut hubs) = (BTreeSet::new(), BTreeSet::new());
             while playing.load(Ordering::Relaxed) {
                 if paused.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(20));
@@ -147,7 +148,7 @@ impl DryZones {
                     }
                     let guest = guests.entry((zone.clone(), id)).or_insert_with(|| Guest::new(&context, id));
                     let client = client(net, &zone, &credentials);
-                    if runtime.block_on(guest.act(&client)).unwrap_or(false) {
+                    if runtime.block_on(guest.act(&client, &mut hubs)).unwrap_or(false) {
                         done.insert((zone, id));
                     }
                 }
@@ -208,6 +209,9 @@ struct Guest {
     key: Option<EnrolKey>,
     address: SanName,
     asked: bool,
+    federation: String,
+    /// It is the hub; all others are ready when that is.
+    is_hub: bool,
 }
 
 impl Guest {
@@ -220,11 +224,17 @@ impl Guest {
             key: of("FL_ENROL_KEY").map(EnrolKey::from_text),
             address: address.unwrap_or_else(|| SanName::of_host("nowhere.example")),
             asked: false,
+            federation: of("FL_FEDERATION").unwrap_or_default().to_owned(),
+            is_hub: of("FL_ROLE") == Some("superlink"),
         }
     }
 
-    /// Does the next thing. True when it is done with everything.
-    async fn act(&mut self, client: &Client) -> Result<bool, onefed_opennebula::Error> {
+    /// Does the next thing. `hubs`: federations whose hub is ready. True when it is done with everything.
+    async fn act(
+        &mut self,
+        client: &Client,
+        hubs: &mut BTreeSet<String>,
+    ) -> Result<bool, onefed_opennebula::Error> {
         let id = VmId::new(client.zone().clone(), self.id);
         if let (true, Some(key)) = (self.serves, &self.key) {
             if !self.asked {
@@ -241,7 +251,17 @@ impl Guest {
                 return Ok(false);
             }
         }
+        if !self.is_hub && !hubs.contains(&self.federation) {
+            if !self.asked {
+                client.vm_update(&id, &[("FL_STATE", "starting")], true).await?;
+                self.asked = true;
+            }
+            return Ok(false);
+        }
         client.vm_update(&id, &[("FL_STATE", "ready"), ("READY", "YES")], true).await?;
+        if self.is_hub {
+            hubs.insert(self.federation.clone());
+        }
         Ok(true)
     }
 }

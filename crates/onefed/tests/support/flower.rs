@@ -9,14 +9,15 @@ use super::Desk;
 #[derive(Clone, Debug)]
 pub(crate) struct FlowerDir(pub(crate) PathBuf);
 
-/// An environment that looks like Flower to onefed's eyes, and whose programs only say a word and fail. Enough for
-/// everything up to the SuperLink's health.
+/// An environment that looks like Flower to onefed's eyes, and whose programs only say a word and fail; a SuperNode
+/// waits, as a real one does that has nobody to talk to. Enough for everything up to the SuperLink's health.
 pub(crate) fn fake_flower(desk: &Desk, release: &str) -> FlowerDir {
     let dir = desk.path("flower");
     let record = dir.join(format!("lib/python3.11/site-packages/flwr-{release}.dist-info"));
     std::fs::create_dir_all(record).unwrap();
     std::fs::create_dir_all(dir.join("bin")).unwrap();
-    for program in ["flower-superlink", "flower-supernode", "flwr"] {
+    script(&dir.join("bin/flower-supernode"), "exec sleep 1000");
+    for program in ["flower-superlink", "flwr"] {
         script(&dir.join("bin").join(program), &format!("echo '{program}: no real Flower here' >&2; exit 1"));
     }
     FlowerDir(dir)

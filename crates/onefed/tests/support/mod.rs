@@ -12,15 +12,18 @@
 
 mod dry;
 mod flower;
+mod proxy;
 mod run;
 mod sandbox;
 mod snapshot;
+pub(crate) mod spec;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use dry::{DryZones, until, zone_name};
 pub(crate) use flower::{FlowerDir, fake_flower};
+pub(crate) use proxy::{Proxies, Verdict};
 pub(crate) use run::{Run, run, run_within};
 pub(crate) use sandbox::Sandbox;
 
@@ -74,8 +77,15 @@ impl Desk {
     /// The binary under test, in this directory, with nothing of the caller's environment but the search path and the
     /// settings of numeric libraries. `args` is split at blanks.
     pub(crate) fn onefed(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_onefed"));
-        command.args(args.split_whitespace()).current_dir(&self.dir).env_clear();
+        let mut command = self.command(env!("CARGO_BIN_EXE_onefed"));
+        command.args(args.split_whitespace());
+        command
+    }
+
+    /// Any program in this directory, with nothing of the caller's environment either.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.dir).env_clear();
         for (name, value) in std::env::vars_os() {
             let passes = name.to_str().is_some_and(|name| {
                 name == "PATH" || name.starts_with("OPENBLAS_") || name.starts_with("OMP_")
@@ -93,6 +103,14 @@ impl Desk {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes a program.
+    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.write(name, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
 

@@ -69,14 +69,22 @@ impl Client {
         self.read_template(&call, &answer)
     }
 
-    /// Lays `body` over a template: its keys replace those of the template, the others stay.
+    /// Lays `body` over a template: its keys replace those of the template, the others stay. OneFlow says yes even where
+    /// oned said no, so this reads the template again; of `roles`, whose numbers OneFlow brings into form, it compares
+    /// nothing.
     ///
     /// # Errors
-    /// As [`create_service_template`](Self::create_service_template).
+    /// As [`create_service_template`](Self::create_service_template), and [`Error::Refused`] when a key did not change.
     pub async fn merge_service_template(&self, id: &ServiceTemplateId, body: &Value) -> Result<(), Error> {
         // OneFlow wants the template as a text in the document.
         let params = json!({"append": true, "template_json": body.to_string()});
-        self.template_action(id, "update", &params).await.map(drop)
+        let call = self.template_action(id, "update", &params).await?;
+        let stored = self.service_template(id).await?.body;
+        let given = body.as_object().into_iter().flatten();
+        match given.filter(|(key, _)| *key != "roles").all(|(key, value)| stored.get(key) == Some(value)) {
+            true => Ok(()),
+            false => Err(ignored(call)),
+        }
     }
 
     /// Renames a template. Its body keeps the name in it. OneFlow says yes even where oned said no, so this reads the

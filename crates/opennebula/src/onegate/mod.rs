@@ -113,7 +113,10 @@ impl Client {
     /// [`Error::BadInput`] for a bad name, or as any call.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
         template::check_key(name)?;
-        self.exchange("PUT", "/vm?type=2", Some(name.to_owned())).await.map(drop)
+        match self.exchange("PUT", "/vm?type=2", Some(name.to_owned())).await {
+            Err(why) if why.is_not_found() => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     async fn exchange(
@@ -171,6 +174,8 @@ fn refusal(call: Call, answer: &Answer) -> Error {
         401 => Error::Unauthenticated { call, message },
         403 => Error::Unauthorized { call, message },
         404 => Error::NotFound { call, message },
+        // What it says when an attribute to be deleted is not there.
+        500 if message == "attribute not found" => Error::NotFound { call, message },
         500..=599 => Error::Unavailable { call, code: i32::from(status), message },
         status => Error::Refused { call, code: i32::from(status), message },
     }

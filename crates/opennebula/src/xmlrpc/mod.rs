@@ -1,5 +1,6 @@
 //! XML-RPC to `oned`: what one zone has, and what its user may do with it.
 
+mod clock;
 mod common;
 mod machines;
 mod networks;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use url::Url;
 use wire::{Outcome, Param, Reply};
 
+pub use clock::Clock;
 pub use common::{Owner, Permissions, Rights};
 pub use machines::{Allocation, Host};
 pub use networks::{AddressRange, VirtualNetwork};

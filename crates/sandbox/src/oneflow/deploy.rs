@@ -19,10 +19,12 @@ pub(crate) fn next_vm(
 ) -> Result<u32, String> {
     let template = unsigned(role.body.get("template_id")).unwrap_or(u32::MAX);
     let name = format!("{}_{}_(service_{})", role.name, role.last_vmname, service.id);
+    // As the service's owner, whoever asked for it.
+    let owner = zone.host.federation().caller(service.owned.uid).unwrap_or_else(Caller::oneadmin);
     let made = contents(zone.plan, state, service, role).and_then(|extra| {
-        let caller = Caller::oneadmin();
-        let made = instantiate(zone, state, &caller, template, &name, false, &Over::Merged(&extra));
-        made.map_err(|refusal| format!("[one.template.instantiate] {}", refusal.text))
+        let over = Over::Merged(&extra);
+        instantiate(zone, state, &owner, template, &name, role.on_hold, &over)
+            .map_err(|refusal| format!("[one.template.instantiate] {}", refusal.text))
     });
     made.map_err(|why| format!("Role {} : Instantiate failed for template {template}; {why}", role.name))
 }

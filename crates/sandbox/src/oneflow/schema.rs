@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 pub(crate) fn check(body: &Value) -> Result<Attributes, String> {
     let Value::Object(body) = body else { return Err("KEY: 'body' must be an Object;".to_owned()) };
     let mut body = body.clone();
+    if is_old(&body) {
+        upgrade(&mut body)?;
+    }
     mandatory(&body, "name", "string")?;
     mandatory(&body, "roles", "array")?;
     strings(&body, &["name", "description"])?;
@@ -19,17 +22,52 @@ pub(crate) fn check(body: &Value) -> Result<Attributes, String> {
     let roles = roles.iter().map(role).collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<_> = roles.iter().filter_map(|r| r.get("name")?.as_str()).collect();
     names.sort_unstable();
-    if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err("There are two roles with the same name".to_owned());
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("Role name '{}' is repeated", pair[0]));
     }
     body.insert("roles".to_owned(), json!(roles));
     body.entry("deployment").or_insert(json!("none"));
+    body.entry("description").or_insert(json!(""));
     Ok(body)
+}
+
+/// The form before 7.0: taken for it only if every role is in it.
+fn is_old(body: &Attributes) -> bool {
+    let roles = body.get("roles").and_then(Value::as_array);
+    let old = |role: &Value| role.get("vm_template").is_some() || role.get("vm_template_contents").is_some();
+    roles.is_some_and(|roles| !roles.is_empty() && roles.iter().all(old))
+}
+
+/// Names of 7.0 for those of before. A CONTEXT inside `vm_template_contents` becomes a list, as the original has it.
+fn upgrade(body: &mut Attributes) -> Result<(), String> {
+    let rename = |from: &str, to: &str, of: &mut Attributes| {
+        if let Some(value) = of.remove(from) {
+            of.insert(to.to_owned(), value);
+        }
+    };
+    for role in body.get_mut("roles").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Value::Object(role) = role else { continue };
+        rename("vm_template", "template_id", role);
+        rename("custom_attrs", "user_inputs", role);
+        rename("custom_attrs_values", "user_inputs_values", role);
+        role.insert("type".to_owned(), json!("vm"));
+        if let Some(contents) = role.remove("vm_template_contents") {
+            let mut parsed = crate::attributes::parse(&crate::attributes::text(&contents))?;
+            for value in parsed.values_mut().filter(|value| value.is_object()) {
+                *value = Value::Array(vec![value.take()]);
+            }
+            role.insert("template_contents".to_owned(), Value::Object(parsed));
+        }
+    }
+    rename("custom_attrs", "user_inputs", body);
+    rename("custom_attrs_values", "user_inputs_values", body);
+    Ok(())
 }
 
 const SHUTDOWN: &[&str] = &["terminate", "terminate-hard", "shutdown", "shutdown-hard"];
 
-fn role(role: &Value) -> Result<Attributes, String> {
+/// The same, of a role.
+pub(crate) fn role(role: &Value) -> Result<Attributes, String> {
     let Value::Object(role) = role else { return Err(must("roles", "be an Array of Objects")) };
     let mut role = role.clone();
     mandatory(&role, "name", "string")?;
@@ -70,11 +108,35 @@ fn limits(role: &Attributes) -> Result<(), String> {
     if max.is_some_and(|max| cardinality > max) {
         return Err(format!("Role '{name}' 'cardinality' must be lower than or equal to 'max_vms'"));
     }
+    let policies = |key: &str| role.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     for key in ["elasticity_policies", "scheduled_policies"] {
         arrays_of(role, key, Value::is_object)?;
-        let given = role.get(key).and_then(Value::as_array).is_some_and(|p| !p.is_empty());
-        if given && (min.is_none() || max.is_none()) {
-            return Err(format!("Role '{name}' with '{key}' must define both 'min_vms' and 'max_vms'"));
+        for policy in policies(key).iter().filter_map(Value::as_object) {
+            mandatory(policy, "type", "string")?;
+            one_of(policy, "type", &["CHANGE", "CARDINALITY", "PERCENTAGE_CHANGE"])?;
+            mandatory(policy, "adjust", "integer")?;
+            if policy.get("adjust").and_then(integer).is_none() {
+                return Err(must("adjust", "be an Integer"));
+            }
+        }
+    }
+    let (elastic, scheduled) = (policies("elasticity_policies"), policies("scheduled_policies"));
+    if !(elastic.is_empty() && scheduled.is_empty()) && (min.is_none() || max.is_none()) {
+        return Err(format!(
+            "Role '{name}' with  'elasticity_policies' or 'scheduled_policies'must define both 'min_vms' and 'max_vms'"
+        ));
+    }
+    for (at, policy) in elastic.iter().filter_map(Value::as_object).enumerate() {
+        mandatory(policy, "expression", "string")?;
+        if policy.get("expression").and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err(format!("Role '{name}', elasticity policy #{at} 'expression' cannot be empty"));
+        }
+    }
+    for (at, policy) in scheduled.iter().enumerate() {
+        if policy.get("start_time").is_some() == policy.get("recurrence").is_some() {
+            return Err(format!(
+                "Role '{name}', scheduled policy #{at} must define 'start_time' or 'recurrence'"
+            ));
         }
     }
     Ok(())
@@ -159,6 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn the_old_form_is_taken_when_all_roles_have_it() {
+        let old = json!({"name": "a", "vm_template": "3", "vm_template_contents": "CPU=2\nNIC=[NETWORK_ID=\"0\"]",
+            "custom_attrs": {"A": "M|text|a"}});
+        let body = check(&json!({"name": "t", "roles": [old], "custom_attrs": {"B": "O|text|b"}})).unwrap();
+        let role = &body["roles"][0];
+        assert_eq!(
+            (&role["template_id"], &role["type"], &role["user_inputs"]["A"]),
+            (&json!(3), &json!("vm"), &json!("M|text|a"))
+        );
+        assert_eq!(role["template_contents"], json!({"CPU": "2", "NIC": [{"NETWORK_ID": "0"}]}));
+        assert_eq!((body.get("custom_attrs"), &body["user_inputs"]["B"]), (None, &json!("O|text|b")));
+        let new = json!({"name": "b", "type": "vm", "template_id": 0});
+        assert!(
+            check(&json!({"name": "t", "roles": [old, new]}))
+                .unwrap_err()
+                .contains("'type (string)' is missing")
+        );
+    }
+
+    #[test]
     fn refuses_with_the_original_texts() {
         let text = |body: Value| check(&body).unwrap_err();
         assert_eq!(
@@ -192,6 +274,6 @@ mod tests {
             assert!(check(&body).is_err(), "{key}");
         }
         let role = json!({"name": "r", "type": "vm", "template_id": 0});
-        assert!(text(json!({"name": "t", "roles": [role, role]})).contains("same name"));
+        assert_eq!(text(json!({"name": "t", "roles": [role, role]})), "Role name 'r' is repeated");
     }
 }

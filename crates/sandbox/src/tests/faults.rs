@@ -1,7 +1,8 @@
 //! OneGate misbehaving, as its client sees it.
 
 use super::*;
-use crate::{Fault, Misbehaviour, misbehave};
+use crate::{Fault, Misbehaviour, Service, misbehave};
+use onefed_opennebula::LcmState;
 use onefed_opennebula::onegate;
 
 /// One request as it is on the wire.
@@ -60,8 +61,75 @@ async fn every_fault_looks_as_in_reality_and_ends() {
     std::fs::write(dir.join("onegate-faults"), "answer=perhaps\n").unwrap();
     assert!(ask(&bed, gate, vm, "/vm").await.unwrap().1.contains("a fault needs an answer="));
     std::fs::remove_file(dir.join("onegate-faults")).unwrap();
+    misbehave(&dir, &[]).unwrap();
     assert_eq!(ask(&bed, gate, vm, "/vm").await.unwrap().0, 200);
     misbehave(&dir, &[Fault::new(Misbehaviour::Hang)]).unwrap();
     bed.down().await;
-    assert!(!dir.join("onegate-faults").exists());
+    assert!(!dir.join("faults").exists());
+}
+
+#[tokio::test]
+async fn oneflow_and_xmlrpc_fail_in_their_own_words() {
+    let bed = up(&["madrid"]).await;
+    let dir = bed.dir.path().join("sandbox");
+    let (flow, rpc) = (bed.flow(0), bed.rpc(0).with_deadline(Duration::from_millis(400)).unwrap());
+    let set = |answer, service| misbehave(&dir, &[Fault::new(answer).by(service)]).unwrap();
+
+    set(Misbehaviour::Unauthorized, Service::XmlRpc);
+    assert!(matches!(rpc.system_version().await, Err(Error::Unauthenticated { .. })));
+    flow.services().await.unwrap();
+    set(Misbehaviour::Unauthorized, Service::OneFlow);
+    assert!(matches!(flow.services().await, Err(Error::Unauthenticated { .. })));
+    rpc.system_version().await.unwrap();
+    for answer in
+        [Misbehaviour::Broken, Misbehaviour::Unavailable, Misbehaviour::Garbage, Misbehaviour::Truncated]
+    {
+        set(answer, Service::All);
+        let (flow, rpc) = (flow.services().await.unwrap_err(), rpc.system_version().await.unwrap_err());
+        assert!(
+            !matches!(flow, Error::NotFound { .. }) && !matches!(rpc, Error::NotFound { .. }),
+            "{flow} {rpc}"
+        );
+    }
+    set(Misbehaviour::Hang, Service::XmlRpc);
+    let started = Instant::now();
+    rpc.system_version().await.unwrap_err();
+    assert!(started.elapsed() >= Duration::from_millis(400));
+    let mut slow = Fault::new(Misbehaviour::Slow).by(Service::XmlRpc);
+    (slow.delay, slow.method) = (Some(Duration::from_millis(200)), Some("one.system.version".to_owned()));
+    misbehave(&dir, &[slow]).unwrap();
+    let started = Instant::now();
+    rpc.system_version().await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(200));
+
+    // Lost: the caller knows nothing, and it is done.
+    let mut lost = Fault::new(Misbehaviour::Lost).by(Service::All);
+    lost.times = Some(2);
+    misbehave(&dir, &[lost]).unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let session = Param::Text(bed.session());
+    let body = wire::request("one.template.allocate", [&session, &text("NAME=lost")]);
+    assert!(http.post(&bed.zones[0].xmlrpc).body(body).send().await.is_err());
+    flow.create_service_template(&json!({"name": "lost", "roles": []})).await.unwrap_err();
+    misbehave(&dir, &[]).unwrap();
+    assert_eq!(rpc.templates().await.unwrap()[1].name, "lost");
+    assert_eq!(flow.service_templates().await.unwrap()[0].name, "lost");
+    bed.down().await;
+}
+
+#[tokio::test]
+async fn a_role_that_does_not_boot_fails_the_service_at_the_poll_and_recovers() {
+    let bed = up_in(&["madrid"], "[all]\ndelays = { ready_poll_seconds = 0.3 }").await;
+    let dir = bed.dir.path().join("sandbox");
+    std::fs::write(dir.join("faults"), "answer=boot-failure role=b times=1").unwrap();
+    let body = json!({"name": "t", "roles": [role("a", 1), role("b", 1)]});
+    let id = bed.start(0, &body, &json!({})).await;
+    let service = bed.reach(&id, ServiceState::FailedDeploying).await;
+    let vm = bed.rpc(0).vm(&nodes(&service, "b")[0]).await.unwrap();
+    assert_eq!(vm.lcm_state, LcmState::BootFailure);
+    assert!(vm.user_template["ERROR"].contains("DEPLOY: ERROR"), "{:?}", vm.user_template);
+    assert!(bed.rpc(0).vm(&nodes(&service, "a")[0]).await.unwrap().lcm_state == LcmState::Running);
+    bed.flow(0).recover(&id).await.unwrap();
+    bed.reach(&id, ServiceState::Running).await;
+    bed.down().await;
 }

@@ -150,7 +150,7 @@ async fn failures_show_in_the_log_and_need_recover_delete() {
     for (role, over, why) in [
         (missing, json!({}), "virtual machine template [99]"),
         (taken, json!({}), "Cannot get IP/MAC lease"),
-        (foreign, json!({}), "network with name or id: 7"),
+        (foreign, json!({}), "Virtual network with ID: 7 does not exist"),
         (role("r", 1), backslash, "quote of A"),
         (role("r", 1), dash, "A-B"),
     ] {

@@ -2,12 +2,15 @@
 //! that only waits; what a VM would publish, the test publishes with that VM's token.
 
 mod faults;
+mod flow;
 mod gate;
 mod life;
 mod power;
 mod processes;
 mod refusals;
+mod rights;
 mod templates;
+mod worlds;
 
 use crate::{SandboxConfig, SandboxError, ZoneEndpoints, run};
 use onefed_opennebula::{
@@ -60,6 +63,7 @@ pub(super) fn config(dir: &std::path::Path, net: u8, zones: &[&str]) -> SandboxC
         zones: zones.iter().map(|z| (*z).to_owned()).collect(),
         exe,
         flower_dir: PathBuf::from("/nowhere/flower"),
+        world: crate::World::default(),
         lease_stdin: false,
     }
 }
@@ -72,16 +76,28 @@ pub(super) fn next_net() -> u8 {
 }
 
 pub(super) async fn up(zones: &[&str]) -> Bed {
+    up_in(zones, "").await
+}
+
+/// Zones in a world of their own.
+pub(super) async fn up_in(zones: &[&str], world: &str) -> Bed {
+    let world = crate::World::parse(world).unwrap();
     let dir = tempfile::tempdir().unwrap();
     loop {
         let net = next_net();
         let (ready, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(run(config(dir.path(), net, zones), ready, async {
+        let config = SandboxConfig { world: world.clone(), ..config(dir.path(), net, zones) };
+        let task = tokio::spawn(run(config, ready, async {
             let _ = stopped.await;
         }));
         match told.await {
-            Ok(zones) => return Bed { dir, net, zones, stop: Some(stop), task },
+            Ok(zones) => {
+                let bed = Bed { dir, net, zones, stop: Some(stop), task };
+                // The project's first client chooses this process's TLS, which every other client needs, too.
+                bed.rpc(0);
+                return bed;
+            }
             Err(_) => match task.await.unwrap() {
                 Err(SandboxError::Address { .. }) => {}
                 other => panic!("{other:?}"),

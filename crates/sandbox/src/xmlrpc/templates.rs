@@ -70,20 +70,21 @@ fn allocate(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcom
 }
 
 fn info(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Use)?;
+    let id = arguments.int()?;
     arguments.flag_or()?;
     arguments.flag_or()?;
+    let id = known(call, id, Right::Use)?;
     Ok(Outcome::Text(call.state.templates.get(&id).map(|t| t.to_xml(id)).unwrap_or_default()))
 }
 
 fn update(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Manage)?;
-    let given = arguments.text()?;
+    let (id, given) = (arguments.int()?, arguments.text()?);
     let append = match arguments.int_or(0)? {
         0 => false,
         1 => true,
         _ => return Err(Refusal::new(API, -1, "Wrong update type").into()),
     };
+    let id = known(call, id, Right::Manage)?;
     let refused =
         |why: String| Refusal::new(INTERNAL, i64::from(id), format!("Cannot update template. {why}"));
     let mut new = read(given).map_err(refused)?;
@@ -99,16 +100,18 @@ fn update(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome,
 }
 
 fn delete(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Manage)?;
+    let id = arguments.int()?;
     arguments.flag_or()?;
+    let id = known(call, id, Right::Manage)?;
     call.state.templates.remove(&id);
     Ok(Outcome::Number(id))
 }
 
 fn chmod(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Manage)?;
+    let id = arguments.int()?;
     let bits = (0..9).map(|_| arguments.int()).collect::<Result<Vec<_>, _>>()?;
     arguments.flag_or()?;
+    let id = known(call, id, Right::Manage)?;
     if let Some(template) = call.state.templates.get_mut(&id) {
         template.owned.mode = template.owned.mode.changed(&bits);
     }
@@ -116,8 +119,8 @@ fn chmod(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, 
 }
 
 fn rename(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Manage)?;
-    let name = arguments.text()?;
+    let (id, name) = (arguments.int()?, arguments.text()?);
+    let id = known(call, id, Right::Manage)?;
     valid_name(name).map_err(|why| Refusal::new(ACTION, i64::from(id), why))?;
     let owner = call.state.templates.get(&id).map_or(0, |t| t.owned.uid);
     if let Some(other) = taken(&call.state, name, owner).filter(|other| *other != id) {
@@ -131,19 +134,19 @@ fn rename(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome,
 }
 
 fn clone(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Use)?;
-    let name = arguments.text()?;
+    let (id, name) = (arguments.int()?, arguments.text()?);
     arguments.flag_or()?;
+    let id = known(call, id, Right::Use)?;
     let content = call.state.templates.get(&id).map(|t| t.content.clone()).unwrap_or_default();
     Ok(Outcome::Number(insert(&mut call.state, &call.caller, name, content)?))
 }
 
 fn make_vm(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let id = known(call, arguments.int()?, Right::Use)?;
-    let name = arguments.text_or("")?;
-    let hold = arguments.flag_or()?;
-    let over = read(arguments.text_or("")?).map_err(Refusal::internal)?;
-    if arguments.flag_or()? {
+    let (id, name) = (arguments.int()?, arguments.text_or("")?);
+    let (hold, over, persistent) = (arguments.flag_or()?, arguments.text_or("")?, arguments.flag_or()?);
+    let id = known(call, id, Right::Use)?;
+    let over = read(over).map_err(Refusal::internal)?;
+    if persistent {
         return Err(Refusal::new(ACTION, -1, "The sandbox has no persistent copies").into());
     }
     let vm = instantiate(call.zone, &mut call.state, &call.caller, id, name, hold, &Over::Replacing(&over))?;
@@ -152,7 +155,7 @@ fn make_vm(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome
 }
 
 fn pool(call: &mut Call<'_>, arguments: &mut Arguments<'_>) -> Result<Outcome, Failure> {
-    let (filter, start, end) = (arguments.int()?, arguments.int()?, arguments.int()?);
+    let (filter, start, end) = arguments.range()?;
     let all = call.state.templates.iter().filter(|(_, t)| t.owned.passes(&call.caller, filter));
     let all = all.map(|(id, t)| (*id, t.to_xml(*id))).collect();
     let shown: String = page(all, start, end).concat();

@@ -1,6 +1,6 @@
 //! XML-RPC on the wire: calls read, arguments checked, answers written.
 
-use crate::refusal::Refusal;
+use crate::refusal::{API, Refusal};
 use onefed_opennebula::xml::{Element, escape};
 use onefed_opennebula::xmlrpc::wire::{Value, value};
 
@@ -106,6 +106,16 @@ impl<'a> Arguments<'a> {
             Some(Value::Bool(flag)) => Ok(*flag),
             _ => Err(Self::fault("boolean")),
         }
+    }
+
+    /// Filter, first and last of a pool.
+    pub(super) fn range(&mut self) -> Result<(i64, i64, i64), Failure> {
+        let (filter, start, end) = (self.int()?, self.int()?, self.int()?);
+        // The lowest that means something is -4, the caller's group.
+        if filter < -4 {
+            return Err(Refusal::new(API, -1, "Incorrect filter_flag").into());
+        }
+        Ok((filter, start, end))
     }
 
     /// A text that may be left out.

@@ -1,5 +1,6 @@
 //! `onefed apply`: makes the zones as the plan file wants them, all at once as far as they need nothing of each other.
 
+mod collide;
 mod hub;
 mod kept;
 mod part;
@@ -11,6 +12,7 @@ mod sign;
 mod wait;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -21,7 +23,7 @@ use crate::cli::Place;
 use crate::failure::{Done, Exit, Failure};
 use crate::output::Output;
 use crate::state::{Authority, HubAddress, Inventory, State};
-use crate::verb::plan::Survey;
+use crate::verb::plan::{SavedPlan, Survey};
 use crate::verb::step::Steps;
 use crate::zone_lock::ZoneLock;
 use crate::zones::{self, Zones};
@@ -42,6 +44,15 @@ struct Work {
     output: Output,
 }
 
+/// What the operator has said.
+#[derive(Default)]
+pub(crate) struct Wish {
+    /// Exactly this is to be done.
+    pub(crate) saved: Option<SavedPlan>,
+    /// Nothing is asked.
+    pub(crate) yes: bool,
+}
+
 /// What an `apply` has come to.
 pub(crate) struct Applied {
     document: Value,
@@ -49,11 +60,13 @@ pub(crate) struct Applied {
     failure: Option<Failure>,
 }
 
-/// Reads the plan file and applies it.
-pub(crate) async fn run(place: &Place, yes: bool, output: Output) -> Done {
+/// Reads the plan file and applies it; with a saved plan, that one or nothing.
+pub(crate) async fn run(place: &Place, saved: Option<&Path>, yes: bool, output: Output) -> Done {
+    let saved = saved.map(SavedPlan::read).transpose()?;
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
-    let Applied { mut document, failure } = apply(federation, state, yes, output).await?;
+    let wish = Wish { saved, yes };
+    let Applied { mut document, failure } = apply(federation, state, &wish, output).await?;
     if let Some(why) = &failure {
         output.say(why.to_string());
         document["error"] = why.document()["error"].clone();
@@ -73,14 +86,14 @@ impl Applied {
 pub(crate) async fn apply(
     federation: Federation,
     state: State,
-    yes: bool,
+    wish: &Wish,
     output: Output,
 ) -> Result<Applied, Failure> {
     let _lock = state.lock()?;
     let zones = zones::clients(&federation).await?;
     let lock = ZoneLock::take(&federation, &zones, &state, "apply", output).await?;
     let steps = Steps::new(state, lock);
-    let (applied, steps) = with_lock(federation, &zones, steps, yes, output).await;
+    let (applied, steps) = with_lock(federation, &zones, steps, wish, output).await;
     steps.end().await?;
     applied
 }
@@ -90,12 +103,18 @@ async fn with_lock(
     federation: Federation,
     zones: &Zones,
     steps: Steps,
-    yes: bool,
+    wish: &Wish,
     output: Output,
 ) -> (Result<Applied, Failure>, Steps) {
     let started = Instant::now();
     let survey = verb::plan::survey(&federation, zones).await;
-    let authority = match prepare(&federation, &survey, &steps, yes, output) {
+    let ready = async {
+        prepare(&federation, &survey, wish)?;
+        collide::check(&survey.plan, zones).await?;
+        agreed(&survey.plan, wish, output)?;
+        authority(&federation, &survey, &steps.state, output)
+    };
+    let authority = match ready.await {
         Ok(authority) => authority,
         Err(why) => return (Err(why), steps),
     };
@@ -106,26 +125,26 @@ async fn with_lock(
     (applied, work.steps)
 }
 
-/// Everything that may stand in the way, before anything is done; and who signs.
-fn prepare(
-    federation: &Federation,
-    survey: &Survey,
-    steps: &Steps,
-    yes: bool,
-    output: Output,
-) -> Result<Authority, Failure> {
+/// Everything that may stand in the way, before anything is done.
+fn prepare(federation: &Federation, survey: &Survey, wish: &Wish) -> Result<(), Failure> {
     if let Some(why) = survey.refusal() {
         return Err(why);
     }
     if let (Some(why), true) = (survey.down(), survey.plan.zones.is_empty()) {
         return Err(why);
     }
-    output.say(survey.plan.summary());
-    agreed(&survey.plan, yes, output)?;
-    let state = &steps.state;
-    for zone in
-        state.used_zones()?.iter().filter(|zone| federation.zones.iter().all(|it| it.name.as_str() != *zone))
-    {
+    wish.saved.as_ref().map_or(Ok(()), |saved| saved.check(federation, survey))
+}
+
+/// Who signs; made, with the operator's certificate, where nothing is deployed yet.
+fn authority(
+    federation: &Federation,
+    survey: &Survey,
+    state: &State,
+    output: Output,
+) -> Result<Authority, Failure> {
+    let in_plan: BTreeSet<&str> = federation.zones.iter().map(|zone| zone.name.as_str()).collect();
+    for zone in state.used_zones()?.iter().filter(|zone| !in_plan.contains(zone.as_str())) {
         output.say(format!(
             "  warning: zone {zone} is not in the plan file any more, and something of the federation may still be there; put [zone.{zone}] back and run `onefed apply`"
         ));
@@ -157,9 +176,10 @@ fn deployed(survey: &Survey) -> Option<String> {
 }
 
 /// Asks before anything is replaced or removed: VMs go with what is on their disks, and runs with them.
-fn agreed(plan: &Plan, yes: bool, output: Output) -> Result<(), Failure> {
+fn agreed(plan: &Plan, wish: &Wish, output: Output) -> Result<(), Failure> {
+    output.say(plan.summary());
     let losing = plan.count(Action::Replace) + plan.count(Action::Remove);
-    if losing == 0 || yes {
+    if losing == 0 || wish.yes {
         return Ok(());
     }
     output.say(plan.render());

@@ -99,9 +99,13 @@ impl Making<'_> {
     async fn service(&self, task: &Task, hub: Option<&HubAddress>) -> Result<There, Failure> {
         let (template, service) = (&task.template, &task.service);
         let mut replaced = service.id.map(|old| (old, service.why.clone()));
-        if let Some(old) = service.id.filter(|_| service.action == Action::Keep) {
+        let stays = matches!(service.action, Action::Keep | Action::Repair);
+        if let Some(old) = service.id.filter(|_| stays) {
             match self.keep(old, hub).await? {
                 Kept::Yes(key) => {
+                    if service.action == Action::Repair {
+                        self.refill(old, &service.why).await?;
+                    }
                     if template.action != Action::Keep {
                         self.template(template).await?;
                     }
@@ -157,6 +161,27 @@ impl Making<'_> {
         Ok(Kept::Yes(key))
     }
 
+    /// Gives a service the VMs back that it has lost, and leaves those that it has.
+    async fn refill(&self, id: u32, why: &str) -> Result<(), Failure> {
+        let (zone, oneflow) = (&self.room.name, &self.room.clients.oneflow);
+        let service = oneflow.service(&self.id(id)).await?;
+        let least = |role: &str| {
+            let roles = service.body.get("roles")?.as_array()?;
+            let body = roles.iter().find(|body| body.get("name").is_some_and(|name| name == role))?;
+            u32::try_from(body.get("min_vms")?.as_u64()?).ok()
+        };
+        for role in &service.roles {
+            let Some(least) = least(&role.name).filter(|least| role.cardinality < *least) else { continue };
+            self.work.output.say(format!("  {zone}: repairing service {} ({why})", self.name));
+            let scaling = async {
+                oneflow.scale(&service.id, &role.name, least).await?;
+                Ok(((), format!("{} to {least}", role.name)))
+            };
+            self.work.steps.step(zone, "service scaled", self.name, scaling).await?;
+        }
+        Ok(())
+    }
+
     async fn leave(&self, old: u32, why: &str) -> Result<(), Failure> {
         let zone = &self.room.name;
         self.work.output.say(format!("  {zone}: replacing service {} ({why})", self.name));
@@ -169,7 +194,7 @@ impl Making<'_> {
 
     async fn template(&self, change: &Change) -> Result<u32, Failure> {
         let (zone, oneflow) = (&self.room.name, &self.room.clients.oneflow);
-        let ids = self.room.ids(self.work).await?;
+        let ids = self.room.ids().await?;
         let body = service_template(&self.work.federation, self.part, &ids).map_err(bad_object)?;
         let making = async {
             let id = match change.id {

@@ -13,7 +13,6 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::Work;
 use crate::failure::{Exit, Failure, join};
 use crate::verb;
-use crate::zone_objects;
 use crate::zones::{ZoneClients, Zones};
 
 /// One zone of the plan that was seen.
@@ -79,16 +78,12 @@ impl Room {
     }
 
     /// The ids of what the plan calls by name here, and of the VM templates that were made.
-    pub(super) async fn ids(&self, work: &Work) -> Result<ZoneIds, Failure> {
-        let mut seen = self.seen.lock().await;
-        match seen.ids {
-            Some(ids) => Ok(ids),
-            None => {
-                let ids = zone_objects::in_zone(&work.federation, &self.zone, &self.clients).await?;
-                seen.ids = Some(ids);
-                Ok(ids)
-            }
-        }
+    pub(super) async fn ids(&self) -> Result<ZoneIds, Failure> {
+        let unknown = || {
+            let text = format!("zone {}: its templates and networks were not all found", self.name);
+            Failure::new(Exit::Configuration, "zone-objects", text)
+        };
+        self.seen.lock().await.ids.ok_or_else(unknown)
     }
 
     /// What is known, looked at again if that is in doubt.
@@ -150,7 +145,7 @@ impl Room {
                     client.template_update(&id, &text, false).await?;
                     id
                 }
-                None => client.template_allocate(&text).await?,
+                None => client.template_allocate(&text).await.map_err(name_taken)?,
             };
             Ok((id.id, id.id.to_string()))
         };
@@ -184,4 +179,12 @@ impl Room {
         }
         Ok(ids)
     }
+}
+
+/// The name is taken by what was not there when the zone was looked at. If it is ours, a second look shows it.
+fn name_taken(why: onefed_opennebula::Error) -> Failure {
+    if why.is_name_taken() {
+        return Failure::new(Exit::TryAgain, "zone-busy", why);
+    }
+    why.into()
 }

@@ -72,7 +72,12 @@ pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Outcome, Failur
                 if awaited.part == Part::Coordinator {
                     announce(awaited, &members)?;
                 }
-                if all_ready && matches!(service.state, ServiceState::Running | ServiceState::Warning) {
+                // After a scaling it cools down for minutes, in which it runs like any other.
+                let runs = matches!(
+                    service.state,
+                    ServiceState::Running | ServiceState::Warning | ServiceState::Cooldown
+                );
+                if all_ready && runs {
                     let seconds = started.elapsed().as_secs_f64();
                     let (zone, name, state) = (&awaited.id.zone, awaited.name, service.state);
                     awaited.work.output.say(format!("  {zone}: service {name} is {state} ({seconds:.1} s)"));

@@ -1,12 +1,13 @@
 //! Which zones there are, and where each can be reached from here.
 
 use onefed_opennebula::xmlrpc::{Client, Zone as Announced};
-use url::{Host, Url};
+use url::Url;
 
 use super::login::{self, Login, Start};
 use super::names::plan_names;
 use super::zone::Zone;
 use crate::failure::{Exit, Failure};
+use crate::zones::is_here;
 
 /// The port that OneFlow has unless somebody changed it.
 const ONEFLOW_PORT: u16 = 2474;
@@ -86,7 +87,13 @@ async fn federation(start: &Start, door: &Url) -> Result<Vec<Zone>, Failure> {
             .named
             .iter()
             .any(|(name, _)| zone.names().iter().any(|known| known.eq_ignore_ascii_case(name)));
-        place(&mut zone, announced, door, here == Some(at), start.oneflow_here.as_ref());
+        place(
+            &mut zone,
+            announced,
+            door,
+            here == Some(at),
+            start.operator.oneflow.as_ref().and_then(|url| url.as_ref().ok()),
+        );
         if !announced.enabled && !overridden {
             let name = &announced.name;
             zone.notes
@@ -112,7 +119,7 @@ fn at_the_door(pool: &[Announced], door: &Url, number: Option<u32>) -> Option<us
     };
     one(&|url| same_place(url, door)).or_else(|| match pool {
         [_] => Some(0),
-        _ => one(&means_itself),
+        _ => one(&is_here),
     })
 }
 
@@ -129,7 +136,7 @@ fn place(zone: &mut Zone, announced: &Announced, door: &Url, here: bool, oneflow
     let told = announced.endpoint.as_deref();
     match told.map(|text| login::parse(text, Some("/RPC2"))) {
         Some(Ok(url)) if here => {
-            if means_itself(&url) && !means_itself(door) {
+            if is_here(&url) && !is_here(door) {
                 zone.notes.push(format!(
                     "zone {name} announces {url}, which means whoever reads it: other zones and tools cannot reach it \
                      by that. It answers at {door}, which is written down; {}",
@@ -139,7 +146,7 @@ fn place(zone: &mut Zone, announced: &Announced, door: &Url, here: bool, oneflow
             zone.endpoint = Some(door.clone());
         }
         // Also where several announce one address: which of them it is, nobody can know.
-        Some(Ok(url)) if means_itself(&url) && (!means_itself(door) || same_place(&url, door)) => {
+        Some(Ok(url)) if is_here(&url) && (!is_here(door) || same_place(&url, door)) => {
             zone.notes.push(format!(
                 "zone {name} announces {url}, which means whoever reads it: it cannot be reached by that; {}; until \
                  then give --endpoint {}=URL",
@@ -165,7 +172,7 @@ fn place(zone: &mut Zone, announced: &Announced, door: &Url, here: bool, oneflow
         return;
     }
     match announced.oneflow.as_deref().map(|text| login::parse(text, None)) {
-        Some(Ok(url)) if means_itself(&url) && zone.endpoint.as_ref().is_some_and(|it| !means_itself(it)) => {
+        Some(Ok(url)) if is_here(&url) && zone.endpoint.as_ref().is_some_and(|it| !is_here(it)) => {
             zone.notes.push(format!(
                 "zone {name} announces its OneFlow at {url}, which means whoever reads it: it is tried beside its \
                  endpoint, at port {ONEFLOW_PORT}; {}",
@@ -186,16 +193,6 @@ fn beside(endpoint: &Url) -> Option<Url> {
     url.set_path("");
     url.set_port(Some(ONEFLOW_PORT)).ok()?;
     Some(url)
-}
-
-/// Whether an address means the machine that reads it.
-fn means_itself(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
-        None => false,
-    }
 }
 
 fn same_place(one: &Url, other: &Url) -> bool {

@@ -1,12 +1,13 @@
 //! Where to begin, and as whom: from the options, the environment, or the files that OpenNebula's own tools use.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onefed_opennebula::Credentials;
 use url::Url;
 
 use super::args::{ForZone, InitArgs, pick};
 use crate::failure::{Exit, Failure};
+use crate::zones::{Operator, login};
 
 /// What is known before anybody was asked.
 pub(super) struct Start {
@@ -16,8 +17,8 @@ pub(super) struct Start {
     pub(super) named: Vec<(String, Url)>,
     /// OneFlow endpoints of zones by name.
     pub(super) oneflow: Vec<(String, Url)>,
-    /// ONEFLOW_URL: that of the zone which the user's own tools speak to.
-    pub(super) oneflow_here: Option<Url>,
+    /// What OpenNebula's own tools would use; its OneFlow is that of the zone which they speak to.
+    pub(super) operator: Operator,
     auth: Vec<ForZone>,
     ca: Vec<ForZone>,
 }
@@ -37,8 +38,12 @@ impl Start {
         let mut wrong = Vec::new();
         let (mut doors, mut named) = (Vec::new(), Vec::new());
         let mut endpoints = ForZone::parse_all(&args.endpoint);
-        if endpoints.is_empty() {
-            endpoints.extend(usual_endpoint()?.map(|value| ForZone { zone: None, value }));
+        let operator = Operator::here();
+        match &operator.xmlrpc {
+            _ if !endpoints.is_empty() => {}
+            None => {}
+            Some(Ok(url)) => endpoints.push(ForZone { zone: None, value: url.to_string() }),
+            Some(Err(why)) => wrong.push(why.clone()),
         }
         for ForZone { zone, value } in endpoints {
             match (zone, parse(&value, Some("/RPC2"))) {
@@ -68,29 +73,22 @@ impl Start {
             return Err(Failure::new(Exit::Usage, "no-endpoint", text)
                 .hint("for instance --endpoint http://one.example.org:2633/RPC2"));
         }
-        let oneflow_here = std::env::var("ONEFLOW_URL").ok().and_then(|url| parse(&url, None).ok());
         let auth = ForZone::parse_all(&args.auth);
         let ca = ForZone::parse_all(&args.ca);
-        Ok(Self { door: doors.pop(), named, oneflow, oneflow_here, auth, ca })
+        Ok(Self { door: doors.pop(), named, oneflow, operator, auth, ca })
     }
 
     /// The login for a zone that has one of these names; for the first question, of no zone yet.
     pub(super) fn login(&self, names: &[&str]) -> Result<Login, Failure> {
         let given = pick(&self.auth, names).map(str::to_owned);
-        let usual = || {
-            let named = std::env::var_os("ONE_AUTH").filter(|path| !path.is_empty()).map(PathBuf::from);
-            named.or_else(|| home(".one/one_auth"))
+        let credentials = match &given {
+            Some(path) => login(Path::new(path)),
+            None => self.operator.login(),
         };
-        let fail = |text: String| {
-            Failure::new(Exit::Permission, "zone-login", text)
+        let credentials = credentials.map_err(|why| {
+            Failure::new(Exit::Permission, "zone-login", format!("no login: {why}"))
                 .hint("name a file that holds user:password with --auth, or in ONE_AUTH")
-        };
-        let path = given.as_ref().map(PathBuf::from).or_else(usual);
-        let path = path.ok_or_else(|| fail("no login".to_owned()))?;
-        let text = std::fs::read_to_string(&path)
-            .map_err(|why| fail(format!("no login: {}: {why}", path.display())))?;
-        let credentials =
-            Credentials::parse(&text).map_err(|why| fail(format!("{}: {why}", path.display())))?;
+        })?;
         let ca = match pick(&self.ca, names) {
             None => None,
             Some(path) => {
@@ -100,20 +98,6 @@ impl Start {
         };
         Ok(Login { credentials, file: given, ca })
     }
-}
-
-/// ONE_XMLRPC, else the file that OpenNebula's own tools read.
-fn usual_endpoint() -> Result<Option<String>, Failure> {
-    if let Some(url) = std::env::var("ONE_XMLRPC").ok().filter(|url| !url.trim().is_empty()) {
-        return Ok(Some(url));
-    }
-    let Some(path) = home(".one/one_endpoint") else { return Ok(None) };
-    let text = onefed_appliance::files::read_if_there(&path).map_err(|why| Failure::file(&path, why))?;
-    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
-}
-
-fn home(name: &str) -> Option<PathBuf> {
-    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(name))
 }
 
 /// A URL that was refused, without what may be a password in it.

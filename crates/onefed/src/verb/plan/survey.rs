@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use onefed_federation::{Blind, Existing, Federation, Plan, ZoneExisting, ZoneIds, diff_seen};
+use onefed_federation::{Blind, Federation, Plan, ZoneExisting, ZoneIds, diff_seen};
 
-use super::observe;
+use super::observe::{self, Seen};
+use super::preflight::{self, Problem, Report};
 use crate::failure::{Exit, Failure, join};
-use crate::zone_objects;
 use crate::zones::Zones;
 
 /// What the zones of a plan say, and what would be done.
@@ -20,25 +20,40 @@ pub(crate) struct Survey {
     /// What the zones that were seen have, in the order of their names.
     pub(crate) existing: Vec<ZoneExisting>,
     /// What an `apply` would stumble on, of all zones that were seen.
-    problems: Vec<Failure>,
+    report: Report,
 }
 
 impl Survey {
     /// What stands in the way of an `apply` that reaches some zones: everything but zones that are down, as one failure.
     /// `None` where there is nothing.
     pub(crate) fn refusal(&self) -> Option<Failure> {
-        let refused = self.unseen.values().filter(|why| !is_down(why));
-        join(self.problems.iter().chain(refused).cloned().collect())
+        join(self.report.failure().into_iter().chain(self.barred()).collect())
+    }
+
+    /// Zones that were not seen for a reason that does not pass by itself, as one failure. `None` where there are none.
+    pub(super) fn barred(&self) -> Option<Failure> {
+        self.unseen_if(|why| !is_down(why))
     }
 
     /// Zones that are down for now, as one failure. `None` where there are none.
     pub(crate) fn down(&self) -> Option<Failure> {
-        join(self.unseen.values().filter(|why| is_down(why)).cloned().collect())
+        self.unseen_if(is_down)
+    }
+
+    /// In the order of the plan.
+    fn unseen_if(&self, wanted: impl Fn(&Failure) -> bool) -> Option<Failure> {
+        let failures = self.plan.unseen.iter().filter_map(|unseen| self.unseen.get(unseen.zone.as_str()));
+        join(failures.filter(|why| wanted(why)).cloned().collect())
     }
 
     /// Whether a zone is down: not seen, for a reason that may pass without anybody changing anything.
     pub(crate) fn is_down(&self, zone: &str) -> bool {
         self.unseen.get(zone).is_some_and(is_down)
+    }
+
+    /// Everything that is wrong or doubtful in the zones that were seen, warnings too.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.report.problems
     }
 }
 
@@ -49,48 +64,66 @@ fn is_down(why: &Failure) -> bool {
 /// Asks every zone of the plan what it has and whether the plan can be carried out there, all zones at once.
 /// Never fails as a whole: what cannot be known is in the survey.
 pub(crate) async fn survey(federation: &Federation, zones: &Zones) -> Survey {
-    let (plan, existing, unseen) = look(federation, zones).await;
-    let (mut ids, mut problems) = (BTreeMap::new(), Vec::new());
-    for (zone, answer) in zone_objects::look_up(federation, zones, &plan).await {
-        match answer {
-            Ok(found) => {
-                ids.insert(zone, found);
-            }
-            Err(why) => problems.push(why),
-        }
-    }
-    Survey { plan, unseen, ids, existing, problems }
+    survey_all(federation, zones, Vec::new()).await
+}
+
+/// As [`survey`], with zones that could not even be asked, such as those without a login.
+pub(super) async fn survey_all(
+    federation: &Federation,
+    zones: &Zones,
+    lacking: Vec<(String, Failure)>,
+) -> Survey {
+    let Look { plan, seen, unseen, existing } = look(federation, zones, lacking).await;
+    let mut report = preflight::check(federation, zones, &plan, &seen).await;
+    let ids = std::mem::take(&mut report.ids);
+    Survey { plan, unseen, ids, existing, report }
 }
 
 /// As [`survey`], for those who only want to know what is there. All zones that do not answer are named.
 pub(crate) async fn make(federation: &Federation, zones: &Zones) -> Result<Plan, Failure> {
-    let (plan, _, unseen) = look(federation, zones).await;
+    let Look { plan, unseen, .. } = look(federation, zones, Vec::new()).await;
     join(unseen.into_values().collect()).map_or(Ok(plan), Err)
 }
 
-async fn look(
-    federation: &Federation,
-    zones: &Zones,
-) -> (Plan, Vec<ZoneExisting>, BTreeMap<String, Failure>) {
+/// What all zones said.
+struct Look {
+    plan: Plan,
+    seen: BTreeMap<String, Seen>,
+    existing: Vec<ZoneExisting>,
+    unseen: BTreeMap<String, Failure>,
+}
+
+async fn look(federation: &Federation, zones: &Zones, lacking: Vec<(String, Failure)>) -> Look {
     let asked = federation.zones.iter().filter_map(|zone| {
         let clients = zones.get(zone.name.as_str())?;
-        Some(async move { (zone.name.clone(), observe::zone(federation, clients).await) })
+        Some(async move { (zone.name.to_string(), observe::zone(federation, clients).await) })
     });
-    let (mut existing, mut blind, mut unseen) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut unseen: BTreeMap<String, Failure> = lacking.into_iter().collect();
+    let mut seen = BTreeMap::new();
     for (zone, answer) in futures_util::future::join_all(asked).await {
         match answer {
-            Ok(mut objects) => {
-                objects.sort_by_key(Existing::order);
-                existing.push(ZoneExisting { zone, objects });
+            Ok(found) => {
+                seen.insert(zone, found);
             }
             Err(why) => {
-                let why = Failure::from(why);
-                let (code, words) = (why.code.to_owned(), why.message.clone());
-                unseen.insert(zone.to_string(), why);
-                blind.push(Blind { zone, code, why: words });
+                unseen.insert(zone, why.into());
             }
         }
     }
+    let (mut existing, mut blind) = (Vec::new(), Vec::new());
+    for zone in federation.zones.iter().map(|zone| &zone.name) {
+        if let Some(found) = seen.get(zone.as_str()) {
+            existing.push(ZoneExisting { zone: zone.clone(), objects: found.objects.clone() });
+            continue;
+        }
+        // Also a zone that the caller did not want to be asked is one that was not seen.
+        let (code, why) = match unseen.get(zone.as_str()) {
+            Some(why) => (why.code, why.message.as_str()),
+            None => ("zone-not-asked", "it was not asked"),
+        };
+        let why = why.strip_prefix(&format!("zone {zone}: ")).unwrap_or(why).to_owned();
+        blind.push(Blind { zone: zone.clone(), code: code.to_owned(), why });
+    }
     existing.sort_by(|one, other| one.zone.cmp(&other.zone));
-    (diff_seen(federation, &existing, &blind), existing, unseen)
+    Look { plan: diff_seen(federation, &existing, &blind), seen, existing, unseen }
 }

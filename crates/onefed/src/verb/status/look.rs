@@ -11,12 +11,21 @@ use onefed_trust::CertificateInfo;
 
 use super::model::{CertificateLine, Known, ServiceLine, SiteLine, Status, ZoneLine};
 use super::{hub, verdict, zone};
+use crate::failure::Failure;
 use crate::state::State;
 use crate::zones::Zones;
 
-/// Asks everybody.
-pub(crate) async fn look(federation: &Federation, zones: &Zones, state: &State) -> Status {
-    let ask = |name: &str| zone::look(federation, zones, name.to_owned());
+/// Asks everybody. `unreachable` says of zones without clients why they have none.
+pub(crate) async fn look(
+    federation: &Federation,
+    zones: &Zones,
+    unreachable: &[(String, Failure)],
+    state: &State,
+) -> Status {
+    let ask = |name: &str| {
+        let why = unreachable.iter().find(|(zone, _)| zone == name).map(|(_, why)| why.message.as_str());
+        zone::look(federation, zones.get(name).ok_or(why), name.to_owned())
+    };
     let home = federation.coordinator.zone.as_str();
     let with_hub = async {
         let look = ask(home).await;

@@ -25,8 +25,10 @@ pub(crate) use model::Status;
 pub(crate) async fn run(place: &Place, watch: Option<u64>, output: Output) -> Done {
     let federation = plan_file::load(&place.file, output)?;
     let state = State::open_for(&place.state, federation.name.as_str())?;
-    let zones = zones::clients(&federation).await?;
-    let look = async || look(&federation, &zones, &state).await;
+    let look = async || {
+        let (zones, unreachable) = zones::reachable(&federation).await;
+        look(&federation, &zones, &unreachable, &state).await
+    };
     if let Some(seconds) = watch {
         return watch::run(look, Duration::from_secs(seconds), output).await;
     }

@@ -127,3 +127,6 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

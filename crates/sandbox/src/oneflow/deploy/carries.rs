@@ -26,14 +26,17 @@ fn through_oneflow(name: &str, value: &str, at_role: bool) -> Result<String, Str
     let body = json!({ "user_inputs_values": service, "roles": [{ "name": "r", "template_id": 0,
         "user_inputs_values": own, "template_contents": { "CONTEXT": { "TOKEN": "YES" } } }] });
     let Value::Object(body) = body else { unreachable!() };
-    let service = Service::new(1, "s".to_owned(), body);
+    let service = Service::new(1, "s".to_owned(), Caller::oneadmin().owned(), body);
     let plan = Plan::new(77, 0);
     let extra = contents(plan, &state(), &service, &service.roles[0])?;
     let Value::Object(mut vm) = json!({ "CONTEXT": { "NETWORK": "YES" }, "CPU": "1" }) else {
         unreachable!()
     };
     merge(&mut vm, &extra);
-    Ok(context::shell(&context::build(&vm, &context::Of { nics: &[Nic { octet: 10 }], vm: 7, plan })))
+    Ok(context::shell(&context::build(
+        &vm,
+        &context::Of { nics: &[Nic { octet: 10, network: 0, name: String::new() }], vm: 7, plan },
+    )))
 }
 
 /// The same for a VM template with a USER_INPUTS block, whose form was answered with its default.
@@ -204,7 +207,11 @@ fn a_vm_template_made_from_the_table_boots_with_the_answers_of_its_form() {
             let answer = template::attributes(&[(name, fields[4])]).unwrap();
             merge(&mut vm, &attributes::parse(&answer).unwrap());
         }
-        let of = context::Of { nics: &[Nic { octet: 10 }], vm: 7, plan: Plan::new(77, 0) };
+        let of = context::Of {
+            nics: &[Nic { octet: 10, network: 0, name: String::new() }],
+            vm: 7,
+            plan: Plan::new(77, 0),
+        };
         let read = read_context_sh(&context::shell(&context::build(&vm, &of)));
         let errors: Vec<_> = read.problems.iter().filter(|p| p.is_error()).map(|p| p.code).collect();
         match role {
