@@ -46,7 +46,7 @@ check:
 
 bench:
 	@echo "== benchmarks (release build)"
-	cargo bench --locked -p onefed --bench boot
+	cargo bench --locked -p onefed --bench boot --bench apply
 
 fmt:
 	cargo fmt --all

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, general_purpose::NO_PAD, general_purpose::STANDARD};
@@ -104,17 +105,27 @@ impl Secrets {
         }
     }
 
-    /// A text without any of them.
-    pub(super) fn cut_from(&self, text: &str) -> String {
-        let mut out = text.to_owned();
+    /// What looks for all of them at once.
+    pub(super) fn scissors(&self) -> Scissors {
+        let needles = self.needles.iter().filter(|needle| !needle.is_empty());
         // The longest first: a part of a secret that is one itself must not leave the rest standing.
-        let mut needles: Vec<&String> = self.needles.iter().filter(|needle| !needle.is_empty()).collect();
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        for needle in needles {
-            if out.contains(needle.as_str()) {
-                out = out.replace(needle.as_str(), HIDDEN);
-            }
-        }
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(needles);
+        Scissors(finder.ok())
+    }
+}
+
+/// Cuts secrets out of texts.
+pub(super) struct Scissors(Option<AhoCorasick>);
+
+impl Scissors {
+    /// A text without any of the secrets. Where they cannot be looked for, nothing is left of it.
+    pub(super) fn cut_from(&self, text: &str) -> String {
+        let Some(finder) = &self.0 else { return HIDDEN.to_owned() };
+        let mut out = String::with_capacity(text.len());
+        finder.replace_all_with(text, &mut out, |_, _, out| {
+            out.push_str(HIDDEN);
+            true
+        });
         cut_keys(&out)
     }
 }
@@ -151,7 +162,7 @@ mod tests {
     fn keys_go_and_certificates_stay() {
         let text = "a -----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE----- b -----BEGIN EC PRIVATE KEY-----\nyy\n\
                     -----END EC PRIVATE KEY----- c -----BEGIN PRIVATE KEY-----\\nzz\\n";
-        let cut = Secrets::default().cut_from(text);
+        let cut = Secrets::default().scissors().cut_from(text);
         assert_eq!(cut, "a -----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE----- b (hidden) c (hidden)");
     }
 
@@ -162,9 +173,9 @@ mod tests {
         secrets.held_back("hospitals");
         secrets.held_back("YES");
         secrets.held_back("sesame-open");
-        assert_eq!(secrets.cut_from("hospitals YES sesame-open"), "hospitals YES (hidden)");
+        assert_eq!(secrets.scissors().cut_from("hospitals YES sesame-open"), "hospitals YES (hidden)");
         secrets.secret("abc");
-        assert_eq!(secrets.cut_from("x abc y"), "x (hidden) y");
+        assert_eq!(secrets.scissors().cut_from("x abc y"), "x (hidden) y");
     }
 
     proptest! {
@@ -179,7 +190,7 @@ mod tests {
             let around = format!("{before}{secret}{after}");
             let url_safe = GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD);
             for text in [around.clone(), serde_json::to_string(&around).unwrap(), STANDARD.encode(&around), url_safe.encode(&around)] {
-                let cut = secrets.cut_from(&text);
+                let cut = secrets.scissors().cut_from(&text);
                 prop_assert!(cut.contains(HIDDEN), "{text} -> {cut}");
                 prop_assert!(!cut.contains(&secret));
                 // What is left of the base64 does not decode to it either.
