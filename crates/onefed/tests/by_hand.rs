@@ -7,7 +7,6 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -16,6 +15,7 @@ use onefed_opennebula::{Credentials, Error, ServiceState, ZoneName, oneflow, xml
 use serde_json::{Value, json};
 use support::spec::{blocks, document, repository};
 use support::{Desk, SANDBOX_DIR, Sandbox, fake_flower, run, run_within};
+use tokio::sync::Mutex;
 
 const FLOWER: &str = "1.41.0";
 const MULTI: &str = "12-multi-site-federation.md";
@@ -25,11 +25,11 @@ const CLI: &str = include_str!("support/opennebula_cli.py");
 const PROGRAMS: [&str; 5] = ["onetemplate", "onevm", "oneflow", "oneflow-template", "ssh"];
 
 /// Two federations at once would need more than two cores.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 #[test]
 fn the_twelve_steps_by_hand_end_in_a_run_over_two_sites() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ONE_AT_A_TIME.blocking_lock();
     let desk = Desk::new("by-hand", 241);
     let _sandbox = up(&desk);
     // What is typed into a form arrives as the form sends it: paris is made with the interactive command line, which
@@ -58,7 +58,7 @@ fn the_twelve_steps_by_hand_end_in_a_run_over_two_sites() {
 
 #[test]
 fn one_zone_by_hand_trains() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ONE_AT_A_TIME.blocking_lock();
     let desk = Desk::new("by-hand-single", 244);
     let _sandbox = up(&desk);
     let script = script(&desk, SINGLE, "single");
@@ -78,7 +78,7 @@ fn one_zone_by_hand_trains() {
 /// the CA and nothing else.
 #[tokio::test]
 async fn a_site_by_hand_trains_in_a_federation_that_a_plan_has_opened() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ONE_AT_A_TIME.lock().await;
     let desk = Desk::new("by-hand-open", 245);
     let _sandbox = up(&desk);
     desk.plan(|plan| {
