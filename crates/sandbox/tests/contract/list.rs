@@ -9,11 +9,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::task::{LocalSet, spawn_local};
 
+/// A story while it is told.
+type Telling = Pin<Box<dyn Future<Output = Told>>>;
+
 /// A case of several calls.
 pub(crate) struct Story {
     pub(crate) name: &'static str,
     pub(crate) needs: Needs,
-    pub(crate) tell: fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = Told>>>,
+    pub(crate) tell: fn(Arc<Stage>) -> Telling,
 }
 
 /// What a case cannot do without.

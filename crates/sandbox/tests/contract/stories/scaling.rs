@@ -56,12 +56,7 @@ pub(super) async fn without_force(stage: Arc<Stage>) -> Told {
 }
 
 pub(super) async fn cooldown(stage: Arc<Stage>) -> Told {
-    let service = running(&stage, &json!({"min_vms": 1, "max_vms": 3, "cooldown": null})).await;
-    // A role without a cooldown of its own has the server's.
-    let service = match service {
-        Ok(service) => service,
-        Err(_) => running(&stage, &json!({"min_vms": 1, "max_vms": 3, "cooldown": 300})).await?,
-    };
+    let service = running(&stage, &json!({"min_vms": 1, "max_vms": 3, "cooldown": 300})).await?;
     stage.flow.scale(&service.id, "r", 2).await.map_err(said)?;
     let two = stage.until(&service.id, "two VMs", |it| nodes(it, "r").len() == 2).await?;
     for vm in nodes(&two, "r") {
