@@ -101,3 +101,21 @@ fn zones_that_cannot_be() {
         desk.snapshot(&format!("sandbox__zone_{name}"), command.args(["--zones", zones])).expect(78);
     }
 }
+
+#[test]
+fn a_world_is_checked_first_and_then_holds() {
+    let desk = Desk::new("sandbox-world", 214);
+    let flower = fake_flower(&desk, "1.41.0");
+    let _zones = Sandbox::guard(&desk);
+    let world = desk.write("world.toml", "[all]\nversoin = \"6.10.0\"\nenabled = 1\n");
+    let refused = run(Sandbox::command(&desk, &flower).arg("--world").arg(&world)).expect(65);
+    for said in ["line 2: all has no `versoin`: did you mean `version`?", "line 3: all: `enabled` must be"] {
+        assert!(refused.stderr.contains(said), "{said}\n{}", refused.stderr);
+    }
+    assert!(!desk.path("sandbox").exists(), "something was made");
+    desk.write("world.toml", "[zone.paris]\nversion = \"6.10.0\"\n");
+    run(Sandbox::command(&desk, &flower).arg("--world").arg(&world)).expect(0);
+    desk.plan(|plan| plan);
+    let plan = run(&mut desk.onefed("plan"));
+    assert!(format!("{}{}", plan.stdout, plan.stderr).contains("6.10.0"), "{}\n{}", plan.stdout, plan.stderr);
+}
