@@ -16,9 +16,8 @@ fn plan_with_an_image(desk: &Desk, memory: u32) {
         let image = format!("image    = \"Ubuntu 24.04\"\nmemory   = {memory}\n");
         let after = after.replacen("template = \"onefed\"\n", &image, 1);
         let sha = "0".repeat(64);
-        let install = format!(
-            "[install]\nonefed = {{ url = \"https://example.org/onefed\", sha256 = \"{sha}\" }}\n\n"
-        );
+        let install =
+            format!("[install]\nonefed = {{ url = \"https://example.org/onefed\", sha256 = \"{sha}\" }}\n\n");
         let plan = format!("{before}{after}").replace("[variables]", &format!("{install}[variables]"));
         plan + "\nFL_NODE_AUTH = \"NO\"\n"
     });

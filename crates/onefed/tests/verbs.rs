@@ -152,7 +152,14 @@ fn an_apply_whose_superlink_does_not_start() {
         assert!(started.elapsed() < Duration::from_secs(10), "the VM does not go off");
         std::thread::sleep(Duration::from_millis(50));
     }
-    desk.snapshot("failed_apply__status", &mut desk.onefed("status")).expect(1);
+    let status = run(&mut desk.onefed("status")).expect(1);
+    for said in [
+        "VM 0 superlink       POWEROFF, failed",
+        "broken   zone madrid: superlink VM 0 of hospitals-coordinator says failed: process_failed: flower-superlink keeps ending",
+        "broken   zone paris: supernode VM 1 of hospitals-paris says starting",
+    ] {
+        assert!(status.stdout.contains(said), "{said}\n{}", status.stdout);
+    }
     desk.snapshot("failed_apply__plan", &mut desk.onefed("plan")).expect(2);
 
     let asks = desk.snapshot("failed_apply__destroy_without_yes", &mut desk.onefed("destroy")).expect(64);
