@@ -13,6 +13,9 @@ use crate::failure::{Exit, Failure, join};
 pub(crate) use operator::{Operator, login};
 pub(crate) use places::is_here;
 
+/// So many VMs of a service are asked for at once: a stock oned serves 15 connections, and others use it too.
+pub(crate) const AT_ONCE: usize = 4;
+
 /// The clients of one zone.
 #[derive(Clone)]
 pub(crate) struct ZoneClients {

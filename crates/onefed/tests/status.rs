@@ -42,7 +42,11 @@ async fn green_is_earned() {
     // In the repository, whose Python environments it uses or makes.
     run_within(desk.onefed(&up).current_dir(repository()), Duration::from_secs(300)).expect(0);
     let _zones = Sandbox::guard(&desk);
-    desk.plan(|plan| plan);
+    // The first hour: what `init` writes can be applied as it is.
+    let door = format!("http://{}/RPC2", desk.address("1.1:2633"));
+    let args = ["--yes", "--name", "hospitals", "--coordinator", "madrid", "--auth", "sandbox/one_auth"];
+    run(desk.onefed("init --endpoint").arg(door).args(args)).expect(0);
+    let plan = std::fs::read_to_string(desk.path("federation.toml")).unwrap();
     run_within(&mut desk.onefed("apply --yes"), Duration::from_secs(180)).expect(0);
     let green = status(&desk).expect(0);
     assert_eq!(reasons(&green), "");
@@ -70,10 +74,10 @@ async fn green_is_earned() {
     assert_eq!(watching.wait().unwrap().code(), Some(0));
 
     // Somebody edits the plan file and has not applied it.
-    desk.plan(|plan| plan + "\nFL_LOG_LEVEL = \"DEBUG\"\n");
+    desk.write("federation.toml", &format!("{plan}\nFL_LOG_LEVEL = \"DEBUG\"\n"));
     let edited = reasons(&status(&desk).expect(1));
     assert_eq!(edited.matches("is not as the plan file says").count(), 3, "{edited}");
-    desk.plan(|plan| plan);
+    desk.write("federation.toml", &plan);
 
     // Somebody terminates a VM: OneFlow lowers the cardinality and says RUNNING.
     let look = status(&desk).expect(0).json();

@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use onefed_opennebula::{Credentials, ZoneName, oneflow};
+use onefed_opennebula::{Credentials, ZoneName, oneflow, xmlrpc};
 use support::spec::{blocks, document, repository};
 use support::{Desk, Run, Sandbox, run_within};
 
@@ -79,9 +79,15 @@ async fn nothing_is_deployed(desk: &Desk) {
     let login = Credentials::parse(&login).unwrap();
     for (at, zone) in ["madrid", "paris", "lisbon"].into_iter().enumerate() {
         let name: ZoneName = zone.parse().unwrap();
-        let url = format!("http://{}:2474", desk.address(&format!("{}.1", at + 1))).parse().unwrap();
-        let oneflow = oneflow::Client::new(name, url, login.clone()).unwrap();
+        let url = |rest: &str| format!("http://{}{rest}", desk.address(&format!("{}.1", at + 1)));
+        let xmlrpc = url(":2633/RPC2").parse().unwrap();
+        let xmlrpc = xmlrpc::Client::new(name.clone(), xmlrpc, login.clone()).unwrap();
+        let oneflow = oneflow::Client::new(name, url(":2474").parse().unwrap(), login.clone()).unwrap();
         assert!(oneflow.services().await.unwrap().is_empty(), "{zone}");
         assert!(oneflow.service_templates().await.unwrap().is_empty(), "{zone}");
+        // The zone's own; the lock is gone.
+        let templates: Vec<String> =
+            xmlrpc.templates().await.unwrap().into_iter().map(|template| template.name).collect();
+        assert_eq!(templates, ["onefed"], "{zone}");
     }
 }

@@ -1,5 +1,8 @@
 //! What an object says of itself, fact by fact, so that a plan can say what of it has changed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -57,9 +60,9 @@ pub struct Difference {
 impl Facts {
     /// The facts of a service template or a service, from its body as OneFlow keeps it.
     pub fn of_document(body: &Value, names: &Names) -> Self {
-        let mut facts = Self::default();
         let label = body.get("onefed").and_then(|label| label.get("version"));
-        facts.made_by = label.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let made_by = label.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut facts = Self { made_by, ..Self::default() };
         for key in ["deployment", "ready_status_gate", "shutdown_action"] {
             facts.note("", key, body.get(key).map(text));
         }
@@ -84,8 +87,8 @@ impl Facts {
     /// The facts of a VM template that onefed has made. `get` looks up an attribute, `("DISK", "SIZE")`, or
     /// `("", "CPU")` for a plain one.
     pub fn of_vm_template<'a>(get: impl Fn(&str, &str) -> Option<&'a str>, names: &Names) -> Self {
-        let mut facts = Self::default();
-        facts.made_by = get("ONEFED", "VERSION").unwrap_or_default().to_owned();
+        let made_by = get("ONEFED", "VERSION").unwrap_or_default().to_owned();
+        let mut facts = Self { made_by, ..Self::default() };
         facts.note("", "CPUs", get("", "VCPU").map(str::to_owned));
         facts.note("", "memory", get("", "MEMORY").map(mib));
         facts.note("", "disk", get("DISK", "SIZE").map(mib));
@@ -145,6 +148,10 @@ impl Facts {
         let keys = self.known.keys().chain(wanted.known.keys());
         for key in keys.collect::<std::collections::BTreeSet<_>>() {
             let (role, what) = key;
+            // Of a role that comes or goes, that it does is enough.
+            if what != "VMs" && self.has_role(role) != wanted.has_role(role) {
+                continue;
+            }
             let (have, want) = (self.known.get(key), wanted.known.get(key));
             let same = match (have, want) {
                 (Some(have), Some(want)) => have.texts.iter().any(|text| want.texts.contains(text)),
@@ -162,9 +169,10 @@ impl Facts {
         }
         let mut all = Vec::new();
         for ((what, difference), roles) in found {
-            let everywhere = self.roles_with(&what).union(&wanted.roles_with(&what)).count() == roles.len();
-            let is_variable = variable(&what).is_some();
-            if roles.iter().all(String::is_empty) || everywhere && is_variable {
+            let both = |role: &&&str| self.has_role(role) && wanted.has_role(role);
+            let (have, want) = (self.roles_with(&what), wanted.roles_with(&what));
+            let everywhere = have.union(&want).filter(both).count() == roles.len();
+            if roles.iter().all(String::is_empty) || everywhere && what != "VMs" {
                 all.push(difference);
             } else {
                 let named = |role| Difference { what: format!("{role} {what}"), ..difference.clone() };
@@ -173,6 +181,10 @@ impl Facts {
         }
         all.sort();
         all
+    }
+
+    fn has_role(&self, role: &str) -> bool {
+        role.is_empty() || self.known.keys().any(|(known, _)| known == role)
     }
 
     fn roles_with(&self, what: &str) -> std::collections::BTreeSet<&str> {

@@ -228,7 +228,7 @@ fn copy_vm_template(call: &mut Call<'_>, id: u32, name: &str) -> Result<u32, Ans
 fn instantiate(mut call: Call<'_>, id: u32, params: &Attributes) -> Result<Answer, Answer> {
     let mut over = object(params.get("merge_template"));
     let template = known(&call, id, Right::Use, "info")?;
-    inputs_given(&template.body, &over).map_err(|why| Answer(400, why.to_owned()))?;
+    inputs_given(&template.body, &over).map_err(|why| Answer(400, why))?;
     networks_given(&template.body, &mut over).map_err(|why| Answer(400, why.to_owned()))?;
     let name = over.get("name").map(text).unwrap_or_else(|| template.name.clone());
     let body =
@@ -246,30 +246,39 @@ fn instantiate(mut call: Call<'_>, id: u32, params: &Attributes) -> Result<Answe
     Ok(answer)
 }
 
-fn inputs_given(template: &Attributes, over: &Attributes) -> Result<(), &'static str> {
-    const NONE: &str = "The Service template specifies User Inputs but no values have been found";
-    const SOME: &str = "Verify that every User Input have its corresponding value defined";
-    let check = |wanted: &Attributes, given: Option<&Value>| {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let given = given.and_then(Value::as_object).ok_or(NONE)?;
-        if wanted.keys().all(|key| given.contains_key(key)) { Ok(()) } else { Err(SOME) }
-    };
+fn inputs_given(template: &Attributes, over: &Attributes) -> Result<(), String> {
     let values = over.get("user_inputs_values").or_else(|| over.get("custom_attrs_values"));
-    check(&object(template.get("user_inputs")), values)?;
+    values_given(&object(template.get("user_inputs")), values)?;
     for role in template.get("roles").and_then(Value::as_array).into_iter().flatten() {
-        let wanted = object(role.get("user_inputs"));
-        if wanted.is_empty() {
-            continue;
-        }
-        let roles = over.get("roles").and_then(Value::as_array).ok_or(NONE)?;
+        // None at all will do where there is no such key, not where it is empty.
+        let Some(wanted) = role.get("user_inputs") else { continue };
+        let name = role.get("name").map(text).unwrap_or_default();
+        let roles = over.get("roles").ok_or_else(|| {
+            format!(
+                "The Service template specifies user inputs for the role {name} but no values have been found"
+            )
+        })?;
+        let roles = roles.as_array().filter(|roles| !roles.is_empty());
+        let roles = roles.ok_or("The role user inputs are empty or do not have a valid format")?;
         // A role that was left out is not looked at.
         if let Some(given) = roles.iter().find(|r| r.get("name") == role.get("name")) {
-            check(&wanted, given.get("user_inputs_values"))?;
+            values_given(&object(Some(wanted)), given.get("user_inputs_values"))?;
         }
     }
     Ok(())
+}
+
+fn values_given(wanted: &Attributes, given: Option<&Value>) -> Result<(), String> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let given = given.ok_or("The Service template specifies User Inputs but no values have been found")?;
+    let given = given.as_object().ok_or("Wrong User Inputs or User Inputs Values format")?;
+    if wanted.keys().all(|key| given.contains_key(key)) {
+        Ok(())
+    } else {
+        Err("Verify that every User Input have its corresponding value defined".to_owned())
+    }
 }
 
 /// Every network of the template has a value, if only the default in its own text, `M|network|||id:0`.

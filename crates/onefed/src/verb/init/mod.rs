@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &InitArgs, output: Output) -> Done {
 
     let name =
         if *out == Path::new("federation.toml") { String::new() } else { format!(" -f {}", out.display()) };
-    let next = vec![
+    let next = [
         format!("look through {}, it says what can be changed", out.display()),
         format!("onefed plan{name}     shows what would be made"),
         format!("onefed apply{name}    makes it"),

@@ -36,8 +36,8 @@ pub(super) fn another(name: &str, taken: &[String]) -> String {
         let kept: String = name.chars().take(LONGEST - end.len()).collect();
         kept + &end
     };
-    let all = std::iter::once(name.to_owned()).chain((2..).map(numbered));
-    all.filter(|name| !taken.contains(name)).next().unwrap_or_default()
+    let mut all = std::iter::once(name.to_owned()).chain((2..).map(numbered));
+    all.find(|name| !taken.contains(name)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use onefed_appliance::attribute;
 use onefed_context::{GatewayPlacement, Role};
 use onefed_federation::{Federation, ObjectKind, Part, wanted};
@@ -11,7 +12,7 @@ use onefed_opennebula::xmlrpc::Vm;
 use onefed_opennebula::{VmId, VmState};
 
 use super::model::{RoleLine, ServiceLine, VmLine, ZoneLine};
-use crate::zones::ZoneClients;
+use crate::zones::{self, ZoneClients};
 
 /// A part that belongs into a zone, as far as its service is looked for.
 struct Expected {
@@ -140,7 +141,8 @@ async fn service_line(
         role.expected = role.expected.max(has.map_or(0, |has| has.cardinality));
     }
     let members = service.roles.iter().flat_map(|role| role.nodes.iter().map(move |id| (&role.name, id)));
-    line.vms = join_all(members.map(|(role, id)| vm_line(zone, role, id.as_ref()))).await;
+    let asked = members.map(|(role, id)| vm_line(zone, role, id.as_ref()));
+    line.vms = stream::iter(asked).buffered(zones::AT_ONCE).collect().await;
     line
 }
 

@@ -49,6 +49,7 @@ impl Bundle {
 
     /// Cuts secrets out of everything, and adds what is missing as a file.
     pub(super) fn sealed(mut self, secrets: &Secrets) -> Self {
+        let secrets = secrets.scissors();
         self.missing = self.missing.iter().map(|line| secrets.cut_from(line)).collect();
         let notes = match self.missing.is_empty() {
             true => "nothing\n".to_owned(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, general_purpose::NO_PAD, general_purpose::STANDARD};
@@ -15,6 +16,8 @@ pub(super) const HIDDEN: &str = "(hidden)";
 
 /// A value that somebody chose is only looked for from this length on: shorter ones are words like YES.
 const SHORTEST: usize = 8;
+/// From this length on a secret is looked for in base64 as well.
+const SHORTEST_ENCODED: usize = 6;
 /// A line of a key; a longer text is looked for line by line as well.
 const LINE: usize = 32;
 /// A file of the state directory that is longer is none of onefed's keys.
@@ -84,9 +87,14 @@ impl Secrets {
 
     /// The text itself, as JSON writes it, and in base64 wherever in a longer text it began.
     fn forms(&mut self, text: &str) {
+        // Between its quotes.
         let json = serde_json::to_string(text).unwrap_or_default();
         self.needles.insert(text.to_owned());
-        self.needles.insert(json.trim_matches('"').to_owned());
+        self.needles.extend(json.get(1..json.len().saturating_sub(1)).map(str::to_owned));
+        // A few digits of base64 are everywhere.
+        if text.len() < SHORTEST_ENCODED {
+            return;
+        }
         for alphabet in [&alphabet::STANDARD, &alphabet::URL_SAFE] {
             let engine = GeneralPurpose::new(alphabet, NO_PAD);
             for shift in 0..3_usize {
@@ -94,27 +102,32 @@ impl Secrets {
                 let encoded = engine.encode(&bytes);
                 // Digits that depend on what stands before or after are not looked for.
                 let whole = (shift * 8).div_ceil(6)..bytes.len() * 8 / 6;
-                self.needles.extend(
-                    encoded
-                        .get(whole)
-                        .filter(|digits| digits.len() >= SHORTEST.min(text.len()))
-                        .map(str::to_owned),
-                );
+                self.needles.extend(encoded.get(whole).map(str::to_owned));
             }
         }
     }
 
-    /// A text without any of them.
-    pub(super) fn cut_from(&self, text: &str) -> String {
-        let mut out = text.to_owned();
+    /// What looks for all of them at once.
+    pub(super) fn scissors(&self) -> Scissors {
+        let needles = self.needles.iter().filter(|needle| !needle.is_empty());
         // The longest first: a part of a secret that is one itself must not leave the rest standing.
-        let mut needles: Vec<&String> = self.needles.iter().filter(|needle| !needle.is_empty()).collect();
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        for needle in needles {
-            if out.contains(needle.as_str()) {
-                out = out.replace(needle.as_str(), HIDDEN);
-            }
-        }
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(needles);
+        Scissors(finder.ok())
+    }
+}
+
+/// Cuts secrets out of texts.
+pub(super) struct Scissors(Option<AhoCorasick>);
+
+impl Scissors {
+    /// A text without any of the secrets. Where they cannot be looked for, nothing is left of it.
+    pub(super) fn cut_from(&self, text: &str) -> String {
+        let Some(finder) = &self.0 else { return HIDDEN.to_owned() };
+        let mut out = String::with_capacity(text.len());
+        finder.replace_all_with(text, &mut out, |_, _, out| {
+            out.push_str(HIDDEN);
+            true
+        });
         cut_keys(&out)
     }
 }
@@ -151,7 +164,7 @@ mod tests {
     fn keys_go_and_certificates_stay() {
         let text = "a -----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE----- b -----BEGIN EC PRIVATE KEY-----\nyy\n\
                     -----END EC PRIVATE KEY----- c -----BEGIN PRIVATE KEY-----\\nzz\\n";
-        let cut = Secrets::default().cut_from(text);
+        let cut = Secrets::default().scissors().cut_from(text);
         assert_eq!(cut, "a -----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE----- b (hidden) c (hidden)");
     }
 
@@ -162,9 +175,9 @@ mod tests {
         secrets.held_back("hospitals");
         secrets.held_back("YES");
         secrets.held_back("sesame-open");
-        assert_eq!(secrets.cut_from("hospitals YES sesame-open"), "hospitals YES (hidden)");
+        assert_eq!(secrets.scissors().cut_from("hospitals YES sesame-open"), "hospitals YES (hidden)");
         secrets.secret("abc");
-        assert_eq!(secrets.cut_from("x abc y"), "x (hidden) y");
+        assert_eq!(secrets.scissors().cut_from("x abc y"), "x (hidden) y");
     }
 
     proptest! {
@@ -179,7 +192,7 @@ mod tests {
             let around = format!("{before}{secret}{after}");
             let url_safe = GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD);
             for text in [around.clone(), serde_json::to_string(&around).unwrap(), STANDARD.encode(&around), url_safe.encode(&around)] {
-                let cut = secrets.cut_from(&text);
+                let cut = secrets.scissors().cut_from(&text);
                 prop_assert!(cut.contains(HIDDEN), "{text} -> {cut}");
                 prop_assert!(!cut.contains(&secret));
                 // What is left of the base64 does not decode to it either.

@@ -1,6 +1,6 @@
 //! What a zone tells: its version and clock, the federation's services with their logs, and their VMs.
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use onefed_federation::Federation;
 use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::xmlrpc::Vm;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::attributes;
 use super::secrets::Secrets;
-use crate::zones::ZoneClients;
+use crate::zones::{self, ZoneClients};
 
 /// A zone's answers as documents by path, and what it did not answer.
 pub(super) struct Told {
@@ -48,7 +48,8 @@ pub(super) async fn ask(federation: &Federation, clients: &ZoneClients) -> Told 
     };
     let services: Vec<Service> = services.into_iter().filter(ours).collect();
     let ids = services.iter().flat_map(|service| &service.roles).flat_map(|role| role.nodes.iter().flatten());
-    let asked = join_all(ids.map(|id| async move { (id, rpc.vm(id).await) })).await;
+    let asked = ids.map(|id| async move { (id, rpc.vm(id).await) });
+    let asked: Vec<_> = stream::iter(asked).buffered(zones::AT_ONCE).collect().await;
     let mut vms = Vec::new();
     for (id, answer) in asked {
         match answer {

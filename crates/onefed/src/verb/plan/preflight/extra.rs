@@ -23,7 +23,7 @@ pub(super) struct Extra {
     /// Whether VMs of the login can be placed; only where the zone's number is known.
     pub(super) access: Option<Result<HostAccess, Failure>>,
     /// Why images are not known.
-    images: Option<String>,
+    pub(super) images: Option<String>,
 }
 
 impl Extra {

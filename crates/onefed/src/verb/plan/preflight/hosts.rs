@@ -71,7 +71,8 @@ impl Look<'_> {
             Ok(Err(why)) => why.to_string(),
             Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
         };
-        let message = format!("OneGate at {url} cannot be reached from here: {why}");
+        let shown = url.as_str().trim_end_matches('/');
+        let message = format!("OneGate at {shown} cannot be reached from here: {why}");
         let hint = "VMs need it to report what they are; from their network it may be reachable all the same";
         self.warning("zone::onegate", "onegate", message, hint);
     }
