@@ -333,9 +333,13 @@ install_flower() {
     say "installing Flower $FLOWER_VERSION into $new"
     until why=$(pip "$@" 2>&1); do
         printf '%s\n' "$why" >>"$LOG"
+        # An index that cannot be reached may be reached later; everything else stays as it is.
+        case $why in
+        *'Retrying ('* | *'timed out'* | *Connection*) again=yes ;;
+        *) again= ;;
+        esac
         why=$(printf '%s' "$why" | grep -i error | tail -n 1)
-        # Wheels that are here will not change.
-        if [ -n "$WHEELS_SHA256" ] || ! in_time; then
+        if [ -n "$WHEELS_SHA256" ] || [ -z "$again" ] || ! in_time; then
             fail "pip could not install Flower $FLOWER_VERSION: $why" "see $LOG for all that pip said"
         fi
         say "pip: $why; trying again in 10 s"

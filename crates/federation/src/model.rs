@@ -268,6 +268,11 @@ impl Federation {
     }
 }
 
+impl LocalNodes {
+    /// The name of the site that they are to the hub.
+    pub const SITE: &str = "local";
+}
+
 impl Templates {
     /// The template of a role.
     pub fn of(&self, role: Role) -> &VmTemplate {

@@ -32,7 +32,7 @@ fn unreadable(path: &Path, why: &std::io::Error) -> Failure {
     let failure = Failure::new(Exit::BadInput, "plan-file", format!("{}: {why}", path.display()));
     match why.kind() {
         ErrorKind::InvalidData => failure.hint("a plan file is TOML, which is UTF-8 text"),
-        _ => failure.hint("name the plan file with -f; examples/three-zones.toml is one to start from"),
+        _ => failure.hint("name the plan file with -f, or let `onefed init` write one"),
     }
 }
 

@@ -124,3 +124,50 @@ fn asked_on_a_terminal() {
     let plan = run(&mut desk.onefed("plan")).expect(2);
     assert!(plan.stdout.contains("clinics-lisbon") && !plan.stdout.contains("paris"), "{}", plan.stdout);
 }
+
+/// Answers XML-RPC on `address` as an OpenNebula before 7.0 with one zone, until the process ends.
+fn old_opennebula(address: &str) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let url = format!("http://{address}/RPC2");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let (mut asked, mut part) = (String::new(), [0; 4096]);
+            while !asked.contains("</methodCall>") {
+                let read = stream.read(&mut part).unwrap_or(0);
+                if read == 0 {
+                    break;
+                }
+                asked.push_str(&String::from_utf8_lossy(&part[..read]));
+            }
+            let answer = if asked.contains("one.zonepool.info") {
+                format!(
+                    "&lt;ZONE_POOL&gt;&lt;ZONE&gt;&lt;ID&gt;0&lt;/ID&gt;&lt;NAME&gt;Old One&lt;/NAME&gt;&lt;STATE&gt;1&lt;/STATE&gt;\
+                     &lt;TEMPLATE&gt;&lt;ENDPOINT&gt;{url}&lt;/ENDPOINT&gt;&lt;/TEMPLATE&gt;&lt;/ZONE&gt;&lt;/ZONE_POOL&gt;"
+                )
+            } else {
+                "6.10.2".to_owned()
+            };
+            let body = format!(
+                "<?xml version=\"1.0\"?><methodResponse><params><param><value><array><data><value><boolean>1</boolean></value>\
+                 <value><string>{answer}</string></value><value><i4>0</i4></value></data></array></value></param></params>\
+                 </methodResponse>"
+            );
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close";
+            let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+}
+
+#[test]
+fn a_zone_that_is_too_old_or_disabled_is_said_to_be() {
+    let desk = Desk::new("init-old", 226);
+    desk.write("sandbox/one_auth", "oneadmin:secret\n");
+    old_opennebula(&desk.address("7.1:2633"));
+    let mut command =
+        desk.onefed("init --yes --auth sandbox/one_auth --coordinator old-one --template 0 --network 0");
+    command.args(["--endpoint", &format!("http://{}/RPC2", desk.address("7.1:2633"))]);
+    desk.snapshot("init__too_old", &mut command).expect(64);
+    assert!(!desk.path("federation.toml").exists());
+}

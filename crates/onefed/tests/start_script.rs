@@ -60,7 +60,10 @@ struct Stage {
     files: Files,
     gate: Gate,
     onefed: Vec<u8>,
+    /// A tar of wheels, and the wheels themselves by name.
     wheels: Vec<u8>,
+    index: BTreeMap<String, Vec<u8>>,
+    context: String,
 }
 
 /// None where this machine lacks something; it has been said what.
@@ -83,7 +86,7 @@ fn stage(name: &str, net: u8) -> Option<Stage> {
     let files = Files::at(&format!("127.{net}.1.1:8000"));
     let gate = Gate::at(&format!("127.{net}.1.1:5030"));
     let onefed = std::fs::read(env!("CARGO_BIN_EXE_onefed")).unwrap();
-    let wheels = wheels(&dir, RELEASE);
+    let (wheels, index) = wheels(&dir, RELEASE);
     files.put("onefed", &onefed);
     files.put("flower.tar", &wheels);
     let context = [
@@ -98,14 +101,14 @@ fn stage(name: &str, net: u8) -> Option<Stage> {
     ];
     let context: String = context.iter().map(|(key, value)| format!("{key}='{value}'\n")).collect();
     machine.disk(&BTreeMap::from([
-        ("context.sh", context.into_bytes()),
+        ("context.sh", context.clone().into_bytes()),
         ("token.txt", format!("{}\n", gate::TOKEN).into_bytes()),
     ]));
-    Some(Stage { machine, files, gate, onefed, wheels })
+    Some(Stage { machine, files, gate, onefed, wheels, index, context })
 }
 
 /// A tar with a wheel that looks like Flower's and one that it needs. Its programs say a word and stay.
-fn wheels(dir: &Path, release: &str) -> Vec<u8> {
+fn wheels(dir: &Path, release: &str) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
     const MAKE: &str = r##"
 import io, sys, tarfile, zipfile
 release = sys.argv[1]
@@ -127,12 +130,18 @@ with tarfile.open(sys.argv[2], "w:gz") as tar:
         entry = tarfile.TarInfo(f"wheelhouse/{name}")
         entry.size = len(content)
         tar.addfile(entry, io.BytesIO(content))
+        open(f"{sys.argv[3]}/{name}", "wb").write(content)
 "##;
     let tar = dir.join("wheels.tar");
     let mut python = Command::new("python3");
-    let status = python.args(["-c", MAKE, release]).arg(&tar).stdin(Stdio::null()).status().unwrap();
+    let folder = dir.join("wheels");
+    std::fs::create_dir(&folder).unwrap();
+    let status =
+        python.args(["-c", MAKE, release]).args([&tar, &folder]).stdin(Stdio::null()).status().unwrap();
     assert!(status.success());
-    std::fs::read(tar).unwrap()
+    let each = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let each = each.map(|it| (it.file_name().into_string().unwrap(), std::fs::read(it.path()).unwrap()));
+    (std::fs::read(tar).unwrap(), each.collect())
 }
 
 /// The SHA-256 as `sha256sum` has it.
@@ -371,7 +380,7 @@ fn files_come_with_the_context_or_by_whatever_program_is_there() {
         assert!(text.contains(&nowhere) && text.contains("404"), "without {gone}: {text}");
         stage.nothing_installed();
     }
-    // Without any of them, the images of a FILES datastore.
+    // Without any of them, the images of a FILES datastore. A gateway takes the binary only.
     let script = stage.script(&format!(
         "onefed = {{ file = 'onefed-9', sha256 = '{}' }}\nflower = {{ file = 'flower.tar', sha256 = '{}' }}",
         sum(&stage.onefed),
@@ -381,9 +390,66 @@ fn files_come_with_the_context_or_by_whatever_program_is_there() {
     assert_eq!(stage.machine.ended(), 1);
     assert!(stage.published().contains("no file onefed-9"), "{}", stage.published());
     let (onefed, wheels) = (stage.onefed.clone(), stage.wheels.clone());
-    stage.machine.disk(&BTreeMap::from([("onefed-9", onefed), ("flower.tar", wheels)]));
     stage.files.asked();
+    let gateway = stage.context.replace("'superlink'", "'gateway'").into_bytes();
+    stage.machine.disk(&BTreeMap::from([("onefed-9", onefed), ("context.sh", gateway)]));
+    stage.machine.on(&script);
+    assert_eq!(stage.machine.ended(), 0, "{}", stage.machine.words());
+    assert!(
+        stage.machine.path("usr/local/bin/onefed").exists() && !stage.machine.path("opt/onefed").exists()
+    );
+    let superlink = stage.context.clone().into_bytes();
+    stage.machine.disk(&BTreeMap::from([("flower.tar", wheels), ("context.sh", superlink)]));
     stage.machine.on(&script);
     stage.complete();
     assert_eq!(stage.files.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn flower_comes_from_an_index_with_a_hash_for_every_package() {
+    if is_outside("flower_comes_from_an_index_with_a_hash_for_every_package") {
+        return;
+    }
+    let Some(mut stage) = stage("index", 220) else { return };
+    let mut requirements = String::new();
+    for (name, wheel) in &stage.index {
+        let (package, version) =
+            name.split_once('-').map(|(a, b)| (a, b.split('-').next().unwrap())).unwrap();
+        let page = format!("<a href=\"/wheels/{name}\">{name}</a>");
+        stage.files.put(&format!("simple/{}/", package.replace('_', "-")), page.as_bytes());
+        stage.files.put(&format!("wheels/{name}"), wheel);
+        requirements.push_str(&format!("{package}=={version} --hash=sha256:{}\n", sum(wheel)));
+    }
+    let wanting = |stage: &Stage, requirements: &str| {
+        stage.files.put("requirements.txt", requirements.as_bytes());
+        let of = |name: &str, content: &[u8]| {
+            format!("{{ url = '{}', sha256 = '{}' }}", stage.files.url(name), sum(content))
+        };
+        let index = stage.files.url("simple");
+        let (onefed, list) = (of("onefed", &stage.onefed), of("requirements.txt", requirements.as_bytes()));
+        stage.script(&format!("onefed = {onefed}\nindex = '{index}'\nrequirements = {list}"))
+    };
+    // A list that does not have Flower at the plan's release makes no environment that counts.
+    let other: String = requirements.lines().filter(|line| !line.starts_with("flwr")).collect();
+    let script = wanting(&stage, &other);
+    stage.machine.on(&script);
+    assert_eq!(stage.machine.ended(), 1, "{}", stage.machine.words());
+    assert!(stage.published().contains("must pin flwr==1.41.0"), "{}", stage.published());
+    assert!(!stage.machine.path("opt/onefed/flower").exists());
+    let wrong = requirements.replace(&sum(&stage.index.first_key_value().unwrap().1), &sum(b"other"));
+    let script = wanting(&stage, &wrong);
+    stage.machine.on(&script);
+    assert_eq!(stage.machine.ended(), 1, "{}", stage.machine.words());
+    assert!(stage.published().contains("pip could not install"), "{}", stage.published());
+    let script = wanting(&stage, &requirements);
+    stage.machine.on(&script);
+    stage.complete();
+    let asked = stage.files.asked();
+    assert!(asked.iter().any(|name| name.starts_with("simple/flwr")), "{asked:?}");
+    // Another list is another environment, and the next boot has it.
+    let before = std::fs::read_link(stage.machine.path("opt/onefed/flower")).unwrap();
+    let script = wanting(&stage, &format!("# pinned again\n{requirements}"));
+    stage.machine.on(&script);
+    stage.complete();
+    assert_ne!(std::fs::read_link(stage.machine.path("opt/onefed/flower")).unwrap(), before);
 }

@@ -67,6 +67,17 @@ fn a_zone_that_is_a_web_page() {
     desk.snapshot("zones_down__garbage_xmlrpc", &mut desk.onefed("plan")).expect(78);
     desk.plan(|plan| plan.replace(&desk.address("3.1:2474"), &desk.address("9.1:2474")));
     desk.snapshot("zones_down__garbage_oneflow", &mut desk.onefed("plan")).expect(78);
+    // What oned tells of a zone whose OneFlow does not answer is said all the same.
+    desk.plan(|plan| {
+        let plan = plan.replace(&desk.address("3.1:2474"), &desk.address("9.9:2474"));
+        let lisbon = plan.find("[zone.lisbon]").unwrap();
+        format!("{}{}", &plan[..lisbon], plan[lisbon..].replace("\"private\"", "\"lab\""))
+    });
+    let plan = run(&mut desk.onefed("plan")).expect(78);
+    for words in ["error[zone::no-network]: zone lisbon: no network lab", "GET /service_template", "refused"]
+    {
+        assert!(plan.stderr.contains(words), "{words}: {}", plan.stderr);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Which host a VM goes to, and what oned writes down when there is none.
 
+use crate::attributes::text;
+use crate::machine::Vm;
 use crate::quota::Usage;
 use crate::zone::{State, Zone, now};
 use onefed_opennebula::{LcmState, VmState};
@@ -33,7 +35,11 @@ fn host(state: &State, id: u32) -> Result<u32, &'static str> {
         return Err("Cannot dispatch VM: User is not authorized to use any host");
     }
     let wanted = Usage::of(vm);
+    let only = required(vm);
     let fits = |id: &u32| {
+        if only.is_some_and(|only| only != i64::from(*id)) {
+            return false;
+        }
         let Some(host) = state.hosts.get(id) else { return false };
         let (_, mut used) = state.on_host(*id);
         used.add(&wanted);
@@ -41,6 +47,13 @@ fn host(state: &State, id: u32) -> Result<u32, &'static str> {
     };
     let found = state.hosts.keys().copied().find(fits);
     found.ok_or("Cannot dispatch VM to any Host. Check VM log for detailed reasons.")
+}
+
+/// The host that SCHED_REQUIREMENTS names by its number, `ID="4"`; other requirements are not looked at.
+fn required(vm: &Vm) -> Option<i64> {
+    let text = text(vm.user_template.get("SCHED_REQUIREMENTS")?);
+    let number = text.trim().strip_prefix("ID")?.trim_start().strip_prefix('=')?;
+    number.trim().trim_matches('"').parse().ok()
 }
 
 impl State {

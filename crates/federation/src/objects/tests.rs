@@ -201,6 +201,7 @@ fn one_service_for_a_federation_in_one_place() {
     assert_eq!(zones.len(), 1);
     assert_eq!(zones[0].objects[0].detail, "1 SuperLink + 2 SuperNodes");
     assert_eq!(federation.roles_in(&federation.coordinator.zone), [Role::SuperLink, Role::SuperNode]);
+    assert_eq!(crate::LocalNodes::SITE, SiteName::local().as_str(), "as the VMs call it");
 }
 
 /// The context of a VM of this role, as OneFlow would put it together.

@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::Draft;
 use super::settings::Settings;
 use crate::diagnostic::Sink;
-use crate::model::{NetworkMode, SITE_ENROLMENT, ZoneName};
+use crate::model::{LocalNodes, NetworkMode, SITE_ENROLMENT, ZoneName};
 
 /// Checks everything; what is absent from the draft has been reported already.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
@@ -34,7 +34,7 @@ fn names(draft: &Draft, sink: &mut Sink<'_>) {
             let message = "a site cannot have the name `coordinator`: the coordinator's objects have it";
             sink.error("plan::duplicate-site", name.span(), message);
         }
-        if local.is_some() && name.get_ref().as_str() == "local" {
+        if local.is_some() && name.get_ref().as_str() == LocalNodes::SITE {
             let message = "a site cannot have the name `local`: the coordinator's own SuperNodes have it";
             sink.error("plan::duplicate-site", name.span(), message);
         }

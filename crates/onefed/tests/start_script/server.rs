@@ -74,7 +74,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         Some(content) => ("200 OK", content),
         None => ("404 Not Found", b"not here".to_vec()),
     };
-    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", content.len());
+    let kind = if name.ends_with('/') { "text/html" } else { "application/octet-stream" };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        content.len()
+    );
     let half = if stuck { content.len() / 2 } else { content.len() };
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content[..half]));
     while stuck && state.lock().unwrap().stuck.as_ref() == Some(&name) {

@@ -14,7 +14,8 @@ const GUEST: &str = "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 3600 &\nwait\n";
 const NETS: std::ops::RangeInclusive<u8> = 211..=213;
 
 pub(crate) struct Bed {
-    dir: tempfile::TempDir,
+    /// Removed with it.
+    _dir: tempfile::TempDir,
     zone: ZoneEndpoints,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<(), SandboxError>>,
@@ -43,7 +44,7 @@ impl Bed {
                 let _ = stopped.await;
             }));
             match told.await {
-                Ok(mut zones) => return Self { dir, zone: zones.remove(0), stop, task },
+                Ok(mut zones) => return Self { _dir: dir, zone: zones.remove(0), stop, task },
                 // Another run of this test has the addresses.
                 Err(_) => last = task.await.unwrap().err(),
             }

@@ -6,7 +6,7 @@ use crate::token::computed;
 use onefed_opennebula::oneflow::Service;
 use onefed_opennebula::xmlrpc::wire::Param;
 use onefed_opennebula::{
-    Error, ServiceId, ServiceState, ServiceTemplateId, VmId, VmTemplateId, oneflow, xmlrpc,
+    Error, ServiceId, ServiceState, ServiceTemplateId, VmId, VmTemplateId, oneflow, template, xmlrpc,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, atomic::AtomicU32, atomic::Ordering};
@@ -55,12 +55,16 @@ impl Stage {
         self.made.lock().unwrap().push(made);
     }
 
-    /// A VM template that needs no image, network or big host, with a token for OneGate.
+    /// A VM template that needs no image and no network, with a token for OneGate. In a real zone its VMs wait for a host
+    /// that there is not: OneFlow does not mind, and nobody's host is touched.
     pub(crate) async fn vm_template(&self) -> Result<VmTemplateId, String> {
-        let text = format!(
-            "NAME=\"{}\"\nCPU=\"0.1\"\nMEMORY=\"64\"\nCONTEXT=[TOKEN=\"YES\",NETWORK=\"YES\"]\n",
-            self.name("vm")
-        );
+        let name = self.name("vm");
+        let mut attributes = vec![("NAME", name.as_str()), ("CPU", "0.1"), ("MEMORY", "64")];
+        if !self.target.is_sandbox {
+            attributes.push(("SCHED_REQUIREMENTS", "ID=\"-1\""));
+        }
+        let context = template::vector("CONTEXT", &[("TOKEN", "YES"), ("NETWORK", "YES")]).map_err(said)?;
+        let text = template::attributes(&attributes).map_err(said)? + &context;
         let id = self.rpc.template_allocate(&text).await.map_err(said)?;
         self.note(Made::VmTemplate(id.clone()));
         Ok(id)

@@ -16,7 +16,9 @@ use super::wait::{Awaited, Member, is_ready};
 use crate::failure::{Exit, Failure};
 
 /// The roles whose VMs serve TLS, and so may have a certificate.
-pub(super) const SERVING: [&str; 2] = ["superlink", "gateway"];
+pub(super) const SERVING: [&str; 2] = [SUPERLINK, "gateway"];
+/// The role whose VM has the hub.
+pub(super) const SUPERLINK: &str = "superlink";
 
 /// Signs requests, each once.
 #[derive(Default)]

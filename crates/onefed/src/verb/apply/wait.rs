@@ -17,7 +17,7 @@ use super::hub::{self, Coordinator};
 use super::register::{Registrar, SUPERNODE};
 use super::report::Outcome;
 use super::room::Room;
-use super::sign::{SERVING, Signer};
+use super::sign::{SERVING, SUPERLINK, Signer};
 use crate::failure::{Exit, Failure};
 use crate::zones;
 
@@ -70,7 +70,7 @@ pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Outcome, Failur
                 let whole = !members.is_empty() && members.len() >= wanted(&service);
                 let all_ready = whole && members.iter().all(|member| is_ready(&member.vm));
                 if awaited.part == Part::Coordinator {
-                    announce(awaited, &members, all_ready)?;
+                    announce(awaited, &members)?;
                 }
                 // After a scaling it cools down for minutes, in which it runs like any other.
                 let runs = matches!(
@@ -111,11 +111,14 @@ pub(super) async fn until_ready(awaited: &Awaited<'_>) -> Result<Outcome, Failur
     }
 }
 
-/// What the sites have to know: where the hub is, as soon as OneFlow has made its VM, and when it does its work.
-fn announce(awaited: &Awaited<'_>, members: &[Member], ready: bool) -> Result<(), Failure> {
+/// What the others have to know: where the hub is, as soon as OneFlow has made its VM, and when it does its work.
+/// SuperNodes of its own service are others too: they cannot come before their keys are registered with it.
+fn announce(awaited: &Awaited<'_>, members: &[Member]) -> Result<(), Failure> {
     let work = awaited.work;
     let planned = hub::planned(&work.federation);
-    let of_vm = || members.iter().flat_map(|member| &member.vm.nics).find_map(|nic| nic.ip);
+    let hubs = || members.iter().filter(|member| member.role == SUPERLINK).map(|member| &member.vm);
+    let ready = hubs().next().is_some() && hubs().all(is_ready);
+    let of_vm = || hubs().flat_map(|vm| &vm.nics).find_map(|nic| nic.ip);
     let hub = planned.or_else(|| Some(hub::at(&work.federation, of_vm()?.to_string())));
     match hub {
         Some(hub) => work.hub_is_at(awaited.id.zone.as_str(), hub)?,

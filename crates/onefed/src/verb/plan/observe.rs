@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use onefed_appliance::attribute;
 use onefed_context::Role;
 use onefed_federation::{Condition, Existing, Facts, Federation, Names, ObjectKind, VmTemplateLabel};
-use onefed_opennebula::oneflow::Service;
+use onefed_opennebula::oneflow::{Service, ServiceTemplate};
 use onefed_opennebula::xmlrpc::{Image, VirtualNetwork, Vm, VmTemplate};
 use onefed_opennebula::{Attribute, Error, ServiceState, VmState};
 
@@ -29,8 +29,22 @@ pub(super) struct Seen {
     pub(super) images: Result<Vec<Image>, Error>,
 }
 
-/// Looks into a zone. An error where it cannot be known what of the federation is there.
-pub(super) async fn zone(federation: &Federation, zone: &ZoneClients) -> Result<Seen, Error> {
+/// A zone that did not tell what of the federation is there.
+pub(super) struct Blind {
+    /// Why.
+    pub(super) why: Error,
+    /// What it told all the same, without services and their templates: oned answered, and OneFlow did not.
+    pub(super) rest: Option<Box<Seen>>,
+}
+
+impl From<Error> for Blind {
+    fn from(why: Error) -> Self {
+        Self { why, rest: None }
+    }
+}
+
+/// Looks into a zone.
+pub(super) async fn zone(federation: &Federation, zone: &ZoneClients) -> Result<Seen, Blind> {
     zone.xmlrpc.check_version().await?;
     // All to their ends: of several errors the same one is told every time.
     let (templates, networks, images, flow_templates, services) = tokio::join!(
@@ -48,38 +62,56 @@ pub(super) async fn zone(federation: &Federation, zone: &ZoneClients) -> Result<
         networks: networks.iter().map(|it| (it.id.id, it.name.clone())).collect(),
         images: images.iter().flatten().map(|it| (it.id.id, it.name.clone())).collect(),
     };
-    let mut objects: Vec<Existing> =
-        templates.iter().filter_map(|template| vm_template(federation, template, &names)).collect();
-    for template in flow_templates? {
+    let objects = templates.iter().filter_map(|template| vm_template(federation, template, &names)).collect();
+    let mut seen = Seen { objects, alive: BTreeMap::new(), templates, networks, images };
+    let documents =
+        async { add_documents(federation, zone, flow_templates?, services?, &names, &mut seen).await };
+    match documents.await {
+        Ok(()) => {
+            seen.objects.sort_by_key(Existing::order);
+            Ok(seen)
+        }
+        Err(why) => Err(Blind { why, rest: Some(Box::new(seen)) }),
+    }
+}
+
+/// The service templates and services of the federation.
+async fn add_documents(
+    federation: &Federation,
+    zone: &ZoneClients,
+    templates: Vec<ServiceTemplate>,
+    services: Vec<Service>,
+    names: &Names,
+    seen: &mut Seen,
+) -> Result<(), Error> {
+    for template in templates {
         let Some(digest) = digest_of(federation, &template.body) else { continue };
-        objects.push(Existing {
+        seen.objects.push(Existing {
             id: Some(template.id.id),
             kind: ObjectKind::ServiceTemplate,
             name: template.name,
             digest,
             state: Condition::Good,
             trouble: String::new(),
-            facts: Facts::of_document(&template.body, &names),
+            facts: Facts::of_document(&template.body, names),
         });
     }
-    let mut alive_vms = BTreeMap::new();
-    for service in services? {
+    for service in services {
         let Some(digest) = digest_of(federation, &service.body) else { continue };
         let vms = vms(zone, &service).await?;
         let (state, trouble) = condition(&service, &vms);
-        alive_vms.insert(service.id.id, alive(&service, &vms));
-        objects.push(Existing {
+        seen.alive.insert(service.id.id, alive(&service, &vms));
+        seen.objects.push(Existing {
             id: Some(service.id.id),
             kind: ObjectKind::Service,
             name: service.name,
             digest,
             state,
             trouble,
-            facts: Facts::of_document(&service.body, &names),
+            facts: Facts::of_document(&service.body, names),
         });
     }
-    objects.sort_by_key(Existing::order);
-    Ok(Seen { objects, alive: alive_vms, templates, networks, images })
+    Ok(())
 }
 
 /// A VM template that onefed has made for this federation.

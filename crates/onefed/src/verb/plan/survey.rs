@@ -73,8 +73,8 @@ pub(super) async fn survey_all(
     zones: &Zones,
     lacking: Vec<(String, Failure)>,
 ) -> Survey {
-    let Look { plan, seen, unseen, existing } = look(federation, zones, lacking).await;
-    let mut report = preflight::check(federation, zones, &plan, &seen).await;
+    let Look { plan, seen, partly, unseen, existing } = look(federation, zones, lacking).await;
+    let mut report = preflight::check(federation, zones, &plan, &seen, &partly).await;
     let ids = std::mem::take(&mut report.ids);
     Survey { plan, unseen, ids, existing, report }
 }
@@ -89,6 +89,8 @@ pub(crate) async fn make(federation: &Federation, zones: &Zones) -> Result<Plan,
 struct Look {
     plan: Plan,
     seen: BTreeMap<String, Seen>,
+    /// Zones whose OneFlow did not answer, and all else did.
+    partly: BTreeMap<String, Seen>,
     existing: Vec<ZoneExisting>,
     unseen: BTreeMap<String, Failure>,
 }
@@ -99,14 +101,15 @@ async fn look(federation: &Federation, zones: &Zones, lacking: Vec<(String, Fail
         Some(async move { (zone.name.to_string(), observe::zone(federation, clients).await) })
     });
     let mut unseen: BTreeMap<String, Failure> = lacking.into_iter().collect();
-    let mut seen = BTreeMap::new();
+    let (mut seen, mut partly) = (BTreeMap::new(), BTreeMap::new());
     for (zone, answer) in futures_util::future::join_all(asked).await {
         match answer {
             Ok(found) => {
                 seen.insert(zone, found);
             }
-            Err(why) => {
-                unseen.insert(zone, why.into());
+            Err(blind) => {
+                partly.extend(blind.rest.map(|rest| (zone.clone(), *rest)));
+                unseen.insert(zone, blind.why.into());
             }
         }
     }
@@ -125,5 +128,5 @@ async fn look(federation: &Federation, zones: &Zones, lacking: Vec<(String, Fail
         blind.push(Blind { zone: zone.clone(), code: code.to_owned(), why });
     }
     existing.sort_by(|one, other| one.zone.cmp(&other.zone));
-    Look { plan: diff_seen(federation, &existing, &blind), seen, existing, unseen }
+    Look { plan: diff_seen(federation, &existing, &blind), seen, partly, existing, unseen }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use onefed_context::{GatewayPlacement, SiteEnrolment};
-use onefed_federation::{Federation, Site};
+use onefed_federation::{Federation, LocalNodes, Part};
 use onefed_link::status::HubStatus;
 use onefed_trust::CertificateInfo;
 
@@ -49,7 +49,7 @@ pub(crate) async fn look(
         schema_version: 1,
         federation: federation.name.to_string(),
         flower: federation.flower.version().to_string(),
-        sites: federation.sites.iter().map(|site| site_line(federation, site, &services, &hub)).collect(),
+        sites: wanted_sites(federation).iter().map(|site| site_line(site, &services, &hub)).collect(),
         certificates: certificates(state, &hub, &services),
         zones: zone_lines,
         services,
@@ -64,19 +64,38 @@ pub(crate) async fn look(
     status
 }
 
+/// A site as the plan has it.
+struct WantedSite<'a> {
+    name: &'a str,
+    service: String,
+    fewest: u32,
+    gateway: GatewayPlacement,
+}
+
+/// The sites of the plan, after the one that the coordinator's own SuperNodes are.
+fn wanted_sites(federation: &Federation) -> Vec<WantedSite<'_>> {
+    let local = federation.coordinator.local.as_ref().map(|local| WantedSite {
+        name: LocalNodes::SITE,
+        service: federation.object_name(Part::Coordinator),
+        fewest: local.supernodes.min,
+        gateway: GatewayPlacement::Embedded,
+    });
+    let sites = federation.sites.iter().map(|site| WantedSite {
+        name: site.name.as_str(),
+        service: federation.object_name(Part::Site(&site.name)),
+        fewest: site.supernodes.min,
+        gateway: site.gateway,
+    });
+    local.into_iter().chain(sites).collect()
+}
+
 /// What a site should have, and what of it the hub sees.
-fn site_line(
-    federation: &Federation,
-    site: &Site,
-    services: &[ServiceLine],
-    hub: &Known<HubStatus>,
-) -> SiteLine {
-    let name = site.name.as_str();
-    let service = federation.object_name(onefed_federation::Part::Site(&site.name));
-    let roles = services.iter().filter(|line| line.name == service).flat_map(|line| &line.roles);
+fn site_line(site: &WantedSite<'_>, services: &[ServiceLine], hub: &Known<HubStatus>) -> SiteLine {
+    let name = site.name;
+    let roles = services.iter().filter(|line| line.name == site.service).flat_map(|line| &line.roles);
     // A site that was scaled up since has more than the plan's fewest.
     let scaled = roles.filter(|role| role.role == "supernode").map(|role| role.expected).max();
-    let expected = scaled.unwrap_or_default().max(site.supernodes.min);
+    let expected = scaled.unwrap_or_default().max(site.fewest);
     let count = |of: &dyn Fn(&HubStatus) -> usize| match hub {
         Known::Known(hub) => u32::try_from(of(hub)).ok(),
         Known::Unknown(_) => None,

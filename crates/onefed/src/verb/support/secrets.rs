@@ -16,6 +16,8 @@ pub(super) const HIDDEN: &str = "(hidden)";
 
 /// A value that somebody chose is only looked for from this length on: shorter ones are words like YES.
 const SHORTEST: usize = 8;
+/// From this length on a secret is looked for in base64 as well.
+const SHORTEST_ENCODED: usize = 6;
 /// A line of a key; a longer text is looked for line by line as well.
 const LINE: usize = 32;
 /// A file of the state directory that is longer is none of onefed's keys.
@@ -85,9 +87,14 @@ impl Secrets {
 
     /// The text itself, as JSON writes it, and in base64 wherever in a longer text it began.
     fn forms(&mut self, text: &str) {
+        // Between its quotes.
         let json = serde_json::to_string(text).unwrap_or_default();
         self.needles.insert(text.to_owned());
-        self.needles.insert(json.trim_matches('"').to_owned());
+        self.needles.extend(json.get(1..json.len().saturating_sub(1)).map(str::to_owned));
+        // A few digits of base64 are everywhere.
+        if text.len() < SHORTEST_ENCODED {
+            return;
+        }
         for alphabet in [&alphabet::STANDARD, &alphabet::URL_SAFE] {
             let engine = GeneralPurpose::new(alphabet, NO_PAD);
             for shift in 0..3_usize {
@@ -95,12 +102,7 @@ impl Secrets {
                 let encoded = engine.encode(&bytes);
                 // Digits that depend on what stands before or after are not looked for.
                 let whole = (shift * 8).div_ceil(6)..bytes.len() * 8 / 6;
-                self.needles.extend(
-                    encoded
-                        .get(whole)
-                        .filter(|digits| digits.len() >= SHORTEST.min(text.len()))
-                        .map(str::to_owned),
-                );
+                self.needles.extend(encoded.get(whole).map(str::to_owned));
             }
         }
     }

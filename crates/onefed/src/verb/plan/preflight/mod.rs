@@ -17,7 +17,9 @@ mod wants;
 use std::collections::BTreeMap;
 
 use onefed_context::Severity;
-use onefed_federation::{Diagnostic, Federation, Plan, Zone, ZoneIds, ZoneName, ZonePlan};
+use onefed_federation::{
+    Action, Change, Diagnostic, Federation, ObjectKind, Part, Plan, Zone, ZoneIds, ZoneName, ZonePlan,
+};
 use serde::Serialize;
 
 use super::observe::Seen;
@@ -71,17 +73,29 @@ impl Report {
     }
 }
 
-/// Looks for problems in every zone that was seen, all zones at once. Of a plan without changes everything is a warning:
-/// what is there needs nothing of it.
+/// Looks for problems in every zone that was seen, all zones at once. Where nothing is done they are warnings: what is
+/// there needs nothing of it. Zones that were seen in part are checked without numbers of VMs, which nobody knows.
 pub(crate) async fn check(
     federation: &Federation,
     zones: &Zones,
     plan: &Plan,
     seen: &BTreeMap<String, Seen>,
+    partly: &BTreeMap<String, Seen>,
 ) -> Report {
-    let asked = federation.zones.iter().filter_map(|zone| {
-        let (clients, seen) = (zones.get(zone.name.as_str())?, seen.get(zone.name.as_str())?);
-        let changes = plan.zones.iter().find(|entry| entry.zone == zone.name)?;
+    let nothing: Vec<ZonePlan> = federation
+        .zones
+        .iter()
+        .map(|zone| ZonePlan { zone: zone.name.clone(), role: String::new(), changes: Vec::new() })
+        .collect();
+    let asked = federation.zones.iter().zip(&nothing).filter_map(|(zone, nothing)| {
+        let name = zone.name.as_str();
+        let changes = plan.zones.iter().find(|entry| entry.zone == zone.name);
+        let (seen, changes) = match (seen.get(name), partly.get(name)) {
+            (Some(seen), _) => (seen, changes?),
+            (None, Some(partly)) => (partly, nothing),
+            (None, None) => return None,
+        };
+        let clients = zones.get(name)?;
         Some(async move {
             let extra = Extra::ask(zone, clients, &seen.images).await;
             let mut look = Look { federation, zone, clients, seen, changes, extra, problems: Vec::new() };
@@ -102,10 +116,22 @@ pub(crate) async fn check(
         identities.push((zone, extra));
     }
     report.problems.extend(same::check(federation, &identities, seen));
-    if plan.is_empty() {
-        report.problems.iter_mut().for_each(|problem| problem.diagnostic.severity = Severity::Warning);
+    for problem in &mut report.problems {
+        if stays(federation, plan, &problem.zone) {
+            problem.diagnostic.severity = Severity::Warning;
+        }
     }
     report
+}
+
+/// Whether a zone was seen and nothing is done there. When the coordinator's service is made anew the hub may move, and
+/// then the services of all sites are made anew too.
+fn stays(federation: &Federation, plan: &Plan, zone: &ZoneName) -> bool {
+    let keeps = |change: &Change| change.action == Action::Keep;
+    let coordinator = federation.object_name(Part::Coordinator);
+    let mut hub = plan.changes().filter(|it| it.kind == ObjectKind::Service && it.name == coordinator);
+    let mut here = plan.zones.iter().filter(|entry| &entry.zone == zone).peekable();
+    here.peek().is_some() && here.all(|entry| entry.changes.iter().all(keeps)) && hub.all(keeps)
 }
 
 /// Errors first, each kind in the order of the file.

@@ -299,3 +299,46 @@ fn zones_that_stand_alone_are_not_taken_for_one() {
     assert_eq!(check((0, both()), (100, both())), 0);
     assert_eq!(check((100, both()), (100, both())), 1);
 }
+
+#[test]
+fn problems_of_a_zone_count_where_something_is_done() {
+    use onefed_federation::{Condition, Existing, Facts, ZoneExisting, wanted};
+    let federation = onefed_federation::parse(EXAMPLE).unwrap();
+    let plan = |edit: &dyn Fn(&str, &mut Existing)| {
+        let existing: Vec<ZoneExisting> = wanted(&federation)
+            .into_iter()
+            .map(|zone| {
+                let objects = zone.objects.into_iter().map(|object| {
+                    let mut existing = Existing {
+                        id: Some(1),
+                        kind: object.kind,
+                        name: object.name,
+                        digest: object.digest,
+                        state: Condition::Good,
+                        trouble: String::new(),
+                        facts: Facts::default(),
+                    };
+                    edit(zone.zone.as_str(), &mut existing);
+                    existing
+                });
+                let objects = objects.collect();
+                ZoneExisting { zone: zone.zone, objects }
+            })
+            .collect();
+        let plan = diff(&federation, &existing);
+        let names: Vec<&str> = federation.zones.iter().map(|zone| zone.name.as_str()).collect();
+        let stay = names.into_iter().filter(|name| stays(&federation, &plan, &ZoneName::new(name).unwrap()));
+        stay.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(plan(&|_, _| {}), ["madrid", "paris", "lisbon"]);
+    let fail = |zone: &'static str| {
+        move |name: &str, it: &mut Existing| {
+            if name == zone {
+                it.state = Condition::Failed;
+            }
+        }
+    };
+    assert_eq!(plan(&fail("paris")), ["madrid", "lisbon"]);
+    // The hub may come to be elsewhere, and then all are made anew.
+    assert_eq!(plan(&fail("madrid")), Vec::<String>::new());
+}
