@@ -37,7 +37,7 @@ fn the_twelve_steps_by_hand_end_in_a_run_over_two_sites() {
     let script = script(&desk, MULTI, "hand").replace("paris() { ", "paris() { ONE_TEXT64=cli ");
     let script = script.replace("lisbon() { ", "lisbon() { ONE_TEXT64=form ");
     assert!(script.matches("ONE_TEXT64").count() == 2);
-    let outcome = run_within(&mut bash(&desk, &script), Duration::from_secs(300)).expect(0);
+    let outcome = run_within(&mut bash(&desk, &script), Duration::from_secs(480)).expect(0);
     let said = &outcome.stdout;
     let nodes: Vec<&str> =
         said.lines().filter(|line| line.len() > 15 && line.parse::<u64>().is_ok()).collect();
@@ -63,7 +63,7 @@ fn one_zone_by_hand_trains() {
     let _sandbox = up(&desk);
     let script = script(&desk, SINGLE, "single");
     let (before, end) = script.split_once("oneflow delete").unwrap();
-    let first = run_within(&mut bash(&desk, before), Duration::from_secs(240)).expect(0);
+    let first = run_within(&mut bash(&desk, before), Duration::from_secs(480)).expect(0);
     assert!(first.stdout.contains("\"status\": \"finished:completed\""), "{}", first.stdout);
     assert_eq!(partitions(&desk), ["0 of local", "1 of local"]);
     // The number of the service is the shell's own.
