@@ -20,6 +20,7 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,6 +29,7 @@ use machine::Machine;
 use server::Files;
 
 const RELEASE: &str = "1.41.0";
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// There inside the namespaces.
 const INSIDE: &str = "ONEFED_TEST_INSIDE";
 
@@ -49,6 +51,8 @@ fn is_outside(name: &str) -> bool {
         return true;
     }
     let me = std::env::current_exe().unwrap();
+    // Each makes Python environments, which takes a core.
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let status = unshare.arg(me).args([name, "--exact", "--nocapture"]).env(INSIDE, "yes").status().unwrap();
     assert!(status.success(), "{name} in its namespaces: {status}");
     true

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A boot in a debug build with a Python environment to make, on two noisy cores.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What stands for systemd: notes the call, and runs what the unit of the boot says where it is to be started.
 const SYSTEMCTL: &str = r#"#!/bin/sh
