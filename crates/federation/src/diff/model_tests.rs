@@ -125,6 +125,9 @@ fn apply(
 }
 
 proptest! {
+    // Each case makes several plans of a whole federation.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn doing_what_the_plan_says_ends_in_what_is_wanted(
         world in any_world(), which in 0usize..4, stops in proptest::collection::vec(any::<u64>(), 0..3)
