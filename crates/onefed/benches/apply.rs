@@ -100,6 +100,8 @@ fn flower_alone(flower: &Path, dir: &Path) -> f64 {
         let mut command = Command::new(flower.join("bin").join(program));
         command.args(args).env("FLWR_HOME", &home).env("HOME", &home).env("FLWR_TELEMETRY_ENABLED", "0");
         command.env("FLWR_DISABLE_UPDATE_CHECK", "1").current_dir(&home);
+        // Flower starts its helpers by name.
+        command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", flower.join("bin").display()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -116,7 +118,7 @@ fn flower_alone(flower: &Path, dir: &Path) -> f64 {
     far.set_nonblocking(true).unwrap();
     let (mut dialled, mut up) = (Vec::new(), false);
     while !up || dialled.len() < SUPERNODES {
-        assert!(begin.elapsed() < Duration::from_secs(120), "Flower does not come up");
+        assert!(begin.elapsed() < Duration::from_secs(300), "Flower does not come up");
         up = up || TcpStream::connect(address(2, 9093)).is_ok();
         if let Ok((stream, _)) = far.accept() {
             dialled.push(stream);
