@@ -440,7 +440,7 @@ fn flower_comes_from_an_index_with_a_hash_for_every_package() {
     assert_eq!(stage.machine.ended(), 1, "{}", stage.machine.words());
     assert!(stage.published().contains("must pin flwr==1.41.0"), "{}", stage.published());
     assert!(!stage.machine.path("opt/onefed/flower").exists());
-    let wrong = requirements.replace(&sum(&stage.index.first_key_value().unwrap().1), &sum(b"other"));
+    let wrong = requirements.replace(&sum(stage.index.first_key_value().unwrap().1), &sum(b"other"));
     let script = wanting(&stage, &wrong);
     stage.machine.on(&script);
     assert_eq!(stage.machine.ended(), 1, "{}", stage.machine.words());
