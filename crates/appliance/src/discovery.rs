@@ -24,7 +24,8 @@ struct Patience {
     look: Duration,
 }
 
-/// Site services start all their VMs together, so the gateway may be behind, and it has to wait for its certificate. A VM may boot before OneFlow has
+/// Site services start all their VMs together, so the gateway may be behind: it waits for its certificate, which comes
+/// while `apply` runs. A VM may boot before OneFlow has
 /// written down that it belongs to the service; OneGate refuses its question then.
 const PATIENCE: Patience = Patience {
     whole: Duration::from_secs(24 * 3600),

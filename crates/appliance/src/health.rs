@@ -15,6 +15,7 @@ use onefed_link::status::{NodeByKey, NodeStatus, SpokeStatus};
 use onefed_trust::tls;
 
 use crate::manager::Manager;
+use crate::publication::Publisher;
 use crate::record::{HealthCheck, Node, Record, State};
 use crate::service::SUPERNODE;
 use crate::{StepError, files};
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// of the sites, its whole zone may be down, and SuperNodes are registered while `apply` runs.
 const OTHERS: Duration = Duration::from_secs(24 * 3600);
 const LOOK: Duration = Duration::from_millis(250);
+/// A wait of so long is one that others should know of; and its reason is told again this much later at the soonest.
+const LONG: Duration = Duration::from_secs(20);
 
 /// Asks once whether the VM in which this runs does its work, and says in a line what was found.
 ///
@@ -58,25 +61,38 @@ pub(crate) struct Well {
 
 /// Asks until the answer is good, a process keeps ending, or time is up.
 ///
-/// `node_since`: when the SuperNode was started; what the spoke heard before is no sign of its life.
+/// `node_since`: when the SuperNode was started; what the spoke heard before is no sign of its life. A wait that gets long is
+/// published with its reason: what is wrong may be elsewhere, where nobody reads this VM's log.
 pub(crate) async fn until_well(
     check: &HealthCheck,
     manager: &Manager,
     node_since: Option<Instant>,
+    publisher: &Publisher,
 ) -> Result<Well, StepError> {
     let patience = if check.role == Role::SuperLink.to_string() { PATIENCE } else { OTHERS };
     let started = Instant::now();
     let mut last = String::new();
+    let mut told: Option<(String, Instant)> = None;
     while started.elapsed() < patience {
         manager.check().await?;
         match ask(check, node_since).await {
-            Ok(well) => return Ok(well),
+            Ok(well) => {
+                if told.is_some() {
+                    publisher.waits(None).await;
+                }
+                return Ok(well);
+            }
             Err(why) => {
                 if why != last {
                     tracing::info!("not yet: {why}");
                 }
                 last = why;
             }
+        }
+        let new = told.as_ref().is_none_or(|(words, when)| *words != last && when.elapsed() > LONG);
+        if new && started.elapsed() > LONG {
+            publisher.waits(Some(&last)).await;
+            told = Some((last.clone(), Instant::now()));
         }
         tokio::time::sleep(LOOK).await;
     }

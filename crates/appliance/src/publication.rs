@@ -45,12 +45,14 @@ pub mod attribute {
     pub const ERROR: &str = "FL_ERROR";
     /// What went wrong and what to do: base64 of a text.
     pub const ERROR_TEXT: &str = "FL_ERROR_TEXT";
+    /// What a boot waits for that is elsewhere, in words, base64; there while it waits for long.
+    pub const WAITING: &str = "FL_WAITING";
     /// What OneFlow waits for.
     pub const READY: &str = "READY";
 }
 
 /// The attributes of an earlier boot that must not be believed any more.
-const STALE: [&str; 11] = [
+const STALE: [&str; 12] = [
     attribute::READY,
     attribute::ENDPOINT,
     attribute::TLS,
@@ -62,6 +64,7 @@ const STALE: [&str; 11] = [
     attribute::NODE_ID,
     attribute::ERROR,
     attribute::ERROR_TEXT,
+    attribute::WAITING,
 ];
 
 /// This VM's voice. Without OneGate it says nothing.
@@ -116,6 +119,21 @@ impl Publisher {
             patiently(|| client.delete(name)).await?;
         }
         Ok(())
+    }
+
+    /// Says what this boot waits for, or that it does not wait any more: best effort, for whoever watches.
+    pub(crate) async fn waits(&self, what: Option<&str>) {
+        let Some(client) = &self.client else { return };
+        if self.opened().await.is_err() {
+            return;
+        }
+        let done = match what {
+            Some(what) => client.put(&[(attribute::WAITING, &encode(what))]).await,
+            None => client.delete(attribute::WAITING).await,
+        };
+        if let Err(why) = done {
+            tracing::warn!(%why, "what this VM waits for could not be published");
+        }
     }
 
     /// Publishes a failure, best effort: the failure itself is what matters.

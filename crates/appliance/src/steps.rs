@@ -123,7 +123,7 @@ impl Steps<'_> {
     pub(crate) async fn healthy(&mut self, check: HealthCheck) -> Result<Well, StepError> {
         self.record(State::Starting, Some(&check))?;
         let asked = async || {
-            let well = health::until_well(&check, self.manager, self.node_since).await?;
+            let well = health::until_well(&check, self.manager, self.node_since, &self.publisher).await?;
             let words = well.words.clone();
             Ok((well, words))
         };

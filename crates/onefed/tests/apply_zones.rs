@@ -124,7 +124,9 @@ fn the_lock_follows_when_its_zone_goes_down() {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(69), "{text}");
-    assert!(text.contains("zone paris (site paris): done"), "{text}");
+    // Its VMs are there or on their way, as the hub was given up a moment before or after.
+    let paris = |how: &str| text.contains(&format!("zone paris (site paris): {how}"));
+    assert!(paris("done") || paris("waiting"), "{text}");
     // What is left in the zone that is down goes with the next one.
     assert_eq!(zones.locks(), ["madrid VM template onefed-lock-hospitals"]);
     proxies.heal();

@@ -128,7 +128,7 @@ fn asked(hand: &ByHand, row: &Variable) -> String {
 #[test]
 fn every_variable_that_is_named_is_in_the_table() {
     // What VMs publish, and what stands for several.
-    const PUBLISHED: [&str; 9] = [
+    const PUBLISHED: [&str; 10] = [
         "FL_STATE",
         "FL_ENDPOINT",
         "FL_CA_CERT",
@@ -138,6 +138,7 @@ fn every_variable_that_is_named_is_in_the_table() {
         "FL_READY",
         "FL_CSR",
         "FL_BOOT",
+        "FL_WAITING",
     ];
     for name in [MULTI, SINGLE] {
         let text = document(name);

@@ -199,7 +199,7 @@ fn what_passes_is_asked_again_until_it_is_answered() {
         assert_eq!(found("FL_ERROR"), None, "what an earlier boot said is taken back");
         if *times > 4 {
             assert!(vm.log().contains("OneGate cannot answer now, asking again"), "{}", vm.log());
-            assert!(vm.log().contains("HTTP 503"), "{}", vm.log());
+            assert!(vm.log().contains("cannot answer now (503)"), "{}", vm.log());
         }
         well_spoken(&vm);
         vm.end();
@@ -217,8 +217,8 @@ fn whoever_waits_for_the_service_says_what_is_wrong_and_goes_on_when_it_is_not()
         (Body("{"), "an answer that is not OpenNebula's"),
         (Body(HTML), "an answer that is not OpenNebula's"),
         (Body("{\"SERVICE\": {}}"), "no SERVICE with an id in it"),
-        (Status(500, "Internal server error"), "the server cannot answer now (HTTP 500)"),
-        (Status(503, "restarting"), "the server cannot answer now (HTTP 503)"),
+        (Status(500, "Internal server error"), "the server cannot answer now (500)"),
+        (Status(503, "restarting"), "the server cannot answer now (503)"),
         (Close, "cannot be reached"),
     ];
     each(&rows, |(fault, words)| {
@@ -242,7 +242,7 @@ fn whoever_waits_for_a_signature_says_what_is_wrong() {
     let flower = Flower::new(&[NEW]);
     let rows: [(Fault, &str); 4] = [
         (Status(401, "Not authorized"), "login refused: Not authorized"),
-        (Status(503, "restarting"), "the server cannot answer now (HTTP 503)"),
+        (Status(503, "restarting"), "the server cannot answer now (503)"),
         (Body(HTML), "an answer that is not OpenNebula's"),
         (Close, "cannot be reached"),
     ];
@@ -529,6 +529,25 @@ fn readiness_comes_last_with_everything_that_peers_need_and_in_one_request() {
             drop(superlink);
         }
     });
+}
+
+#[test]
+fn a_long_wait_is_published_with_its_reason_and_gone_before_readiness() {
+    let flower = Flower::new(&[NEW]);
+    let mut vm = Vm::new(180, true, flower.of(NEW));
+    vm.context(&[("FL_ROLE", "superlink")]);
+    vm.start();
+    vm.wait(&["not yet: "]);
+    assert_eq!(vm.gate().attribute("FL_WAITING"), None, "a moment is no wait");
+    until("the reason is published", || vm.gate().attribute("FL_WAITING").is_some());
+    let why = decoded(&vm, "FL_WAITING");
+    assert!(vm.log().contains(&format!("not yet: {why}")), "{why}\n{}", vm.log());
+    assert_eq!(vm.gate().attribute("FL_STATE").as_deref(), Some("starting"));
+    let _superlink = SuperLink::behind(&vm);
+    vm.wait(&["step=\"publish\"", "ok: READY"]);
+    assert_eq!(vm.gate().attribute("FL_WAITING"), None);
+    well_spoken(&vm);
+    vm.end();
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::report::Outcome;
 use super::room::Room;
 use super::sign::{SERVING, SUPERLINK, Signer};
 use crate::failure::{Exit, Failure};
+use crate::table::plain;
 use crate::zones;
 
 /// From the request for a service to all its VMs being ready.
@@ -194,6 +195,10 @@ fn tell(awaited: &Awaited<'_>, Member { role, vm }: &Member, told: &mut BTreeMap
         None => vm.state.to_string().to_lowercase(),
         Some("starting") if of(attribute::REQUEST).is_some() && of(attribute::CERTIFICATE).is_none() => {
             "asks for its certificate".to_owned()
+        }
+        Some("starting") if of(attribute::WAITING).is_some() => {
+            let what = of(attribute::WAITING).and_then(|what| STANDARD.decode(what).ok()).unwrap_or_default();
+            format!("waits: {}", plain(&String::from_utf8_lossy(&what)))
         }
         Some(state) => state.to_owned(),
     };

@@ -178,12 +178,16 @@ fn described(vm: &Vm) -> VmLine {
             None => code,
         }
     });
+    let mut says = of(attribute::STATE).unwrap_or_else(|| "nothing yet".into());
+    if let Some(what) = decoded(attribute::WAITING).filter(|_| says == "starting") {
+        says.push_str(&format!(", waits: {what}"));
+    }
     VmLine {
         id: Some(vm.id.id),
         role: String::new(),
         state: vm.state.to_string(),
         lcm: (vm.state == VmState::Active).then(|| vm.lcm_state.to_string()),
-        says: of(attribute::STATE).unwrap_or_else(|| "nothing yet".into()),
+        says,
         error,
         address: vm.nics.iter().find_map(|nic| nic.ip).map(|ip| ip.to_string()),
         node_id: of(attribute::NODE_ID),

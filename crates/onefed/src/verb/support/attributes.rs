@@ -71,7 +71,7 @@ fn published(name: &str, value: &str) -> Option<Option<String>> {
         attribute::VERSION => plain(value.chars().all(|c| c.is_ascii_digit() || c == '.')),
         attribute::ENDPOINT => decoded().filter(|text| text.parse::<Endpoint>().is_ok()),
         // A text for people; what is known to be secret is cut out of it later.
-        attribute::ERROR_TEXT => decoded(),
+        attribute::ERROR_TEXT | attribute::WAITING => decoded(),
         attribute::CERTIFICATE | attribute::CA => certificates(value),
         _ => return None,
     })
