@@ -4,12 +4,12 @@
 FLOWER ?= 1.41.0
 KEEP ?=
 
-
-.PHONY: help demo test contract check bench fmt
+.PHONY: help demo test drills contract check bench fmt
 
 help:
 	@echo "make demo    three zones on this machine train a real Flower app (FLOWER=1.31.0, KEEP=1)"
 	@echo "make test    every test that can run here, real Flower included"
+	@echo "make drills  the slow ones: failures at random, a hundred times"
 	@echo "make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=file"
 	@echo "             does a real zone answer as the sandbox does? (makes and removes objects onefed-contract-…)"
 	@echo "make check   format, lints, documentation, drift of checked-in outputs"
@@ -25,6 +25,11 @@ test:
 	@echo "== tests (the ones with real Flower make their Python environments below .flower/ first)"
 	cargo test --workspace --locked --no-fail-fast
 	@echo "== make test: all tests passed"
+
+drills:
+	@echo "== drills: calls to zones that fail at random, applies that are killed, locks that are contested"
+	ONEFED_CASES=100 cargo test --locked -p onefed --test converge --test apply_killed --test lock -- --include-ignored
+	@echo "== make drills: all of them passed"
 
 # make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=… ONE_CA=…: variables of the command line reach cargo.
 contract:
