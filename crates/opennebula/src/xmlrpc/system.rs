@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// All zones of the federation (`one.zonepool.info`). Their state is administrative: a dead zone still says
-    /// enabled. Zones whose names are not [`ZoneName`]s keep them as text.
+    /// enabled. Zones whose names are not [`ZoneName`](crate::ZoneName)s keep them as text.
     ///
     /// # Errors
     /// As any call.
