@@ -20,6 +20,8 @@ const DIR: &str = ".onefed-sandbox";
 async fn the_walkthrough_of_the_specification_ends_in_nothing_left() {
     let desk = Desk::new("walkthrough", 243);
     let _sandbox = Sandbox::guard_in(&desk, DIR);
+    // Where the first of all tests makes its Python environment.
+    std::fs::create_dir_all(repository().join(".flower")).unwrap();
     for name in ["apps", ".flower"] {
         std::os::unix::fs::symlink(repository().join(name), desk.path(name)).unwrap();
     }
