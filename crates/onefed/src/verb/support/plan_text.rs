@@ -138,7 +138,7 @@ variables = { FL_SSL_KEYFILE = "sesame-4", FL_LOG_LEVEL = "DEBUG", MY_TOKEN = "s
 name = "paris"
 node_config = { db = "sesame-6", inner = { key = 77777777 } }
 [zone.madrid]
-auth = "/home/me/.one/one_auth"
+auth = "/srv/one/one_auth"
 endpoint = "http://oneadmin:sesame-7@one:2633/RPC2"
 template = 7
 oneflow = "http://one:2474"
@@ -147,7 +147,7 @@ oneflow = "http://one:2474"
         let text = redacted(plan, &mut secrets).unwrap();
         assert!(!text.contains("sesame") && !text.contains("7777"), "{text}");
         for part in [
-            "/home/me/.one/one_auth",
+            "/srv/one/one_auth",
             "FL_LOG_LEVEL = \"DEBUG\"",
             "http://one:2474",
             "FL_NUM_ROUNDS = 3",
