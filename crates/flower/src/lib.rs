@@ -6,6 +6,7 @@ pub mod control;
 mod environment;
 pub mod fleet;
 pub mod messages;
+pub mod objects;
 mod operation;
 pub mod run_log;
 mod version;
