@@ -29,7 +29,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub type ReadyBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// One call of the Fleet API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetCall {
     /// What is asked.
     pub operation: Operation,

@@ -12,6 +12,7 @@ mod admission;
 mod backoff;
 pub mod connect;
 mod dial;
+pub mod engine;
 mod error;
 pub mod hub;
 pub mod io;

@@ -1,0 +1,1 @@
+//! Whether a call is from the node that it names.

@@ -1,0 +1,77 @@
+//! What hub and spoke decide, without any input or output of their own.
+//!
+//! An engine is handed the time and one event after the other, and says what is to be done: an ordered list of actions.
+//! Around it, `shell` has the sockets and the disk; the simulated world of the tests has models of both. The contract:
+//!
+//! - **Actions are carried out in their order.** A `Record` is in the journal, safe from `kill -9`, before any later
+//!   action is begun. So what is said after it may be relied on, and nothing has to wait for a disk's answer.
+//! - **A crash** is the loss of the engine and of the actions not yet carried out. A new engine is made from the journal's
+//!   records; callers see their connections end and call again.
+//! - **Objects** are on a [`Shelf`]: they get there verified, outside of the engine, which is told by an event. They move
+//!   over the bulk connections one by one, when the shell has room for the next (`next_object`), so that no engine
+//!   ever holds a model.
+
+mod auth;
+pub mod frame;
+pub mod hub;
+pub mod record;
+pub mod spoke;
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use onefed_flower::objects::ObjectId;
+
+pub use frame::{HubFrame, Offer, Reply, SpokeFrame};
+
+/// The time, as an engine is told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Time since the shell began, never set back. All deadlines are on this clock.
+    pub mono: Duration,
+    /// The clock on the wall, for the age of signatures only.
+    pub wall: SystemTime,
+}
+
+/// A call of a SuperNode that waits for its answer. Given by the shell, never used twice.
+pub type Ticket = u64;
+
+/// Something that the hub's engine asked for, whose outcome it is told. Given by the engine, never used twice.
+pub type Job = u64;
+
+/// The content-addressed store, as far as engines know it.
+pub trait Shelf {
+    /// Whether the object is there.
+    fn has(&self, id: ObjectId) -> bool;
+    /// Keeps the object from being evicted, also if it comes later.
+    fn keep(&self, id: ObjectId);
+    /// Allows it to be evicted.
+    fn release(&self, id: ObjectId);
+}
+
+/// Which objects are needed how often; the shelf is told of the first and of the last.
+#[derive(Default)]
+struct Pins(HashMap<ObjectId, u32>);
+
+impl Pins {
+    fn keep(&mut self, shelf: &dyn Shelf, id: ObjectId) {
+        let count = self.0.entry(id).or_default();
+        *count += 1;
+        if *count == 1 {
+            shelf.keep(id);
+        }
+    }
+
+    fn release(&mut self, shelf: &dyn Shelf, id: ObjectId) {
+        let Some(count) = self.0.get_mut(&id) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&id);
+            shelf.release(id);
+        }
+    }
+
+    fn kept(&self) -> usize {
+        self.0.len()
+    }
+}
