@@ -25,6 +25,7 @@ mod refused;
 pub mod spoke;
 pub mod status;
 pub mod superlink;
+pub mod unknown;
 pub mod wire;
 
 pub use error::{Error, Result};
