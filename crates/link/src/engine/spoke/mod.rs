@@ -367,9 +367,10 @@ impl Spoke {
         self.asked.clear();
         at.send(SpokeFrame::Storage(self.storage));
         for (id, node) in &mut self.nodes {
-            let fresh = node.headers.as_ref().filter(|(_, headers)| {
-                auth::age(headers, at.now.wall).is_some_and(|age| age < auth::USABLE)
-            });
+            let fresh = node
+                .headers
+                .as_ref()
+                .filter(|(_, headers)| auth::age(headers, at.now.wall).is_some_and(|age| age < auth::USABLE));
             if let Some((transport, headers)) = fresh {
                 node.told = Some(at.now.mono);
                 at.send(SpokeFrame::Auth { node: *id, transport: *transport, headers: headers.clone() });
@@ -419,7 +420,14 @@ impl Spoke {
             HubFrame::ReplyTaken(key) => self.reply_taken(key, at),
             HubFrame::Gone(key) => self.message_gone(key, at),
             HubFrame::Echo(number) => at.send(SpokeFrame::Echo(number)),
-            HubFrame::Storage(ok) => self.hub_storage = ok,
+            HubFrame::Storage(ok) => {
+                let again = ok && !self.hub_storage;
+                self.hub_storage = ok;
+                if again {
+                    let replies: Vec<_> = self.replies.keys().copied().collect();
+                    replies.into_iter().for_each(|key| self.send_reply(key, at));
+                }
+            }
         }
     }
 
