@@ -9,6 +9,7 @@ pub mod messages;
 pub mod objects;
 mod operation;
 pub mod run_log;
+pub mod uncopied;
 mod version;
 
 pub use environment::{Environment, EnvironmentError};
