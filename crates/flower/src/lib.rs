@@ -9,6 +9,7 @@ pub mod messages;
 pub mod objects;
 mod operation;
 pub mod run_log;
+pub mod signature;
 pub mod uncopied;
 mod version;
 
