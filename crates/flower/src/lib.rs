@@ -10,6 +10,7 @@ pub mod objects;
 mod operation;
 pub mod run_log;
 pub mod signature;
+pub mod uncopied;
 mod version;
 
 pub use environment::{Environment, EnvironmentError};
