@@ -134,6 +134,16 @@ impl FleetCall {
 }
 
 impl FleetAnswer {
+    /// A success with this protobuf message.
+    pub fn ok(transport: Transport, body: Bytes) -> Self {
+        match transport {
+            Transport::Grpc => Self { status: FleetStatus::Grpc(0, None), body, content_type: None },
+            Transport::Http => {
+                Self { status: FleetStatus::Http(StatusCode::OK), body, content_type: Some(PROTOBUF_CONTENT) }
+            }
+        }
+    }
+
     /// An answer of our own that refuses a call, with a text for whoever reads the SuperNode's log.
     pub fn refusal(transport: Transport, refusal: Refusal, text: &str) -> Self {
         // Whatever its status, a gRPC SuperNode gives up for good at these words (1.31, `retry_invoker.py`).
@@ -253,6 +263,11 @@ impl FleetAnswer {
         matches!(self.status, FleetStatus::Grpc(0, _) | FleetStatus::Http(StatusCode::OK))
     }
 
+    /// Whether SuperLink refused what is asked (403 / PERMISSION_DENIED): to a SuperNode, the run has ended.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.status, FleetStatus::Grpc(7, _) | FleetStatus::Http(StatusCode::FORBIDDEN))
+    }
+
     /// Whether the next hop was not there (503 / UNAVAILABLE), which every Flower release tries again after.
     pub fn is_unavailable(&self) -> bool {
         matches!(self.status, FleetStatus::Grpc(14, _) | FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE))
@@ -346,6 +361,19 @@ mod tests {
     fn round_trip(answer: &FleetAnswer, transport: Transport) -> FleetAnswer {
         let (status, headers, trailers, body) = collect(answer.clone().into_response());
         FleetAnswer::from_response(transport, status, &headers, trailers.as_ref(), body).unwrap()
+    }
+
+    #[test]
+    fn a_success_of_our_own_survives_the_hop() {
+        for transport in [Transport::Grpc, Transport::Http] {
+            let answer = FleetAnswer::ok(transport, Bytes::from_static(b"\x08\x01"));
+            assert!(answer.is_ok() && !answer.is_forbidden());
+            assert_eq!(round_trip(&answer, transport), answer);
+        }
+        let denied = |status| FleetAnswer { status, body: Bytes::new(), content_type: None };
+        assert!(denied(FleetStatus::Grpc(7, None)).is_forbidden());
+        assert!(denied(FleetStatus::Http(StatusCode::FORBIDDEN)).is_forbidden());
+        assert!(!denied(FleetStatus::Grpc(16, None)).is_forbidden());
     }
 
     #[test]

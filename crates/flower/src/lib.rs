@@ -9,6 +9,7 @@ pub mod messages;
 pub mod objects;
 mod operation;
 pub mod run_log;
+pub mod signature;
 mod version;
 
 pub use environment::{Environment, EnvironmentError};

@@ -27,6 +27,8 @@ pub enum SpokeRecord {
     Spooled(MessageKey),
     /// The hub has the reply.
     ReplyDone(MessageKey),
+    /// The number of this start; calls are numbered within it.
+    Epoch(u64),
 }
 
 /// A record of a hub.
@@ -94,6 +96,7 @@ impl SpokeRecord {
             Self::Replied(reply) => bytes(5, &of_reply(reply)),
             Self::Spooled(key) => bytes(6, &of_key(*key)),
             Self::ReplyDone(key) => bytes(7, &of_key(*key)),
+            Self::Epoch(epoch) => bytes(8, &of_number(*epoch)),
         }
     }
 
@@ -111,6 +114,7 @@ impl SpokeRecord {
             5 => Some(Self::Replied(Reply { node: p.node, body: p.body })),
             6 => p.key().map(Self::Spooled),
             7 => p.key().map(Self::ReplyDone),
+            8 => Some(Self::Epoch(p.number)),
             _ => None,
         };
         record.ok_or(NotARecord)
@@ -218,6 +222,7 @@ mod tests {
         spoke_round_trip(&SpokeRecord::Offered(plain));
         spoke_round_trip(&SpokeRecord::Confirmed(key, 3));
         spoke_round_trip(&SpokeRecord::Replied(reply.clone()));
+        spoke_round_trip(&SpokeRecord::Epoch(u64::MAX));
         for record in [SpokeRecord::MessageDone, SpokeRecord::Spooled, SpokeRecord::ReplyDone] {
             spoke_round_trip(&record(key));
         }
