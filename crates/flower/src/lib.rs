@@ -1,5 +1,6 @@
 //! All knowledge of Flower: versions, ports, command lines, Fleet operations in both transports, runs.
 
+pub mod bridge;
 pub mod command;
 pub mod container;
 pub mod control;

@@ -26,6 +26,7 @@ pub mod spoke;
 pub mod status;
 pub mod store;
 pub mod superlink;
+pub mod unknown;
 pub mod wire;
 
 pub use error::{Error, Result};
