@@ -21,8 +21,8 @@ pub const MAX_BODY: usize = 64 << 20;
 const MAX_WORDS: usize = 300;
 
 const GRPC_CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
-const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/protobuf");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/protobuf");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A request or response body that is ready to send: all bytes known, perhaps with trailers.
@@ -340,10 +340,15 @@ pub fn ready(bytes: Bytes) -> ReadyBody {
 /// Wraps a protobuf message into one uncompressed gRPC frame.
 pub fn frame(message: &Bytes) -> Bytes {
     let mut framed = BytesMut::with_capacity(5 + message.len());
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    framed.put_slice(&frame_head(message.len()));
     framed.extend_from_slice(message);
     framed.freeze()
+}
+
+/// What comes before a message of so many bytes in an uncompressed gRPC frame.
+pub(crate) fn frame_head(length: usize) -> [u8; 5] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [0, a, b, c, d]
 }
 
 /// Unwraps exactly one uncompressed gRPC frame.

@@ -11,6 +11,7 @@ pub mod objects;
 mod operation;
 pub mod run_log;
 pub mod signature;
+pub mod uncopied;
 mod version;
 
 pub use environment::{Environment, EnvironmentError};

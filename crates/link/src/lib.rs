@@ -24,6 +24,7 @@ pub mod probe;
 mod refused;
 pub mod spoke;
 pub mod status;
+pub mod store;
 pub mod superlink;
 pub mod unknown;
 pub mod wire;

@@ -1,0 +1,59 @@
+//! The few things that journal and store need of a file system.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// An error that also says where.
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Makes a directory that only its owner may enter, with all above it.
+pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))
+}
+
+/// Opens a file for reading and writing that only its owner may read. It is made if it is not there, and never cut.
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(at(path))
+}
+
+/// A lock that says that one process uses this. It is free when the value is dropped, and when the process is dead.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// Takes a lock.
+///
+/// # Errors
+/// Of the kind `ResourceBusy` if another process, or another part of this one, has it.
+pub(super) fn lock(path: PathBuf) -> io::Result<Lock> {
+    let file = open_private(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock(file)),
+        Err(std::fs::TryLockError::Error(error)) => Err(at(&path)(error)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{} is held: another process uses this directory; end it first", path.display()),
+        )),
+    }
+}
+
+/// Makes the names in a directory survive a power cut.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(at(dir))
+}
+
+/// Bytes that are free for us on the file system of this directory.
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(dir).map_err(|error| at(dir)(error.into()))?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
