@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use onefed_flower::objects::ObjectId;
@@ -21,6 +22,9 @@ use super::{Limits, Usage};
 
 /// Objects from this length on have a file each.
 pub(super) const LARGE: usize = 64 << 10;
+
+/// How long an earlier user of the directory may need to end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Locks are taken in the order `segments`, `index`, `memory`, and none is held while a large object is moved.
 pub(super) struct Keeper {
@@ -51,7 +55,7 @@ pub(super) struct Counts {
 impl Keeper {
     pub(super) fn open(dir: PathBuf, limits: Limits) -> io::Result<Self> {
         disk::make_private_dir(&dir)?;
-        let lock = disk::lock(dir.join("lock"))?;
+        let lock = disk::lock(dir.join("lock"), PATIENCE)?;
         let key = dir.join("key");
         // Without encryption the key is still needed for what was encrypted before.
         let vault = if limits.encrypt || key.exists() { Some(Vault::open(&key)?) } else { None };
