@@ -142,8 +142,11 @@ impl Spoke {
             }
         } else if answer.is_unauthenticated() {
             // Somebody else's bad signature says nothing about the node.
-            let its_own = node.and_then(|id| self.nodes.get(&id)).is_some_and(|n| Some(&n.key) == signer.as_ref());
-            if let Some(id) = node.filter(|_| its_own && self.verifier.signer(&call.headers, at.now.wall).is_some()) {
+            let its_own =
+                node.and_then(|id| self.nodes.get(&id)).is_some_and(|n| Some(&n.key) == signer.as_ref());
+            if let Some(id) =
+                node.filter(|_| its_own && self.verifier.signer(&call.headers, at.now.wall).is_some())
+            {
                 self.unlearn(id, at);
             }
         }

@@ -140,8 +140,7 @@ impl Spoke {
             }
         }
         for waiting in self.waiting.remove(&id).into_iter().flatten() {
-            let (ticket, transport, whole) =
-                (waiting.waiter.ticket, waiting.waiter.transport, waiting.whole);
+            let (ticket, transport, whole) = (waiting.waiter.ticket, waiting.waiter.transport, waiting.whole);
             self.counters.objects_served += 1;
             at.actions.push(Action::Serve { ticket, transport, id, whole });
         }

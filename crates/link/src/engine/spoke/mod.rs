@@ -367,9 +367,10 @@ impl Spoke {
         self.asked.clear();
         at.send(SpokeFrame::Storage(self.storage));
         for (id, node) in &mut self.nodes {
-            let fresh = node.headers.as_ref().filter(|(_, headers)| {
-                auth::age(headers, at.now.wall).is_some_and(|age| age < auth::USABLE)
-            });
+            let fresh = node
+                .headers
+                .as_ref()
+                .filter(|(_, headers)| auth::age(headers, at.now.wall).is_some_and(|age| age < auth::USABLE));
             if let Some((transport, headers)) = fresh {
                 node.told = Some(at.now.mono);
                 at.send(SpokeFrame::Auth { node: *id, transport: *transport, headers: headers.clone() });

@@ -37,7 +37,8 @@ impl Spoke {
         }
         let Some(reply) = self.replies.get(&key) else { return };
         self.counters.answered_here += 1;
-        let wanted: Vec<_> = reply.head.objects.iter().filter(|id| reply.missing.contains(id)).copied().collect();
+        let wanted: Vec<_> =
+            reply.head.objects.iter().filter(|id| reply.missing.contains(id)).copied().collect();
         let session = format!("onefed-{}", key.id);
         at.answer(ticket, ok(call.transport, objects::push_accepted(key.id, &wanted, &session)));
     }
@@ -104,7 +105,8 @@ impl Spoke {
     }
 
     fn arrived_for_replies(&mut self, id: ObjectId, at: &mut At<'_>) {
-        let having = self.replies.iter_mut().filter_map(|(key, reply)| reply.missing.remove(&id).then_some(*key));
+        let having =
+            self.replies.iter_mut().filter_map(|(key, reply)| reply.missing.remove(&id).then_some(*key));
         for key in having.collect::<Vec<_>>() {
             self.spool(key, at);
         }
