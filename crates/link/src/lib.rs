@@ -20,14 +20,17 @@ mod keepalive;
 mod ledger;
 mod line;
 mod listen;
+pub mod pair;
 pub mod probe;
 mod refused;
 pub mod spoke;
 pub mod status;
 pub mod store;
 pub mod superlink;
+pub mod unknown;
 pub mod wire;
 
 pub use error::{Error, Result};
 pub use keepalive::KeepAlive;
-pub use line::{Line, LineConfig};
+pub use line::Line;
+pub use pair::LineConfig;

@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal, frame, ready};
-use onefed_flower::{Release, Transport, control};
+use onefed_flower::{Release, Transport, bridge, control};
 
 use crate::Result;
 use crate::dial::Dial;
-use crate::line::{deadline, reason};
+use crate::line::deadline;
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::pair::reason;
 
 /// uvicorn closes an idle connection after 5 s.
 const IDLE: Duration = Duration::from_secs(3);
@@ -80,23 +81,16 @@ impl SuperLink {
         if self.address.ca_pem.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
-    /// Passes a Fleet call on. Failures come back as the answer that makes a SuperNode try again.
+    /// Passes a Fleet call on, in the transport of this SuperLink; the answer is in that of the call. Failures come back
+    /// as the answer that makes a SuperNode try again.
     pub async fn fleet(&self, call: &FleetCall) -> FleetAnswer {
-        let (release, transport) = (self.address.release, call.transport);
-        if transport != release.transport() {
-            let text = format!(
-                "this SuperLink is Flower {}, which speaks {}; the SuperNode speaks {transport}: use the same release on both sides",
-                release.version(),
-                release.transport(),
-            );
-            return FleetAnswer::refusal(transport, Refusal::Unavailable, &text);
-        }
+        let transport = call.transport;
         let deadline = deadline(call.operation, transport) - HEAD_START;
         let answer = tokio::time::timeout(deadline, self.fleet_once(call)).await;
         let refuse =
             |why: &str| FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("hub: {why}"));
         match answer {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => bridge::answer(answer, transport),
             Ok(Err(why)) => {
                 tracing::warn!(operation = call.operation.name(), why, "SuperLink did not answer");
                 refuse(&format!("SuperLink did not answer: {why}"))
@@ -107,6 +101,7 @@ impl SuperLink {
 
     async fn fleet_once(&self, call: &FleetCall) -> std::result::Result<FleetAnswer, String> {
         let base = format!("{}://{}", self.scheme(), self.address.fleet);
+        let call = bridge::call(call, self.address.release.transport());
         let request = call.to_request(&base).map_err(|why| why.to_string())?;
         self.exchange(request.map(|body| body.map_err(|never| match never {}).boxed_unsync())).await
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
-use onefed_flower::fleet::FleetCall;
+use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::{Operation, Transport};
 use onefed_link::{KeepAlive, connect, probe};
 use onefed_trust::{ClientIdentity, ClientRole, tls};
@@ -64,11 +64,14 @@ async fn calls_pass_in_both_transports_large_ones_too_and_refusals_keep_their_wo
         // Through the whole chain: the unsigned heartbeat comes back as SuperLink's own refusal.
         probe::fleet(&listen.ip().to_string(), listen.port(), None, None, transport).await.unwrap();
         assert_eq!(seen.calls.load(Ordering::Relaxed), 4, "{transport}");
-        // The other transport is refused by name, not passed on.
+        // A SuperNode of the other band is translated for, refusals included.
         let other = if transport == Transport::Grpc { Transport::Http } else { Transport::Grpc };
-        let refused = line.call(&call(other, b"x")).await.unwrap();
-        assert!(!refused.is_ok() && !refused.is_unauthenticated());
-        assert_eq!(seen.calls.load(Ordering::Relaxed), 4, "{transport}");
+        for body in [&b""[..], &LARGE] {
+            let answer = line.call(&call(other, body)).await.unwrap();
+            assert_eq!(answer, FleetAnswer::ok(other, Bytes::from_static(body)), "{other}");
+        }
+        probe::fleet(&listen.ip().to_string(), listen.port(), None, None, other).await.unwrap();
+        assert_eq!(seen.calls.load(Ordering::Relaxed), 7, "{transport}");
     }
 }
 
