@@ -164,6 +164,8 @@ pub async fn run_spoke(file: &Path) -> Result<(), String> {
                 flower: file.flower,
                 keepalive_time_ms: file.keepalive_time_ms,
                 keepalive_timeout_ms: file.keepalive_timeout_ms,
+                // Nothing is kept between starts yet.
+                epoch: 0,
             },
         },
     };
