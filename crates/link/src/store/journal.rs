@@ -166,7 +166,7 @@ impl Journal {
         self.reserved = 0;
         self.reserve();
         self.make_spare();
-        disk::sync_dir(&self.dir)
+        Ok(disk::sync_dir(&self.dir)?)
     }
 
     /// Length in bytes, headers included.

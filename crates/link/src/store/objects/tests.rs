@@ -1,8 +1,10 @@
 //! What a store promises.
 
+use super::keeper::sha256;
 use super::*;
 
-const LIMITS: Limits = Limits { bytes: 1 << 20, objects: 1000, reserve_free_bytes: 0, memory: 1 << 16 };
+const LIMITS: Limits =
+    Limits { bytes: 1 << 20, objects: 1000, reserve_free_bytes: 0, memory: 1 << 16, encrypt: false };
 
 fn object(seed: u8, length: usize) -> (ObjectId, Bytes) {
     let content: Bytes = vec![seed; length].into();
