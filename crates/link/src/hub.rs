@@ -13,8 +13,8 @@ use onefed_flower::Operation;
 use onefed_trust::{CertificateInfo, SecretPem};
 
 use crate::ledger::Ledger;
-use crate::line::millis;
 use crate::listen::{Body, Listener, Peer, boxed, json, text};
+use crate::pair::millis;
 use crate::refused::RefusedSpokes;
 use crate::spoke::{read_call, refuse_other};
 use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
@@ -264,6 +264,9 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
         flower: shared.superlink.release().version().to_string(),
         keepalive_time_ms: millis(shared.keepalive.time),
         keepalive_timeout_ms: millis(shared.keepalive.timeout),
+        keepalive_least_ms: 0,
+        hold_ms: 0,
+        session: String::new(),
     })
 }
 

@@ -20,6 +20,7 @@ mod keepalive;
 mod ledger;
 mod line;
 mod listen;
+pub mod pair;
 pub mod probe;
 mod refused;
 pub mod spoke;
@@ -31,4 +32,5 @@ pub mod wire;
 
 pub use error::{Error, Result};
 pub use keepalive::KeepAlive;
-pub use line::{Line, LineConfig};
+pub use line::Line;
+pub use pair::LineConfig;

@@ -1,6 +1,5 @@
 //! The spoke's end of the line: it dials the hub, says hello, keeps the connection alive and replaces a dead one.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,17 +10,16 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, ready};
 use onefed_flower::{Operation, Transport};
-use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::backoff::Backoff;
 use crate::error::tls_words;
 use crate::io::{FrameTap, Meter, Metered, Tapped};
-use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW, user_timeout};
-use crate::wire::{HELLO_PATH, Hello, Welcome};
+use crate::listen::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::pair::{LineConfig, connect, millis, reason, tune};
+use crate::wire::{HELLO_PATH, Welcome};
 use crate::{Error, KeepAlive, Result};
 
 const DIAL_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,35 +31,6 @@ const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(4);
 const HTTP_DEADLINE: Duration = Duration::from_secs(25);
 /// Up to 1.39 Flower waits for ever, so a slow line may take its time; a dead one is found out by PINGs.
 const GRPC_DEADLINE: Duration = Duration::from_secs(300);
-
-/// How to reach the hub, and who asks.
-#[derive(Clone)]
-pub struct LineConfig {
-    /// The hub, as the site knows it.
-    pub host: String,
-    /// Its Fleet port.
-    pub port: u16,
-    /// The local address to dial from, where the VM has more than one.
-    pub from: Option<IpAddr>,
-    /// TLS settings, or `None` where the operator asked for plaintext by name.
-    pub tls: Option<Arc<ClientConfig>>,
-    /// PINGs.
-    pub keepalive: KeepAlive,
-    /// What to say first. Its two keepalive fields are filled in from `keepalive`.
-    pub hello: Hello,
-}
-
-impl LineConfig {
-    /// `host:port`, IPv6 in brackets.
-    pub fn address(&self) -> String {
-        authority(&self.host, self.port)
-    }
-}
-
-/// `host:port` with IPv6 in brackets.
-pub(crate) fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
 
 /// The state of a line.
 #[derive(Clone)]
@@ -250,8 +219,7 @@ async fn dial(config: &LineConfig, meter: Arc<Meter>) -> Result<Connected> {
 
 async fn dial_patiently(config: &LineConfig, meter: Arc<Meter>) -> Result<Connected> {
     let tcp = connect(&config.host, config.port, config.from).await?;
-    let _ = tcp.set_nodelay(true);
-    user_timeout(&tcp, config.keepalive);
+    tune(&tcp, config.keepalive.timeout);
     let tcp = Metered::new(tcp, meter);
     let tap = FrameTap::default();
     let (sender, connection) = match &config.tls {
@@ -271,25 +239,6 @@ async fn dial_patiently(config: &LineConfig, meter: Arc<Meter>) -> Result<Connec
     })?;
     let (sender, welcome) = hello(config, sender).await?;
     Ok(Connected { sender, connection, tap, welcome })
-}
-
-/// Connects to a host, trying each of its addresses.
-pub(crate) async fn connect(host: &str, port: u16, from: Option<IpAddr>) -> Result<tokio::net::TcpStream> {
-    let fail = |why: String| Error::Unreachable { what: "the hub", address: format!("{host}:{port}"), why };
-    let addresses = tokio::net::lookup_host((host, port)).await.map_err(|why| fail(why.to_string()))?;
-    let mut last = fail("the name has no address".into());
-    for address in addresses {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let socket = socket.map_err(|why| fail(why.to_string()))?;
-        if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
-            socket.bind(SocketAddr::new(from, 0)).map_err(|why| fail(format!("from {from}: {why}")))?;
-        }
-        match socket.connect(address).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(why) => last = fail(why.to_string()),
-        }
-    }
-    Err(last)
 }
 
 async fn handshake<S>(
@@ -331,18 +280,4 @@ async fn hello(
     let welcome =
         serde_json::from_slice(&body).map_err(|why| fail(format!("an unreadable welcome: {why}")))?;
     Ok((sender, welcome))
-}
-
-/// A time as hello and welcome carry it.
-pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The innermost cause of an HTTP error; the outer ones say little.
-pub(crate) fn reason(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }

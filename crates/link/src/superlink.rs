@@ -19,8 +19,9 @@ use onefed_flower::{Release, Transport, bridge, control};
 
 use crate::Result;
 use crate::dial::Dial;
-use crate::line::{deadline, reason};
+use crate::line::deadline;
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::pair::reason;
 
 /// uvicorn closes an idle connection after 5 s.
 const IDLE: Duration = Duration::from_secs(3);

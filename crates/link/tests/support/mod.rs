@@ -317,6 +317,7 @@ pub async fn spoke(
                 flower: "1.41.0".into(),
                 keepalive_time_ms: 0,
                 keepalive_timeout_ms: 0,
+                epoch: 0,
             },
         },
     };
