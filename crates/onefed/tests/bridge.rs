@@ -18,7 +18,7 @@ use onefed_link::hub::{Hub, HubConfig};
 use onefed_link::spoke::{Spoke, SpokeConfig};
 use onefed_link::superlink::{SuperLink, SuperLinkAddress};
 use onefed_link::wire::{Hello, PROTOCOL};
-use onefed_link::{KeepAlive, LineConfig, probe};
+use onefed_link::{Disk, KeepAlive, LineConfig, probe};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 const BANDS: [&str; 2] = ["1.31.0", "1.41.0"];
@@ -87,6 +87,8 @@ def query(message, context):
     return Message(content, reply_to=message)
 "#;
 
+/// How long a cut would be hidden; there is none here.
+const HOLD: Duration = Duration::from_secs(60);
 /// The release of the SuperLink, and a third octet. HTTP to gRPC comes first: without a bridge nothing else does that.
 const SUPERLINKS: [(&str, u8); 2] = [("1.31.0", 31), ("1.41.0", 41)];
 
@@ -170,6 +172,10 @@ impl World {
         self.dir.path().join(name)
     }
 
+    fn disk(&self, name: &str) -> Disk {
+        Disk { dir: self.path(name), bytes: 64 << 20 }
+    }
+
     fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
     }
@@ -250,6 +256,8 @@ impl World {
             admin_listen: SocketAddr::new(self.address(2), 0),
             tls: None,
             keepalive: KeepAlive::default(),
+            disk: self.disk("hub"),
+            hold: HOLD,
         };
         let hub = Hub::open(hub).await.unwrap();
         let door = hub.fleet_address().unwrap();
@@ -271,8 +279,11 @@ impl World {
                     flower: release.version().to_string(),
                     keepalive_time_ms: 0,
                     keepalive_timeout_ms: 0,
+                    epoch: 1,
                 },
             },
+            disk: self.disk("spoke"),
+            hold: HOLD,
         };
         let spoke = Spoke::open(spoke).await.unwrap();
         let address = spoke.address().unwrap();
