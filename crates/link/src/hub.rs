@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -264,7 +264,7 @@ async fn hello(connection: &Connection, request: Request<Incoming>) -> Response<
         flower: shared.superlink.release().version().to_string(),
         keepalive_time_ms: millis(shared.keepalive.time),
         keepalive_timeout_ms: millis(shared.keepalive.timeout),
-        keepalive_least_ms: 0,
+        keepalive_least_ms: millis(shared.keepalive.least_accepted()),
         hold_ms: 0,
         session: String::new(),
     })
@@ -285,7 +285,7 @@ impl Shared {
                 self.federation, hello.federation
             ));
         }
-        self.keepalive.refusal_of(&hello.site, Duration::from_millis(hello.keepalive_time_ms))
+        None
     }
 
     fn take_in(&self, spoke: (String, String), connection: &Connection) {

@@ -154,7 +154,7 @@ pub(crate) fn deadline(operation: Operation, transport: Transport) -> Duration {
 
 /// Keeps the line up.
 async fn keep(
-    config: LineConfig,
+    mut config: LineConfig,
     state: watch::Sender<LineState>,
     tap: watch::Sender<FrameTap>,
     meter: Arc<Meter>,
@@ -163,6 +163,18 @@ async fn keep(
     loop {
         let started = Instant::now();
         let why = match dial(&config, meter.clone()).await {
+            Ok(connected) if millis(config.keepalive.time) < connected.welcome.keepalive_least_ms => {
+                let least = Duration::from_millis(connected.welcome.keepalive_least_ms);
+                tracing::warn!(
+                    asked_seconds = config.keepalive.time.as_secs_f64(),
+                    seconds = least.as_secs_f64(),
+                    "the hub takes fewer PINGs than FL_GRPC_KEEPALIVE_TIME asks for: its least interval is used"
+                );
+                config.keepalive.time = least;
+                config.hello.keepalive_time_ms = millis(least);
+                connected.connection.abort();
+                continue;
+            }
             Ok(connected) => {
                 tracing::info!(hub = config.address(), flower = connected.welcome.flower, "line up");
                 backoff.reset();

@@ -547,3 +547,6 @@ impl Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,7 @@ use onefed_flower::objects::ObjectId;
 
 use crate::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
 pub use dial::LineConfig;
-pub(crate) use dial::{authority, connect, millis, reason};
+pub(crate) use dial::{authority, connect, ending, millis, reason};
 use outbox::Outbox;
 pub(crate) use run::Life;
 use run::Stop;
