@@ -69,10 +69,12 @@ pub struct PairSight {
     pub pairs: u64,
 }
 
+type Make<E> = dyn Fn(&Hello) -> Arc<E> + Send + Sync;
+
 /// The pairs of a hub.
 pub struct Pairs<E> {
     config: PairsConfig,
-    make: Box<dyn Fn(&Hello) -> Arc<E> + Send + Sync>,
+    make: Box<Make<E>>,
     inner: Mutex<Inner>,
     refused: RefusedSpokes,
 }
@@ -189,6 +191,7 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
     }
 
     /// Whether a request is for [`Pairs::answer`].
+    #[allow(dead_code, reason = "for the hub")]
     pub(crate) fn serves(path: &str) -> bool {
         [HELLO_PATH, CONTROL_PATH, BULK_PATH].contains(&path)
     }
