@@ -13,7 +13,7 @@ use crate::Operation;
 
 /// Where a SuperNode names its public key: `-bin` in gRPC, where the transport does the base64, perhaps unpadded.
 const KEY_HEADERS: [&str; 2] = ["flwr-public-key-bin", "flwr-public-key"];
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

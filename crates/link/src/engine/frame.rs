@@ -60,6 +60,8 @@ pub enum SpokeFrame {
     Echo(u64),
     /// Whether the spoke can keep anything on its disk.
     Storage(bool),
+    /// The SuperNode took the message several times and never confirmed it: nothing will come of it.
+    GaveUp(MessageKey),
 }
 
 /// A frame from the hub.
@@ -243,6 +245,7 @@ impl SpokeFrame {
             }
             Self::Echo(number) => (OPTIONAL, of_number(*number)),
             Self::Storage(ok) => (OPTIONAL + 1, of_number(u64::from(*ok))),
+            Self::GaveUp(key) => (8, of_key(*key)),
         };
         put(kind, &payload, out);
     }
@@ -264,12 +267,13 @@ impl SpokeFrame {
                     5 => Self::Whole(p.key()?),
                     6 => Self::Confirm(p.key()?, p.number),
                     7 => Self::Reply(Reply { node: p.node, body: p.body }),
+                    8 => Self::GaveUp(p.key()?),
                     OPTIONAL => Self::Echo(p.number),
                     0x81 => Self::Storage(p.number != 0),
                     _ => return None,
                 })
             },
-            |kind| matches!(kind, 1..=7 | OPTIONAL | 0x81),
+            |kind| matches!(kind, 1..=8 | OPTIONAL | 0x81),
         )
     }
 }

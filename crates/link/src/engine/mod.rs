@@ -16,10 +16,13 @@ pub mod frame;
 pub mod hub;
 pub mod record;
 pub mod spoke;
+mod wants;
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use onefed_flower::fleet::FleetCall;
+use onefed_flower::messages::signing_key;
 use onefed_flower::objects::ObjectId;
 
 pub use frame::{HubFrame, Offer, Reply, SpokeFrame};
@@ -74,4 +77,17 @@ impl Pins {
     fn kept(&self) -> usize {
         self.0.len()
     }
+}
+
+/// What makes a call the same call as another: who makes it, what is asked, and the body. Not the signature's time.
+fn fingerprint(call: &FleetCall) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(call.operation.name().as_bytes());
+    context.update(&[0]);
+    context.update(signing_key(&call.headers).unwrap_or_default().as_bytes());
+    context.update(&[0]);
+    context.update(&call.body);
+    let mut print = [0; 32];
+    print.copy_from_slice(context.finish().as_ref());
+    print
 }

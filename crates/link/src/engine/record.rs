@@ -27,6 +27,8 @@ pub enum SpokeRecord {
     Spooled(MessageKey),
     /// The hub has the reply.
     ReplyDone(MessageKey),
+    /// The number of this start; calls are numbered within it.
+    Epoch(u64),
 }
 
 /// A record of a hub.
@@ -56,6 +58,9 @@ pub enum HubRecord {
     Answered([u8; 32], FleetAnswer),
     /// That answer holds no longer: something else has happened since.
     AnswerVoid([u8; 32]),
+    /// A call that SuperLink takes only once is on its way there. Should this be the last word on it, a refusal of its
+    /// repetition may mean that it was carried out.
+    CallOpen([u8; 32]),
 }
 
 /// Bytes of a journal that are not a record.
@@ -94,6 +99,7 @@ impl SpokeRecord {
             Self::Replied(reply) => bytes(5, &of_reply(reply)),
             Self::Spooled(key) => bytes(6, &of_key(*key)),
             Self::ReplyDone(key) => bytes(7, &of_key(*key)),
+            Self::Epoch(epoch) => bytes(8, &of_number(*epoch)),
         }
     }
 
@@ -111,6 +117,7 @@ impl SpokeRecord {
             5 => Some(Self::Replied(Reply { node: p.node, body: p.body })),
             6 => p.key().map(Self::Spooled),
             7 => p.key().map(Self::ReplyDone),
+            8 => Some(Self::Epoch(p.number)),
             _ => None,
         };
         record.ok_or(NotARecord)
@@ -146,6 +153,9 @@ impl HubRecord {
             Self::AnswerVoid(print) => {
                 bytes(12, &Payload { ids: Bytes::copy_from_slice(print), ..of_number(0) })
             }
+            Self::CallOpen(print) => {
+                bytes(13, &Payload { ids: Bytes::copy_from_slice(print), ..of_number(0) })
+            }
         }
     }
 
@@ -177,6 +187,7 @@ impl HubRecord {
                 p.ids().and_then(print).zip(p.answer()).map(|(print, answer)| Self::Answered(print, answer))
             }
             12 => p.ids().and_then(print).map(Self::AnswerVoid),
+            13 => p.ids().and_then(print).map(Self::CallOpen),
             _ => None,
         };
         record.ok_or(NotARecord)
@@ -218,6 +229,7 @@ mod tests {
         spoke_round_trip(&SpokeRecord::Offered(plain));
         spoke_round_trip(&SpokeRecord::Confirmed(key, 3));
         spoke_round_trip(&SpokeRecord::Replied(reply.clone()));
+        spoke_round_trip(&SpokeRecord::Epoch(u64::MAX));
         for record in [SpokeRecord::MessageDone, SpokeRecord::Spooled, SpokeRecord::ReplyDone] {
             spoke_round_trip(&record(key));
         }
@@ -240,6 +252,7 @@ mod tests {
             hub_round_trip(&HubRecord::Answered([3; 32], answer));
         }
         hub_round_trip(&HubRecord::AnswerVoid([3; 32]));
+        hub_round_trip(&HubRecord::CallOpen([3; 32]));
         assert_eq!(HubRecord::decode(Bytes::new()), Err(NotARecord));
         assert_eq!(SpokeRecord::decode(Bytes::from_static(&[99])), Err(NotARecord));
     }

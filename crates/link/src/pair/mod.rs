@@ -58,7 +58,6 @@ pub(crate) use run::Life;
 use run::Stop;
 pub(crate) use socket::{BULK_ALPN, tune};
 pub use spoke::{Dialler, LineSight, LineState};
-#[allow(unused_imports, reason = "for the hub")]
 pub(crate) use take::Door;
 pub use take::{PairSight, Pairs, PairsConfig};
 

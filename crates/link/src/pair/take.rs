@@ -191,7 +191,6 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
     }
 
     /// Whether a request is for [`Pairs::answer`].
-    #[allow(dead_code, reason = "for the hub")]
     pub(crate) fn serves(path: &str) -> bool {
         [HELLO_PATH, CONTROL_PATH, BULK_PATH].contains(&path)
     }

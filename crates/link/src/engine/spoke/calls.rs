@@ -1,0 +1,197 @@
+//! Calls that the hub has to answer: numbered, sent again after a reconnect, and the same call for a SuperNode that
+//! repeats it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use onefed_flower::fleet::{FleetAnswer, FleetCall};
+use onefed_flower::{Operation, Transport, messages as flower};
+
+use super::{At, PATIENCE, Spoke, Waiter};
+use crate::engine::frame::SpokeFrame;
+use crate::engine::{Ticket, fingerprint};
+
+/// An answer that nobody waited for is kept for the SuperNode's retry; Flower waits for at most 20 s between two.
+const KEPT: Duration = Duration::from_secs(60);
+/// So many of them.
+const KEPT_MOST: usize = 256;
+
+/// The calls that are under way.
+#[derive(Default)]
+pub(super) struct Calls {
+    next: u64,
+    open: BTreeMap<u64, Open>,
+    kept: VecDeque<([u8; 32], FleetAnswer, Duration)>,
+}
+
+struct Open {
+    call: FleetCall,
+    print: [u8; 32],
+    waiters: Vec<Waiter>,
+    /// When it is forgotten if nobody waits for it.
+    until: Duration,
+}
+
+impl Calls {
+    /// Numbers begin anew, above those of every earlier start.
+    pub(super) fn begin(&mut self, epoch: u64) {
+        self.next = epoch << 32 | 1;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let open = self.open.values();
+        open.flat_map(|open| open.waiters.iter().map(|waiter| waiter.until).chain([open.until])).min()
+    }
+
+    /// All results up to this number have arrived.
+    fn acked(&self) -> u64 {
+        self.open.keys().next().map_or(self.next, |first| *first) - 1
+    }
+
+    /// Sends everything that has no answer. How many these were.
+    pub(super) fn send_all(&self, at: &mut At<'_>) -> u64 {
+        let acked = self.acked();
+        for (seq, open) in &self.open {
+            at.send(SpokeFrame::Call { seq: *seq, acked, call: open.call.clone() });
+        }
+        self.open.len() as u64
+    }
+
+    /// Polls are not repeated: a message that one of them brought is offered again anyway.
+    pub(super) fn drop_polls(&mut self) {
+        self.open.retain(|_, open| open.call.operation != Operation::PullMessages);
+    }
+
+    pub(super) fn abandoned(&mut self, ticket: Ticket) {
+        for open in self.open.values_mut() {
+            open.waiters.retain(|waiter| waiter.ticket != ticket);
+        }
+    }
+}
+
+impl Spoke {
+    /// Lets the hub answer a call.
+    pub(super) fn pass(&mut self, ticket: Ticket, call: FleetCall, patience: Duration, at: &mut At<'_>) {
+        let print = fingerprint(&call);
+        let calls = &mut self.calls;
+        let kept = calls.kept.iter().position(|(kept, ..)| *kept == print);
+        if let Some((_, answer, _)) = kept.and_then(|kept| calls.kept.remove(kept)) {
+            return at.answer(ticket, answer);
+        }
+        let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + patience };
+        if let Some(open) = calls.open.values_mut().find(|open| open.print == print) {
+            open.waiters.push(waiter);
+            // Its signature is younger.
+            open.call = call;
+            return;
+        }
+        if !self.up {
+            let answer = self.unavailable(call.transport);
+            return at.answer(ticket, answer);
+        }
+        let (seq, acked) = (calls.next, calls.acked());
+        calls.next += 1;
+        at.send(SpokeFrame::Call { seq, acked, call: call.clone() });
+        let until = at.now.mono + PATIENCE;
+        calls.open.insert(seq, Open { call, print, waiters: vec![waiter], until });
+    }
+
+    /// Asks the hub for work. Who waits for it is in `polls`.
+    pub(super) fn pass_poll(&mut self, call: FleetCall, at: &mut At<'_>) {
+        let print = fingerprint(&call);
+        let calls = &mut self.calls;
+        if !self.up || calls.open.values().any(|open| open.print == print) {
+            return;
+        }
+        let (seq, acked) = (calls.next, calls.acked());
+        calls.next += 1;
+        at.send(SpokeFrame::Call { seq, acked, call: call.clone() });
+        calls.open.insert(seq, Open { call, print, waiters: Vec::new(), until: at.now.mono + PATIENCE });
+    }
+
+    /// The hub has answered.
+    pub(super) fn result(&mut self, seq: u64, answer: FleetAnswer, at: &mut At<'_>) {
+        let Some(Open { call, print, waiters, .. }) = self.calls.open.remove(&seq) else { return };
+        let node = flower::requesting_node(call.operation, &call.body);
+        let signer = flower::signing_key(&call.headers);
+        if answer.is_ok() {
+            match call.operation {
+                Operation::ActivateNode => {
+                    if let Some((id, key)) =
+                        flower::granted_node(&answer.body).zip(flower::activated_key(&call.body))
+                    {
+                        self.learn(id, key, at);
+                    }
+                }
+                Operation::DeactivateNode | Operation::UnregisterNode => {
+                    node.into_iter().for_each(|id| self.unlearn(id, at));
+                }
+                // SuperLink has checked that key and node belong together.
+                Operation::PullMessages => {
+                    node.zip(signer).into_iter().for_each(|(id, key)| self.learn(id, key, at));
+                }
+                Operation::SendNodeHeartbeat if flower::heartbeat_accepted(&answer.body) => {
+                    node.zip(signer).into_iter().for_each(|(id, key)| self.learn(id, key, at));
+                }
+                _ => {}
+            }
+        } else if answer.is_unauthenticated() {
+            // Somebody else's bad signature says nothing about the node.
+            let its_own =
+                node.and_then(|id| self.nodes.get(&id)).is_some_and(|n| Some(&n.key) == signer.as_ref());
+            if let Some(id) =
+                node.filter(|_| its_own && self.verifier.signer(&call.headers, at.now.wall).is_some())
+            {
+                self.unlearn(id, at);
+            }
+        }
+        let answer = answer.safe_for(call.operation, call.transport);
+        if call.operation == Operation::PullMessages {
+            return node.into_iter().for_each(|id| self.poll_result(id, &call, answer.clone(), at));
+        }
+        if waiters.is_empty() && answer.is_ok() && has_effect(call.operation) {
+            self.calls.kept.push_back((print, answer, at.now.mono + KEPT));
+            if self.calls.kept.len() > KEPT_MOST {
+                self.calls.kept.pop_front();
+            }
+            return;
+        }
+        for waiter in waiters {
+            at.answer(waiter.ticket, answer.clone());
+        }
+    }
+
+    /// Calls that have been waited for long enough. One with effect goes on without anybody who waits: SuperLink may have
+    /// carried it out already, and the SuperNode will ask again.
+    pub(super) fn expire_calls(&mut self, at: &mut At<'_>) {
+        let now = at.now.mono;
+        let mut late: Vec<(Ticket, Option<u64>, Transport)> = Vec::new();
+        for open in self.calls.open.values_mut() {
+            let heartbeat = open.call.operation == Operation::SendNodeHeartbeat;
+            let node = flower::requesting_node(open.call.operation, &open.call.body).filter(|_| heartbeat);
+            let expired = open.waiters.extract_if(.., |waiter| waiter.until <= now);
+            late.extend(expired.map(|waiter| (waiter.ticket, node, waiter.transport)));
+        }
+        for (ticket, node, transport) in late {
+            match node {
+                Some(node) => self.answer_heartbeat(ticket, node, transport, at),
+                None => at.answer(ticket, self.unavailable(transport)),
+            }
+        }
+        let lasts = |open: &Open| has_effect(open.call.operation) && open.until + KEPT > now;
+        self.calls.open.retain(|_, open| !open.waiters.is_empty() || open.until > now || lasts(open));
+        self.calls.kept.retain(|(.., until)| *until > now);
+    }
+}
+
+/// Whether a repeated call would find the world changed by the first.
+fn has_effect(operation: Operation) -> bool {
+    !matches!(
+        operation,
+        Operation::SendNodeHeartbeat | Operation::GetRun | Operation::GetFab | Operation::PullObject
+    )
+}

@@ -1,0 +1,174 @@
+//! Replies on their way up: taken in from the SuperNode, kept, sent to the hub as a whole.
+
+use std::collections::HashSet;
+
+use onefed_flower::fleet::FleetCall;
+use onefed_flower::objects::{self, MessageHead, ObjectId};
+
+use super::{Action, At, NotStored, PATIENCE, Spoke, ok};
+use crate::engine::frame::{MessageKey, Reply, SpokeFrame};
+use crate::engine::record::SpokeRecord;
+use crate::engine::{Shelf, Ticket};
+
+/// A reply that the hub does not have yet.
+pub(super) struct Outgoing {
+    pub(super) reply: Reply,
+    head: MessageHead,
+    missing: HashSet<ObjectId>,
+    /// Whether all objects were here once, and the SuperNode knows it.
+    pub(super) spooled: bool,
+}
+
+impl Spoke {
+    /// A SuperNode announces a reply.
+    pub(super) fn push_messages(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
+        let head = objects::message_head(&call.body);
+        let key = head.as_ref().map(|head| MessageKey { node, id: head.id });
+        let known = key.filter(|key| self.replies.contains_key(key));
+        let Some(key) = known.or(key.filter(|_| self.keeps())) else {
+            return self.pass(ticket, call, PATIENCE, at);
+        };
+        if known.is_none() {
+            let reply = Reply { node, body: call.body.clone() };
+            at.record(SpokeRecord::Replied(reply.clone()));
+            self.take_reply(reply, at.shelf);
+            self.send_reply(key, at);
+            self.spool(key, at);
+        }
+        let Some(reply) = self.replies.get(&key) else { return };
+        self.counters.answered_here += 1;
+        let wanted: Vec<_> =
+            reply.head.objects.iter().filter(|id| reply.missing.contains(id)).copied().collect();
+        let session = format!("onefed-{}", key.id);
+        at.answer(ticket, ok(call.transport, objects::push_accepted(key.id, &wanted, &session)));
+    }
+
+    pub(super) fn take_reply(&mut self, reply: Reply, shelf: &dyn Shelf) {
+        let Some(head) = objects::message_head(&reply.body) else { return };
+        let key = MessageKey { node: reply.node, id: head.id };
+        if self.replies.contains_key(&key) {
+            return;
+        }
+        for id in &head.objects {
+            self.pins.keep(shelf, *id);
+        }
+        let missing = head.objects.iter().filter(|id| !shelf.has(**id)).copied().collect();
+        self.replies.insert(key, Outgoing { reply, head, missing, spooled: false });
+    }
+
+    pub(super) fn forget_reply(&mut self, key: MessageKey, shelf: &dyn Shelf) {
+        let Some(reply) = self.replies.remove(&key) else { return };
+        for id in &reply.head.objects {
+            self.pins.release(shelf, *id);
+        }
+    }
+
+    /// Tells the hub of a reply: it then says what it wants.
+    pub(super) fn send_reply(&mut self, key: MessageKey, at: &mut At<'_>) {
+        if let Some(reply) = self.replies.get(&key).filter(|_| self.up) {
+            at.send(SpokeFrame::Reply(reply.reply.clone()));
+        }
+    }
+
+    /// A SuperNode brings an object of a reply.
+    pub(super) fn push_object(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
+        let pushed = objects::pushed_object(&call.body);
+        let reply = pushed.as_ref().and_then(|pushed| {
+            let of_node = self.replies.iter().filter(|(key, _)| key.node == node);
+            of_node.into_iter().find(|(_, r)| r.head.run == pushed.run && r.head.objects.contains(&pushed.id))
+        });
+        let (Some(pushed), Some((key, reply))) = (pushed, reply) else {
+            return self.pass(ticket, call, PATIENCE, at);
+        };
+        self.counters.answered_here += 1;
+        if !reply.missing.contains(&pushed.id) {
+            return at.answer(ticket, ok(call.transport, objects::push_object_answer(true)));
+        }
+        self.pushes.insert(ticket, (*key, pushed.id, call.transport));
+        at.actions.push(Action::StorePushed(ticket, pushed.id, pushed.content));
+    }
+
+    /// An object of a reply is on the shelf, or not.
+    pub(super) fn pushed(&mut self, ticket: Ticket, result: Result<(), NotStored>, at: &mut At<'_>) {
+        let Some((_, id, transport)) = self.pushes.remove(&ticket) else { return };
+        match result {
+            Ok(()) => {
+                self.hub_wants.arrived(id);
+                self.arrived_for_replies(id, at);
+                at.answer(ticket, ok(transport, objects::push_object_answer(true)));
+            }
+            Err(NotStored::WrongHash) => {
+                at.answer(ticket, ok(transport, objects::push_object_answer(false)));
+            }
+            Err(NotStored::NoRoom) => at.answer(ticket, self.unavailable(transport)),
+        }
+    }
+
+    fn arrived_for_replies(&mut self, id: ObjectId, at: &mut At<'_>) {
+        let having =
+            self.replies.iter_mut().filter_map(|(key, reply)| reply.missing.remove(&id).then_some(*key));
+        for key in having.collect::<Vec<_>>() {
+            self.spool(key, at);
+        }
+    }
+
+    /// A SuperNode that asks for work has brought its reply in whole, or will never: it was started anew in between.
+    pub(super) fn drop_unfinished_replies(&mut self, node: u64, at: &mut At<'_>) {
+        let unfinished = self.replies.iter().filter(|(key, reply)| key.node == node && !reply.spooled);
+        let dropped: Vec<_> = unfinished.map(|(key, reply)| (*key, reply.head.reply_to)).collect();
+        for (key, reply_to) in dropped {
+            tracing::warn!(node, reply = %key.id, "a SuperNode brought a part of a reply only");
+            at.record(SpokeRecord::ReplyDone(key));
+            self.forget_reply(key, at.shelf);
+            self.counters.given_up += 1;
+            // Should the hub not hear this, it sees that the message has no reply when it gets the poll.
+            if let Some(id) = reply_to.filter(|_| self.up) {
+                at.send(SpokeFrame::GaveUp(MessageKey { node, id }));
+            }
+        }
+    }
+
+    /// Once all of it is here it may be relied on, before the SuperNode hears of the last object.
+    fn spool(&mut self, key: MessageKey, at: &mut At<'_>) {
+        let Some(reply) = self.replies.get_mut(&key) else { return };
+        if reply.missing.is_empty() && !reply.spooled {
+            reply.spooled = true;
+            at.record(SpokeRecord::Spooled(key));
+        }
+    }
+
+    /// The hub has the whole reply.
+    pub(super) fn reply_taken(&mut self, key: MessageKey, at: &mut At<'_>) {
+        if self.replies.contains_key(&key) {
+            at.record(SpokeRecord::ReplyDone(key));
+            self.forget_reply(key, at.shelf);
+        }
+    }
+
+    /// An object of a reply is gone from the shelf. The SuperNode brings it again if it was not told that the reply is
+    /// complete; otherwise nobody has it any more, and the reply can only be given up by name.
+    pub(super) fn reply_lost(&mut self, id: ObjectId, at: &mut At<'_>) {
+        if at.shelf.has(id) {
+            return;
+        }
+        let mut lost = Vec::new();
+        for (key, reply) in &mut self.replies {
+            if reply.head.objects.contains(&id) {
+                reply.missing.insert(id);
+                if reply.spooled {
+                    lost.push((*key, reply.head.reply_to));
+                }
+            }
+        }
+        for (key, reply_to) in lost {
+            tracing::error!(node = key.node, reply = %key.id, object = %id, "an object of a reply is damaged: the reply is lost");
+            self.counters.given_up += 1;
+            at.record(SpokeRecord::ReplyDone(key));
+            self.forget_reply(key, at.shelf);
+            if self.up {
+                let id = reply_to.unwrap_or(key.id);
+                at.send(SpokeFrame::GaveUp(MessageKey { node: key.node, id }));
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What the other end wants to have, in the order in which it gets it.
+
+use std::collections::{HashSet, VecDeque};
+
+use onefed_flower::objects::ObjectId;
+
+use super::Shelf;
+
+/// So many objects may be wanted at once; a model of 16 GiB has 3300 of them.
+const MOST: usize = 1 << 20;
+
+/// Objects that are wanted: those that are there, in order, and those that are still to come.
+#[derive(Default)]
+pub(super) struct Wants {
+    ready: VecDeque<ObjectId>,
+    later: HashSet<ObjectId>,
+    known: HashSet<ObjectId>,
+}
+
+impl Wants {
+    /// Adds an object. One that is wanted already keeps its place.
+    pub(super) fn add(&mut self, id: ObjectId, shelf: &dyn Shelf) {
+        if self.known.len() >= MOST || !self.known.insert(id) {
+            return;
+        }
+        if shelf.has(id) {
+            self.ready.push_back(id);
+        } else {
+            self.later.insert(id);
+        }
+    }
+
+    /// The object has come.
+    pub(super) fn arrived(&mut self, id: ObjectId) {
+        if self.later.remove(&id) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The next object that is there. It is not wanted any more then.
+    pub(super) fn next(&mut self, shelf: &dyn Shelf) -> Option<ObjectId> {
+        while let Some(id) = self.ready.pop_front() {
+            if shelf.has(id) {
+                self.known.remove(&id);
+                return Some(id);
+            }
+            self.later.insert(id);
+        }
+        None
+    }
+
+    /// Whether there is an object to send.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// How many are wanted.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Forgets everything: the connection has ended.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
