@@ -21,8 +21,8 @@ pub const MAX_BODY: usize = 64 << 20;
 const MAX_WORDS: usize = 300;
 
 const GRPC_CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
-const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/protobuf");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const PROTOBUF_CONTENT: HeaderValue = HeaderValue::from_static("application/protobuf");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A request or response body that is ready to send: all bytes known, perhaps with trailers.
@@ -70,6 +70,27 @@ pub enum Refusal {
     NotFleet,
     /// The envelope is broken or of a kind that Flower does not send.
     Malformed,
+}
+
+/// What SuperLink says beside the status of a refusal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// Flower's number for what happened; 0 is none of its own.
+    pub(crate) code: i64,
+    /// The text.
+    pub(crate) detail: String,
+    /// More about it.
+    pub(crate) extra: Option<String>,
+}
+
+impl std::fmt::Display for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.code != 0 {
+            write!(f, "[code: {}] ", self.code)?;
+        }
+        f.write_str(&self.detail)?;
+        self.extra.as_ref().map_or(Ok(()), |extra| write!(f, " {extra}"))
+    }
 }
 
 /// Why an envelope could not be read.
@@ -146,25 +167,40 @@ impl FleetAnswer {
 
     /// An answer of our own that refuses a call, with a text for whoever reads the SuperNode's log.
     pub fn refusal(transport: Transport, refusal: Refusal, text: &str) -> Self {
-        // Whatever its status, a gRPC SuperNode gives up for good at these words (1.31, `retry_invoker.py`).
-        let text = &text.replace("handshake failed", "handshake did not succeed");
+        let document = Document { code: 0, detail: text.to_owned(), extra: None };
         let (grpc, http) = match refusal {
             Refusal::Unavailable => (14, StatusCode::SERVICE_UNAVAILABLE),
             Refusal::NotFleet => (12, StatusCode::NOT_FOUND),
             Refusal::Malformed => (3, StatusCode::BAD_REQUEST),
         };
         match transport {
-            Transport::Grpc => Self {
-                status: FleetStatus::Grpc(grpc, HeaderValue::from_str(&percent_encode(text)).ok()),
-                body: Bytes::new(),
-                content_type: None,
-            },
-            Transport::Http => Self {
-                status: FleetStatus::Http(http),
-                // The shape of Flower's own error document; code 0 is not one of its own codes.
-                body: Bytes::from(serde_json::json!({ "code": 0, "detail": text }).to_string()),
-                content_type: Some(HeaderValue::from_static("application/json")),
-            },
+            Transport::Grpc => Self::grpc_refusal(grpc, &document),
+            Transport::Http => Self::http_refusal(http, &document),
+        }
+    }
+
+    /// A refusal with a gRPC code. The words are a plain text, as those of a gRPC SuperLink.
+    pub(crate) fn grpc_refusal(code: u16, document: &Document) -> Self {
+        let mut text = document.to_string();
+        // Whatever the code, a gRPC SuperNode gives up for good at these words (1.31, `retry_invoker.py`).
+        const FATAL: &str = "handshake failed";
+        while let Some(at) = text.to_ascii_lowercase().find(FATAL) {
+            text.replace_range(at..at + FATAL.len(), "handshake did not succeed");
+        }
+        let words = HeaderValue::from_str(&percent_encode(&text)).ok();
+        Self { status: FleetStatus::Grpc(code, words), body: Bytes::new(), content_type: None }
+    }
+
+    /// A refusal with an HTTP status and Flower's own error document.
+    pub(crate) fn http_refusal(status: StatusCode, document: &Document) -> Self {
+        let mut json = serde_json::json!({ "code": document.code, "detail": document.detail });
+        if let Some(extra) = &document.extra {
+            json["extra"] = extra.as_str().into();
+        }
+        Self {
+            status: FleetStatus::Http(status),
+            body: Bytes::from(json.to_string()),
+            content_type: Some(HeaderValue::from_static("application/json")),
         }
     }
 
@@ -242,20 +278,37 @@ impl FleetAnswer {
 
     /// What a refusal says, in one line: the status, and the text of SuperLink or of a hop before it.
     pub fn words(&self) -> String {
-        let (status, text) = match &self.status {
-            FleetStatus::Grpc(code, message) => {
-                let text = message.as_ref().map(|text| percent_decode(text.as_bytes()));
-                (format!("gRPC status {code}"), text.unwrap_or_default())
-            }
-            FleetStatus::Http(status) => {
-                let document = serde_json::from_slice::<serde_json::Value>(&self.body).unwrap_or_default();
-                let part = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
-                (format!("HTTP {status}"), format!("{} {}", part("detail"), part("extra")))
-            }
+        let status = match &self.status {
+            FleetStatus::Grpc(code, _) => format!("gRPC status {code}"),
+            FleetStatus::Http(status) => format!("HTTP {status}"),
         };
-        let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+        let Document { detail, extra, .. } = self.document();
+        let text = one_line(&format!("{detail} {}", extra.unwrap_or_default()));
         if text.is_empty() { status } else { format!("{text} ({status})") }
+    }
+
+    /// What a refusal says, in Flower's terms. Texts are one line each and short.
+    pub(crate) fn document(&self) -> Document {
+        let json = match &self.status {
+            FleetStatus::Grpc(_, message) => {
+                let text = message.as_ref().map(|text| percent_decode(text.as_bytes())).unwrap_or_default();
+                // Newer releases write the document in other words where they speak gRPC; older ones a plain text.
+                match serde_json::from_str::<serde_json::Value>(&text) {
+                    Ok(json) if json["public_message"].is_string() => json,
+                    _ => return Document { code: 0, detail: one_line(&text), extra: None },
+                }
+            }
+            FleetStatus::Http(_) => serde_json::from_slice(&self.body).unwrap_or_default(),
+        };
+        let part = |names: [&str; 2]| {
+            let text = names.iter().find_map(|name| json[*name].as_str()).unwrap_or_default();
+            one_line(text)
+        };
+        Document {
+            code: json["code"].as_i64().unwrap_or_default(),
+            detail: part(["detail", "public_message"]),
+            extra: Some(part(["extra", "public_details"])).filter(|extra| !extra.is_empty()),
+        }
     }
 
     /// Whether the call succeeded.
@@ -287,10 +340,15 @@ pub fn ready(bytes: Bytes) -> ReadyBody {
 /// Wraps a protobuf message into one uncompressed gRPC frame.
 pub fn frame(message: &Bytes) -> Bytes {
     let mut framed = BytesMut::with_capacity(5 + message.len());
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    framed.put_slice(&frame_head(message.len()));
     framed.extend_from_slice(message);
     framed.freeze()
+}
+
+/// What comes before a message of so many bytes in an uncompressed gRPC frame.
+pub(crate) fn frame_head(length: usize) -> [u8; 5] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [0, a, b, c, d]
 }
 
 /// Unwraps exactly one uncompressed gRPC frame.
@@ -305,6 +363,12 @@ pub fn unframe(mut framed: Bytes) -> Result<Bytes, EnvelopeError> {
     let length = u32::from_be_bytes([framed[1], framed[2], framed[3], framed[4]]) as usize;
     let message = framed.split_off(5);
     if message.len() == length { Ok(message) } else { Err(EnvelopeError::Frame(whole)) }
+}
+
+/// A text of somebody else in one line, without control characters and not too long.
+fn one_line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
 }
 
 /// Encodes a text for `grpc-message`: printable ASCII but `%` stays, the rest becomes `%XX`.

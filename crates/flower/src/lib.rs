@@ -1,5 +1,6 @@
 //! All knowledge of Flower: versions, ports, command lines, Fleet operations in both transports, runs.
 
+pub mod bridge;
 pub mod command;
 pub mod container;
 pub mod control;
@@ -10,6 +11,7 @@ pub mod objects;
 mod operation;
 pub mod run_log;
 pub mod signature;
+pub mod uncopied;
 mod version;
 
 pub use environment::{Environment, EnvironmentError};

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 
 /// The name of an object: the SHA-256 of its content. Shown, and sent by Flower, as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -350,6 +350,30 @@ pub fn object_stored(body: &Bytes) -> bool {
 /// The answer to PullObject that brings an object.
 pub fn object_content(content: &Bytes) -> Bytes {
     PullObjectProto { found: true, available: true, content: content.clone() }.encode_to_vec().into()
+}
+
+/// All of [`object_content`] but the content itself, which is to follow; its length in bytes.
+pub(crate) fn object_content_head(length: usize) -> BytesMut {
+    let mut head = BytesMut::new();
+    // Into memory that grows, encoding cannot fail.
+    let _ = PullObjectProto { found: true, available: true, content: Bytes::new() }.encode(&mut head);
+    content_follows(3, length, &mut head);
+    head
+}
+
+/// All of [`push_object_request`] but the content itself, which is to follow; its length in bytes.
+pub(crate) fn push_object_head(node: u64, run: u64, session: &str, id: ObjectId, length: usize) -> BytesMut {
+    let mut head = BytesMut::from(&push_object_request(node, run, session, id, &Bytes::new())[..]);
+    content_follows(4, length, &mut head);
+    head
+}
+
+fn content_follows(tag: u32, length: usize, head: &mut BytesMut) {
+    // As the encoder does with an empty one.
+    if length > 0 {
+        encode_key(tag, WireType::LengthDelimited, head);
+        encode_varint(length as u64, head);
+    }
 }
 
 /// The answer to PushMessages for one message.

@@ -74,11 +74,31 @@ impl Operation {
         };
         Self::ALL.into_iter().find(|op| op.path(transport) == path).map(|op| (op, transport))
     }
+
+    /// The name that a request path has in place of an operation's, and the transport: Flower may have more operations in
+    /// a release to come. `None` for the twelve, and for what is not below the path of the Fleet service.
+    pub fn unknown_name(path: &str) -> Option<(&str, Transport)> {
+        let grpc = path.strip_prefix(GRPC_PREFIX).map(|name| (name, Transport::Grpc));
+        let found = grpc.or_else(|| path.strip_prefix(HTTP_PREFIX).map(|name| (name, Transport::Http)));
+        found.filter(|(name, _)| !name.is_empty() && Self::from_path(path).is_none())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_operation_has_a_name() {
+        let name = Operation::unknown_name;
+        assert_eq!(name("/v1/fleet/pull-secrets"), Some(("pull-secrets", Transport::Http)));
+        assert_eq!(name("/flwr.proto.Fleet/PullSecrets"), Some(("PullSecrets", Transport::Grpc)));
+        for none in
+            ["/v1/fleet/", "/v1/fleet/pull-messages", "/v1/control/x", "/flwr.proto.Fleet/PullObject", ""]
+        {
+            assert_eq!(name(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn every_path_is_recognised_and_nothing_else_is() {

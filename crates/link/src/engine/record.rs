@@ -58,6 +58,9 @@ pub enum HubRecord {
     Answered([u8; 32], FleetAnswer),
     /// That answer holds no longer: something else has happened since.
     AnswerVoid([u8; 32]),
+    /// A call that SuperLink takes only once is on its way there. Should this be the last word on it, a refusal of its
+    /// repetition may mean that it was carried out.
+    CallOpen([u8; 32]),
 }
 
 /// Bytes of a journal that are not a record.
@@ -150,6 +153,9 @@ impl HubRecord {
             Self::AnswerVoid(print) => {
                 bytes(12, &Payload { ids: Bytes::copy_from_slice(print), ..of_number(0) })
             }
+            Self::CallOpen(print) => {
+                bytes(13, &Payload { ids: Bytes::copy_from_slice(print), ..of_number(0) })
+            }
         }
     }
 
@@ -181,6 +187,7 @@ impl HubRecord {
                 p.ids().and_then(print).zip(p.answer()).map(|(print, answer)| Self::Answered(print, answer))
             }
             12 => p.ids().and_then(print).map(Self::AnswerVoid),
+            13 => p.ids().and_then(print).map(Self::CallOpen),
             _ => None,
         };
         record.ok_or(NotARecord)
@@ -245,6 +252,7 @@ mod tests {
             hub_round_trip(&HubRecord::Answered([3; 32], answer));
         }
         hub_round_trip(&HubRecord::AnswerVoid([3; 32]));
+        hub_round_trip(&HubRecord::CallOpen([3; 32]));
         assert_eq!(HubRecord::decode(Bytes::new()), Err(NotARecord));
         assert_eq!(SpokeRecord::decode(Bytes::from_static(&[99])), Err(NotARecord));
     }

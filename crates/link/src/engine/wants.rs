@@ -49,11 +49,6 @@ impl Wants {
         None
     }
 
-    /// What is wanted and not there.
-    pub(super) fn missing(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        self.later.iter().copied()
-    }
-
     /// Whether there is an object to send.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty()

@@ -78,10 +78,9 @@ impl Spoke {
     pub(super) fn pass(&mut self, ticket: Ticket, call: FleetCall, patience: Duration, at: &mut At<'_>) {
         let print = fingerprint(&call);
         let calls = &mut self.calls;
-        if let Some(kept) = calls.kept.iter().position(|(kept, ..)| *kept == print) {
-            if let Some((_, answer, _)) = calls.kept.remove(kept) {
-                return at.answer(ticket, answer.safe_for(call.operation, call.transport));
-            }
+        let kept = calls.kept.iter().position(|(kept, ..)| *kept == print);
+        if let Some((_, answer, _)) = kept.and_then(|kept| calls.kept.remove(kept)) {
+            return at.answer(ticket, answer);
         }
         let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + patience };
         if let Some(open) = calls.open.values_mut().find(|open| open.print == print) {

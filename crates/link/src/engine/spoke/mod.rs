@@ -420,7 +420,14 @@ impl Spoke {
             HubFrame::ReplyTaken(key) => self.reply_taken(key, at),
             HubFrame::Gone(key) => self.message_gone(key, at),
             HubFrame::Echo(number) => at.send(SpokeFrame::Echo(number)),
-            HubFrame::Storage(ok) => self.hub_storage = ok,
+            HubFrame::Storage(ok) => {
+                let again = ok && !self.hub_storage;
+                self.hub_storage = ok;
+                if again {
+                    let replies: Vec<_> = self.replies.keys().copied().collect();
+                    replies.into_iter().for_each(|key| self.send_reply(key, at));
+                }
+            }
         }
     }
 

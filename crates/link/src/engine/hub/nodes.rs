@@ -1,0 +1,370 @@
+//! The nodes behind the spokes: their newest headers, whether SuperLink takes them for online, and what is done when
+//! their spoke is out of reach or a message may be lost.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use onefed_flower::fleet::{FleetAnswer, FleetCall};
+use onefed_flower::{Operation, Transport, messages as flower, objects};
+
+use super::calls::for_now;
+use super::{Again, At, Hub, HubFrame, SpokeName, Work};
+use crate::engine::Now;
+use crate::engine::auth::{self, USABLE};
+use crate::engine::frame::MessageKey;
+use crate::engine::record::HubRecord;
+
+/// Flower's heartbeats come every 22.5 s at the latest, and SuperLink waits for 60 s.
+const OVERDUE: Duration = Duration::from_secs(25);
+/// A spoke that is there says so within this time.
+const ECHO: Duration = Duration::from_secs(5);
+/// The interval of a heartbeat sent for a node while more can follow: SuperLink then waits for twice that.
+const HELD_INTERVAL: Duration = Duration::from_secs(145);
+/// So often one follows.
+const HELD_EVERY: Duration = Duration::from_secs(100);
+/// Flower's own interval.
+const INTERVAL: f64 = 30.0;
+/// The longest interval that SuperLink takes.
+const LONGEST_INTERVAL: f64 = 1800.0;
+/// ServerApps look every 3 s whether a node has gone.
+const AWAY: Duration = Duration::from_secs(7);
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A node.
+#[derive(Default)]
+pub(super) struct Node {
+    pub(super) spoke: Option<SpokeName>,
+    /// The key (PEM) that it signs with.
+    pub(super) key: Option<String>,
+    headers: Option<(Transport, HeaderMap)>,
+    /// When SuperLink last heard of it; nothing while it is not online.
+    beat: Option<Duration>,
+    /// Until when it is kept alive without its spoke.
+    hold: Option<Duration>,
+    away: Away,
+    /// A poll is on its way to SuperLink.
+    pub(super) polling: bool,
+    /// A poll's answer got lost, and a message with it, perhaps.
+    pub(super) suspect: bool,
+}
+
+/// A node that is taken offline so that the ServerApp hears of a loss.
+#[derive(Default, PartialEq, Eq)]
+enum Away {
+    #[default]
+    No,
+    Going,
+    Gone,
+}
+
+impl Node {
+    pub(super) fn is_held(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away != Away::No
+    }
+
+    pub(super) fn usable_headers(&self, now: Now) -> Option<(Transport, HeaderMap)> {
+        let (transport, headers) = self.headers.as_ref()?;
+        (auth::age(headers, now.wall)? < USABLE).then(|| (*transport, headers.clone()))
+    }
+}
+
+impl Hub {
+    pub(super) fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.entry(id).or_default()
+    }
+
+    pub(super) fn is_away(&self, id: u64) -> bool {
+        self.nodes.get(&id).is_some_and(Node::is_away)
+    }
+
+    /// Keeps the newest headers of a node: only the time is signed, so they serve for whatever has to be said for it.
+    pub(super) fn note_headers(
+        &mut self,
+        spoke: &SpokeName,
+        id: u64,
+        transport: Transport,
+        headers: HeaderMap,
+        now: Now,
+    ) {
+        // Without a time in them they are of no use.
+        let Some(age) = auth::age(&headers, now.wall) else { return };
+        let node = self.node(id);
+        let older = node.headers.as_ref().and_then(|(_, known)| auth::age(known, now.wall));
+        node.spoke = Some(spoke.clone());
+        if older.is_none_or(|older| age <= older) {
+            node.key = flower::signing_key(&headers);
+            node.headers = Some((transport, headers));
+        }
+    }
+
+    /// A spoke brings headers of a node that it answers itself. SuperLink has not seen them, so they are checked here:
+    /// nobody may speak for the node of another site.
+    pub(super) fn note_auth(
+        &mut self,
+        spoke: &SpokeName,
+        id: u64,
+        transport: Transport,
+        headers: HeaderMap,
+        now: Now,
+    ) {
+        let signer = self.verifier.signer(&headers, now.wall);
+        let known = self.nodes.get(&id).and_then(|node| node.key.clone());
+        if signer.is_none() || known.is_some_and(|known| Some(known) != signer) {
+            return;
+        }
+        self.note_headers(spoke, id, transport, headers, now);
+        // A spoke speaks for nodes that SuperLink has accepted.
+        self.node(id).beat.get_or_insert(now.mono);
+    }
+
+    /// SuperLink has heard of a node.
+    pub(super) fn beat(&mut self, spoke: &SpokeName, id: u64, now: Now) {
+        let node = self.node(id);
+        node.spoke = Some(spoke.clone());
+        (node.beat, node.hold) = (Some(now.mono), None);
+    }
+
+    /// What SuperLink said to an activation.
+    pub(super) fn activate_answered(
+        &mut self,
+        spoke: &SpokeName,
+        call: &FleetCall,
+        answer: FleetAnswer,
+        at: &mut At<'_>,
+    ) -> FleetAnswer {
+        if answer.is_ok() {
+            if let Some(id) = flower::granted_node(&answer.body) {
+                self.note_headers(spoke, id, call.transport, call.headers.clone(), at.now);
+                self.beat(spoke, id, at.now);
+                self.void_answers(call, id, at);
+            }
+            return answer;
+        }
+        if answer.is_unavailable() || answer.is_unauthenticated() {
+            return answer;
+        }
+        // SuperLink refuses a node that is online: the answer to its first try got lost, or it has started again.
+        let key = flower::activated_key(&call.body)
+            .filter(|key| Some(key) == flower::signing_key(&call.headers).as_ref());
+        let known =
+            self.nodes.iter().find(|(_, node)| node.key.is_some() && node.key == key && node.beat.is_some());
+        let Some(id) = known.map(|(id, _)| *id) else { return answer };
+        self.note_headers(spoke, id, call.transport, call.headers.clone(), at.now);
+        if self.owes(id) {
+            self.take_offline(id, at);
+            return for_now(
+                call.transport,
+                "this SuperNode had work when it stopped: it is taken offline for a moment",
+            );
+        }
+        self.beat(spoke, id, at.now);
+        let body = objects::heartbeat_request(id, INTERVAL);
+        self.ask(Work::Hold(id), id, Operation::SendNodeHeartbeat, body, at);
+        FleetAnswer::ok(call.transport, objects::node_answer(id))
+    }
+
+    /// Whether a node has confirmed a message that no reply answers yet, on its way or otherwise.
+    fn owes(&self, id: u64) -> bool {
+        let answered = |key: &MessageKey| {
+            self.replies.values().any(|reply| reply.reply.node == id && reply.answers() == Some(key.id))
+        };
+        self.owed.iter().any(|key| key.node == id && !answered(key))
+    }
+
+    /// A node that asks for work has none. If it has confirmed a message and not answered it, the answer is lost: its
+    /// SuperNode was started anew, or its spoke lost its disk. The ServerApp shall hear of it.
+    pub(super) fn settle_debts(&mut self, id: u64, at: &mut At<'_>) {
+        if !self.storage {
+            return;
+        }
+        let answered: Vec<_> =
+            self.replies.values().filter_map(|r| r.answers().map(|to| (r.reply.node, to))).collect();
+        let dropped: Vec<_> = self
+            .owed
+            .iter()
+            .filter(|key| key.node == id && !answered.contains(&(id, key.id)))
+            .copied()
+            .collect();
+        for key in dropped {
+            self.owed.remove(&key);
+            if !self.confirms.contains_key(&key) {
+                at.record(HubRecord::MessageDone(key));
+            }
+            tracing::warn!(node = id, message = %key.id, "a message was received and never answered");
+            self.counters.suspected += 1;
+            self.take_offline(id, at);
+        }
+    }
+
+    /// A node has said goodbye.
+    pub(super) fn node_left(&mut self, id: u64, at: &mut At<'_>) {
+        let node = self.node(id);
+        (node.beat, node.hold, node.suspect) = (None, None, false);
+        at.record(HubRecord::PollShut(id));
+        self.void_messages(id, at);
+    }
+
+    fn void_messages(&mut self, id: u64, at: &mut At<'_>) {
+        let of_node: Vec<_> = self.messages.keys().filter(|key| key.node == id).copied().collect();
+        of_node.into_iter().for_each(|key| self.message_gone(key, at));
+        let owed: Vec<_> = self.owed.iter().filter(|key| key.node == id).copied().collect();
+        for key in owed {
+            self.owed.remove(&key);
+            if !self.confirms.contains_key(&key) {
+                at.record(HubRecord::MessageDone(key));
+            }
+        }
+    }
+
+    /// A poll after one whose answer got lost brought nothing: a message may be lost. Nothing else of the node may be
+    /// under way when it is taken offline, since the ServerApp then hears an error for all of it.
+    pub(super) fn suspected(&mut self, id: u64, at: &mut At<'_>) {
+        let under_way = self.messages.keys().any(|key| key.node == id)
+            || self.owed.iter().any(|key| key.node == id)
+            || self.replies.keys().any(|key| key.node == id);
+        if !under_way {
+            self.counters.suspected += 1;
+            tracing::warn!(node = id, "an answer of SuperLink got lost, and a message with it, perhaps");
+            self.node(id).suspect = false;
+            at.record(HubRecord::PollShut(id));
+            self.take_offline(id, at);
+        }
+    }
+
+    /// Nothing will come of a message: the ServerApp has to hear of it.
+    pub(super) fn gave_up(&mut self, key: MessageKey, at: &mut At<'_>) {
+        self.counters.given_up += 1;
+        self.drop_replies_to(key, at);
+        self.take_offline(key.node, at);
+    }
+
+    fn take_offline(&mut self, id: u64, at: &mut At<'_>) {
+        self.void_messages(id, at);
+        let node = self.node(id);
+        if node.away == Away::No {
+            node.away = Away::Going;
+            self.go_offline(id, at);
+        }
+    }
+
+    pub(super) fn go_offline(&mut self, id: u64, at: &mut At<'_>) {
+        let body = objects::deactivate_request(id);
+        if !self.ask(Work::Offline(id), id, Operation::DeactivateNode, body, at) {
+            self.again_at(at.now.mono + RETRY, Again::Offline(id));
+        }
+    }
+
+    pub(super) fn offline_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
+        match answer {
+            Some(answer) if !answer.is_unavailable() && !answer.is_unauthenticated() => {
+                // Refused means that it was offline already.
+                let node = self.node(id);
+                (node.away, node.beat, node.hold) = (Away::Gone, None, None);
+                self.again_at(at.now.mono + AWAY, Again::Online(id));
+            }
+            _ => self.again_at(at.now.mono + RETRY, Again::Offline(id)),
+        }
+    }
+
+    pub(super) fn go_online(&mut self, id: u64, at: &mut At<'_>) {
+        let Some(key) = self.nodes.get(&id).and_then(|node| node.key.clone()) else {
+            return self.node(id).away = Away::No;
+        };
+        let body = objects::activate_request(&key, INTERVAL);
+        if !self.ask(Work::Online(id), id, Operation::ActivateNode, body, at) {
+            // Its next own call brings fresh headers.
+            self.again_at(at.now.mono + RETRY, Again::Online(id));
+        }
+    }
+
+    pub(super) fn online_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
+        let Some(answer) = answer.filter(|a| !a.is_unavailable() && !a.is_unauthenticated()) else {
+            return self.again_at(at.now.mono + RETRY, Again::Online(id));
+        };
+        let node = self.node(id);
+        node.away = Away::No;
+        if answer.is_ok() {
+            node.beat = Some(at.now.mono);
+        }
+    }
+
+    /// When somebody has to look at a node next.
+    pub(super) fn node_deadline(&self) -> Option<Duration> {
+        let due = |node: &Node| {
+            let beat = node.beat.filter(|_| node.hold.is_none())?;
+            let spoke = node.spoke.as_ref().and_then(|name| self.spokes.get(name))?;
+            let asked = spoke.asked.filter(|_| spoke.up).map(|asked| asked + ECHO);
+            Some(asked.unwrap_or(beat + OVERDUE).max(beat + OVERDUE))
+        };
+        // One that was looked at and is only slow is looked at again with every event, at least every heartbeat.
+        self.nodes.values().filter_map(due).min()
+    }
+
+    /// Nodes whose heartbeats are overdue: if their spoke is out of reach, they are kept alive.
+    pub(super) fn look_after_nodes(&mut self, at: &mut At<'_>) {
+        let now = at.now.mono;
+        let overdue = |node: &Node| {
+            node.hold.is_none() && !node.is_away() && node.beat.is_some_and(|beat| beat + OVERDUE <= now)
+        };
+        let late: Vec<_> = self.nodes.iter().filter(|(_, node)| overdue(node)).map(|(id, _)| *id).collect();
+        for id in late {
+            let Some(name) = self.nodes.get(&id).and_then(|node| node.spoke.clone()) else { continue };
+            let Some(spoke) = self.spokes.get_mut(&name) else { continue };
+            match (spoke.up, spoke.asked) {
+                (true, None) if spoke.heard + ECHO > now => {
+                    // The spoke is there, so the node is not: SuperLink shall see that.
+                    self.node(id).beat = None;
+                    continue;
+                }
+                (true, None) => {
+                    spoke.asked = Some(now);
+                    at.send(&name, HubFrame::Echo(now.as_millis() as u64));
+                    continue;
+                }
+                (true, Some(asked)) if asked + ECHO > now => continue,
+                _ => {}
+            }
+            self.counters.holds += 1;
+            let until = now + self.settings.hold;
+            tracing::info!(
+                node = id,
+                site = name.0,
+                spoke = name.1,
+                seconds = self.settings.hold.as_secs(),
+                "spoke out of reach: its node is kept alive"
+            );
+            self.node(id).hold = Some(until);
+            self.hold(id, at);
+        }
+    }
+
+    /// Sends a heartbeat for a node whose spoke is out of reach, and plans the next. Its headers live for some minutes only:
+    /// the last heartbeat that they allow has to cover the rest.
+    pub(super) fn hold(&mut self, id: u64, at: &mut At<'_>) {
+        let Some(node) = self.nodes.get(&id) else { return };
+        let Some(until) = node.hold.filter(|until| *until > at.now.mono) else { return };
+        let age = node.headers.as_ref().and_then(|(_, headers)| auth::age(headers, at.now.wall));
+        let rest = until - at.now.mono;
+        let more = rest > 2 * HELD_INTERVAL && age.is_some_and(|age| age + HELD_EVERY < USABLE);
+        let interval = if more {
+            self.again_at(at.now.mono + HELD_EVERY, Again::Hold(id));
+            HELD_INTERVAL.as_secs_f64()
+        } else {
+            (rest.as_secs_f64() / 2.0).clamp(10.0, LONGEST_INTERVAL)
+        };
+        let body: Bytes = objects::heartbeat_request(id, interval);
+        self.ask(Work::Hold(id), id, Operation::SendNodeHeartbeat, body, at);
+    }
+
+    pub(super) fn hold_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
+        let busy = answer.is_none_or(|answer| answer.is_unavailable());
+        if busy && self.nodes.get(&id).is_some_and(Node::is_held) {
+            self.again_at(at.now.mono + RETRY, Again::Hold(id));
+        }
+    }
+}

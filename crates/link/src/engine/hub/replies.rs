@@ -1,0 +1,305 @@
+//! Replies on their way up: fetched from the spoke, kept, and pushed to SuperLink in one go when all of it is here.
+//!
+//! SuperLink ends a push session 180 s after its last object, so none is begun before. In doubt the session is begun
+//! again: SuperLink then says what it still lacks. A PushObject is never repeated as such: the second would be refused.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use onefed_flower::Operation;
+use onefed_flower::fleet::{FleetAnswer, FleetCall};
+use onefed_flower::objects::{self, MessageHead, ObjectId};
+
+use super::{Action, Again, At, Hub, SpokeName, Work, backoff};
+use crate::engine::Shelf;
+use crate::engine::frame::{HubFrame, MessageKey, Reply};
+use crate::engine::record::HubRecord;
+
+/// So many objects of a reply are pushed at the same time. Flower's own SuperNodes push two.
+const PUSHES: usize = 4;
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(5);
+/// A reply that SuperLink refuses for other reasons than being busy is tried so often.
+const TRIES: u32 = 20;
+/// So many replies are remembered after they are done, for spokes that have not heard of it.
+const REMEMBERED: usize = 4096;
+
+/// A reply that SuperLink does not have yet.
+pub(super) struct Incoming {
+    pub(super) reply: Reply,
+    head: MessageHead,
+    missing: HashSet<ObjectId>,
+    /// Whether all of it is here, and in the journal.
+    pub(super) recorded: bool,
+    session: String,
+    queue: VecDeque<ObjectId>,
+    under_way: BTreeSet<ObjectId>,
+    /// Something went wrong: begin again when nothing is under way.
+    again: bool,
+    tries: u32,
+    /// Refusals that will not pass by waiting.
+    refused: u32,
+}
+
+impl Incoming {
+    /// The message that it answers.
+    pub(super) fn answers(&self) -> Option<ObjectId> {
+        self.head.reply_to
+    }
+}
+
+impl Hub {
+    /// A spoke has a reply, perhaps not for the first time.
+    pub(super) fn reply(&mut self, name: &SpokeName, reply: Reply, at: &mut At<'_>) {
+        if !self.storage {
+            // The spoke has it, and says so again after the next reconnect or when there is room.
+            return;
+        }
+        let Some(key) = self.take_reply(Some(name), reply, at.shelf) else { return };
+        if self.done_known.contains(&key) {
+            return at.send(name, HubFrame::ReplyTaken(key));
+        }
+        let Some(incoming) = self.replies.get(&key) else { return };
+        if incoming.recorded {
+            return at.send(name, HubFrame::ReplyTaken(key));
+        }
+        if incoming.missing.is_empty() {
+            return self.reply_whole(key, at);
+        }
+        let missing = &incoming.missing;
+        let want = incoming.head.objects.iter().filter(|id| missing.contains(id)).copied().collect();
+        at.send(name, HubFrame::Want(want));
+    }
+
+    pub(super) fn take_reply(
+        &mut self,
+        _spoke: Option<&SpokeName>,
+        reply: Reply,
+        shelf: &dyn Shelf,
+    ) -> Option<MessageKey> {
+        let head = objects::message_head(&reply.body)?;
+        let key = MessageKey { node: reply.node, id: head.id };
+        if self.done_known.contains(&key) || self.replies.contains_key(&key) {
+            return Some(key);
+        }
+        for id in &head.objects {
+            self.pins.keep(shelf, *id);
+        }
+        let missing = head.objects.iter().filter(|id| !shelf.has(**id)).copied().collect();
+        let incoming = Incoming {
+            reply,
+            head,
+            missing,
+            recorded: false,
+            session: String::new(),
+            queue: VecDeque::new(),
+            under_way: BTreeSet::new(),
+            again: false,
+            tries: 0,
+            refused: 0,
+        };
+        self.replies.insert(key, incoming);
+        Some(key)
+    }
+
+    /// The reply is done, one way or the other.
+    pub(super) fn forget_reply(&mut self, key: MessageKey, shelf: &dyn Shelf) {
+        if let Some(incoming) = self.replies.remove(&key) {
+            for id in &incoming.head.objects {
+                self.pins.release(shelf, *id);
+            }
+            if let Some(id) = incoming.head.reply_to {
+                self.owed.remove(&MessageKey { node: key.node, id });
+            }
+        }
+        if self.done_known.insert(key) {
+            self.done.push_back(key);
+        }
+        if self.done.len() > REMEMBERED {
+            self.done.pop_front().map(|oldest| self.done_known.remove(&oldest));
+        }
+    }
+
+    pub(super) fn arrived_for_replies(&mut self, id: ObjectId, at: &mut At<'_>) {
+        let mut whole = Vec::new();
+        for (key, reply) in &mut self.replies {
+            if reply.missing.remove(&id) && reply.missing.is_empty() && !reply.recorded {
+                whole.push(*key);
+            }
+        }
+        for key in whole {
+            self.reply_whole(key, at);
+        }
+    }
+
+    /// All of it is here: the spoke may forget it, and SuperLink gets it.
+    fn reply_whole(&mut self, key: MessageKey, at: &mut At<'_>) {
+        let Some(incoming) = self.replies.get_mut(&key) else { return };
+        incoming.recorded = true;
+        at.record(HubRecord::Replied(incoming.reply.clone()));
+        if let Some(spoke) = self.nodes.get(&key.node).and_then(|node| node.spoke.clone()) {
+            at.send(&spoke, HubFrame::ReplyTaken(key));
+        }
+        self.begin_session(key, at);
+    }
+
+    pub(super) fn begin_session(&mut self, key: MessageKey, at: &mut At<'_>) {
+        let Some(incoming) = self.replies.get_mut(&key).filter(|incoming| incoming.recorded) else { return };
+        let body = incoming.reply.body.clone();
+        if !self.ask(Work::Session(key), key.node, Operation::PushMessages, body, at) {
+            self.again_at(at.now.mono + FIRST, Again::Session(key));
+        }
+    }
+
+    pub(super) fn session_answered(&mut self, key: MessageKey, answer: Option<FleetAnswer>, at: &mut At<'_>) {
+        let Some(incoming) = self.replies.get_mut(&key) else { return };
+        let Some(answer) = answer else { return self.session_later(key, false, at) };
+        if answer.is_forbidden() {
+            tracing::info!(node = key.node, reply = %key.id, "the run of a reply has ended: {}", answer.words());
+            return self.reply_done(key, at);
+        }
+        if !answer.is_ok() {
+            let passing = answer.is_unavailable() || answer.is_unauthenticated();
+            if !passing {
+                tracing::warn!(node = key.node, reply = %key.id, "SuperLink refuses a reply: {}", answer.words());
+            }
+            return self.session_later(key, !passing, at);
+        }
+        let Some(session) = objects::push_session(&answer.body) else {
+            return self.session_later(key, true, at);
+        };
+        let wanted: HashSet<ObjectId> = session.wanted.into_iter().collect();
+        incoming.session = session.session;
+        incoming.queue = incoming.head.objects.iter().filter(|id| wanted.contains(id)).copied().collect();
+        incoming.again = false;
+        self.push_on(key, at);
+    }
+
+    /// A reply that was passed through, call by call.
+    pub(super) fn answered_through(&mut self, node: u64, body: &Bytes) {
+        if let Some(id) = objects::message_head(body).and_then(|head| head.reply_to) {
+            self.owed.remove(&MessageKey { node, id });
+        }
+    }
+
+    /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    pub(super) fn drop_replies_to(&mut self, key: MessageKey, at: &mut At<'_>) {
+        let to_it = |(other, reply): (&MessageKey, &Incoming)| {
+            (other.node == key.node && !reply.recorded && reply.answers() == Some(key.id)).then_some(*other)
+        };
+        let dropped: Vec<_> = self.replies.iter().filter_map(to_it).collect();
+        for key in dropped {
+            if let Some(incoming) = self.replies.remove(&key) {
+                incoming.head.objects.iter().for_each(|id| self.pins.release(at.shelf, *id));
+            }
+        }
+    }
+
+    /// Keeps the pushes of a reply going.
+    fn push_on(&mut self, key: MessageKey, at: &mut At<'_>) {
+        let headers = self.usable_headers(key.node, at.now);
+        let Some(incoming) = self.replies.get_mut(&key) else { return };
+        if incoming.under_way.is_empty() && incoming.queue.is_empty() && !incoming.again {
+            self.counters.replies += 1;
+            return self.reply_done(key, at);
+        }
+        let Some((transport, headers)) = headers else {
+            incoming.again = true;
+            if incoming.under_way.is_empty() {
+                self.session_later(key, false, at);
+            }
+            return;
+        };
+        while incoming.under_way.len() < PUSHES && !incoming.again {
+            let Some(id) = incoming.queue.pop_front() else { break };
+            incoming.under_way.insert(id);
+            let job = self.next_job;
+            self.next_job += 1;
+            self.jobs.insert(job, Work::Push(key, id));
+            at.actions.push(Action::PushStored {
+                job,
+                call: FleetCall {
+                    operation: Operation::PushObject,
+                    transport,
+                    headers: headers.clone(),
+                    body: Bytes::new(),
+                },
+                node: key.node,
+                run: incoming.head.run,
+                session: incoming.session.clone(),
+                id,
+            });
+        }
+        if incoming.under_way.is_empty() && incoming.again {
+            self.session_later(key, false, at);
+        }
+    }
+
+    pub(super) fn push_answered(
+        &mut self,
+        key: MessageKey,
+        id: ObjectId,
+        answer: Option<FleetAnswer>,
+        at: &mut At<'_>,
+    ) {
+        let Some(incoming) = self.replies.get_mut(&key) else { return };
+        incoming.under_way.remove(&id);
+        match answer {
+            Some(answer) if answer.is_ok() && objects::object_stored(&answer.body) => incoming.tries = 0,
+            Some(answer) if answer.is_forbidden() => return self.reply_done(key, at),
+            _ => incoming.again = true,
+        }
+        self.push_on(key, at);
+    }
+
+    fn session_later(&mut self, key: MessageKey, refused: bool, at: &mut At<'_>) {
+        let Some(incoming) = self.replies.get_mut(&key) else { return };
+        self.counters.sessions_again += 1;
+        let wait = backoff(incoming.tries, FIRST, LONGEST);
+        incoming.tries += 1;
+        incoming.refused += u32::from(refused);
+        incoming.queue.clear();
+        if incoming.refused >= TRIES {
+            let reply_to = incoming.head.reply_to;
+            tracing::error!(node = key.node, reply = %key.id, tries = TRIES, "SuperLink never took a reply: given up");
+            self.counters.given_up += 1;
+            self.reply_done(key, at);
+            let id = reply_to.unwrap_or(key.id);
+            return self.gave_up(MessageKey { node: key.node, id }, at);
+        }
+        self.again_at(at.now.mono + wait, Again::Session(key));
+    }
+
+    fn reply_done(&mut self, key: MessageKey, at: &mut At<'_>) {
+        at.record(HubRecord::ReplyDone(key));
+        self.forget_reply(key, at.shelf);
+    }
+
+    /// An object of a reply is gone from the shelf. While the spoke has the reply it sends it again.
+    pub(super) fn reply_lost(&mut self, id: ObjectId, at: &mut At<'_>) {
+        let named = self.replies.iter_mut().filter(|(_, reply)| reply.head.objects.contains(&id));
+        let mut lost = Vec::new();
+        for (key, incoming) in named {
+            if incoming.recorded {
+                // If SuperLink has it already it will not be asked for again.
+                incoming.again = true;
+                incoming.refused += 1;
+                lost.push(*key);
+            } else {
+                incoming.missing.insert(id);
+            }
+        }
+        for key in lost {
+            self.push_on(key, at);
+        }
+        // The spokes that have such replies hear what is wanted.
+        let missing: Vec<_> =
+            self.replies.iter().filter(|(_, r)| r.missing.contains(&id)).map(|(key, _)| key.node).collect();
+        for node in missing {
+            if let Some(spoke) = self.nodes.get(&node).and_then(|node| node.spoke.clone()) {
+                at.send(&spoke, HubFrame::Want(vec![id]));
+            }
+        }
+    }
+}
