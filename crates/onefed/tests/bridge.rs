@@ -87,8 +87,6 @@ def query(message, context):
     return Message(content, reply_to=message)
 "#;
 
-/// How long a cut would be hidden; there is none here.
-const HOLD: Duration = Duration::from_secs(60);
 /// The release of the SuperLink, and a third octet. HTTP to gRPC comes first: without a bridge nothing else does that.
 const SUPERLINKS: [(&str, u8); 2] = [("1.31.0", 31), ("1.41.0", 41)];
 
@@ -172,10 +170,6 @@ impl World {
         self.dir.path().join(name)
     }
 
-    fn disk(&self, name: &str) -> Disk {
-        Disk { dir: self.path(name), bytes: 64 << 20 }
-    }
-
     fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
     }
@@ -256,8 +250,8 @@ impl World {
             admin_listen: SocketAddr::new(self.address(2), 0),
             tls: None,
             keepalive: KeepAlive::default(),
-            disk: self.disk("hub"),
-            hold: HOLD,
+            disk: Disk { dir: self.path("hub"), bytes: 1 << 30 },
+            hold: Duration::from_secs(600),
         };
         let hub = Hub::open(hub).await.unwrap();
         let door = hub.fleet_address().unwrap();
@@ -279,11 +273,11 @@ impl World {
                     flower: release.version().to_string(),
                     keepalive_time_ms: 0,
                     keepalive_timeout_ms: 0,
-                    epoch: 1,
+                    epoch: 0,
                 },
             },
-            disk: self.disk("spoke"),
-            hold: HOLD,
+            disk: Disk { dir: self.path("spoke"), bytes: 1 << 30 },
+            hold: Duration::from_secs(600),
         };
         let spoke = Spoke::open(spoke).await.unwrap();
         let address = spoke.address().unwrap();
