@@ -147,10 +147,10 @@ impl Journal {
         Syncer(Arc::clone(&self.file))
     }
 
-    /// Puts these records in the place of all others. They survive a power cut then; after an error all is as before.
+    /// Puts these records in the place of all others. They survive a power cut then.
     ///
     /// # Errors
-    /// If they were not written.
+    /// If they were not written: all is as before then, unless the disk itself failed.
     pub fn rewrite(&mut self, snapshot: &[Vec<u8>]) -> io::Result<()> {
         self.check()?;
         let bytes = encode(snapshot)?;
@@ -173,7 +173,11 @@ impl Journal {
         self.reserved = 0;
         self.reserve();
         self.make_spare();
-        Ok(disk::sync_dir(&self.dir)?)
+        // Should it not be on the disk after a power cut, the old records are: appended ones would be lost.
+        disk::sync_dir(&self.dir).map_err(|error| {
+            self.broken = true;
+            error.into()
+        })
     }
 
     /// Length in bytes, headers included.

@@ -40,6 +40,8 @@ pub(super) struct Keeper {
     sync_all: AtomicBool,
     /// Whether the disk failed to take what the system had accepted for it. Nobody knows what is there then.
     failed: AtomicBool,
+    /// Bytes between small objects, as they were known last.
+    unused: AtomicU64,
     pub(super) counts: Counts,
     _lock: Lock,
 }
@@ -88,6 +90,7 @@ impl Keeper {
             encrypt: limits.encrypt,
             sync_all: AtomicBool::new(true),
             failed: AtomicBool::new(false),
+            unused: AtomicU64::new(0),
             counts: Counts::default(),
             _lock: lock,
         })
@@ -210,13 +213,16 @@ impl Keeper {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let unused = locked(&self.segments).unused_bytes();
+        // Somebody may be writing; who asks is not to wait for the disk.
+        if let Ok(segments) = self.segments.try_lock() {
+            self.unused.store(segments.unused_bytes(), Relaxed);
+        }
         let index = self.index();
         Usage {
             bytes: index.bytes(),
             objects: index.len() as u64,
             kept_bytes: index.kept_bytes(),
-            unused_bytes: unused,
+            unused_bytes: self.unused.load(Relaxed),
             memory_bytes: self.memory().bytes(),
             hits: self.counts.hits.load(Relaxed),
             misses: self.counts.misses.load(Relaxed),

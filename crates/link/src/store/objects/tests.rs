@@ -244,3 +244,54 @@ async fn what_was_not_used_for_a_while_is_not_in_memory() {
     assert_eq!(store.get(id).await, None);
     assert_eq!((store.usage().damaged, store.has(id)), (1, false));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_a_time_do_not_disturb_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Limits { bytes: 500_000, objects: 20, ..SEALED }).await;
+    let lengths = [0, 1, 900, 3000, 60_000, LARGE - 1, LARGE, 90_000];
+    let objects: Arc<[_]> = (0..32).map(|n| object(n, lengths[n as usize % 8])).collect();
+    let worker = |seed: u64| {
+        let (store, objects) = (store.clone(), Arc::clone(&objects));
+        async move {
+            let mut state = seed;
+            let mut served = 0;
+            for _ in 0..250 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (id, content) = &objects[(state >> 40) as usize % objects.len()];
+                match (state >> 33) % 16 {
+                    0..6 => match store.put(*id, content.clone()).await {
+                        Ok(()) | Err(PutError::NoRoom) => {}
+                        Err(error) => panic!("seed {seed}: {error}"),
+                    },
+                    6..12 => {
+                        let found = store.get(*id).await;
+                        served += usize::from(found.is_some());
+                        assert!(found.is_none_or(|found| found == content), "seed {seed}");
+                    }
+                    12 => store.keep(*id),
+                    13 => store.release(*id),
+                    14 => store.remove(*id).await,
+                    _ => store.sync().await.unwrap(),
+                }
+            }
+            served
+        }
+    };
+    let workers: Vec<_> = (0..8).map(|seed| tokio::spawn(worker(seed))).collect();
+    let mut served = 0;
+    for worker in workers {
+        let done = tokio::time::timeout(Duration::from_secs(120), worker);
+        served += done.await.expect("nobody waits for ever").unwrap();
+    }
+    assert!(served > 100);
+    let usage = store.usage();
+    let there: Vec<_> = objects.iter().filter(|(id, _)| store.has(*id)).collect();
+    assert_eq!(usage.objects, there.len() as u64);
+    assert_eq!(usage.bytes, there.iter().map(|(_, content)| content.len() as u64).sum::<u64>());
+    assert_eq!(usage.damaged, 0);
+    assert_eq!(files(dir.path(), "").iter().filter(|file| file.extension().is_some()).count(), {
+        there.iter().filter(|(_, content)| content.len() >= LARGE).count()
+    });
+    assert!(store.0.flights.is_empty());
+}
