@@ -3,6 +3,7 @@
 
 mod calls;
 mod hands;
+mod seen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use tokio_rustls::rustls::ServerConfig;
 
 use self::calls::{Answer, Calls};
 use self::hands::{SpokeEnd, SpokeHands};
+use self::seen::Seen;
 use crate::Result;
 use crate::engine::spoke::{Settings, Spoke as Engine};
-use crate::fleet::{read_call, refuse_other};
+use crate::fleet::read_call;
 use crate::ledger::Ledger;
 use crate::listen::{Body, Listener, boxed, json};
 use crate::pair::{Dialler, LineConfig};
@@ -65,6 +67,7 @@ struct Shared {
     calls: Calls,
     incoming: Budget,
     ledger: Ledger,
+    seen: Arc<Seen>,
 }
 
 impl Spoke {
@@ -80,6 +83,7 @@ impl Spoke {
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
         let calls = Calls::new(engine.clone());
+        let seen = Arc::new(Seen::new(&config.disk, store.clone(), config.hold));
         let hands = SpokeHands {
             site: site.clone(),
             calls: calls.waiting(),
@@ -90,6 +94,7 @@ impl Spoke {
             runtime,
             pair: None,
             room: None,
+            seen: seen.clone(),
         };
         let actor = Actor {
             letters,
@@ -103,10 +108,11 @@ impl Spoke {
         };
         let epoch = actor::start(actor, Engine::epoch).map_err(|why| config.disk.error(why))?;
         config.line.hello.epoch = epoch;
-        let end = Arc::new(SpokeEnd { engine, store, flush });
+        let end = Arc::new(SpokeEnd { engine, store, flush, seen: seen.clone() });
         let line = Arc::new(Dialler::start(config.line, end));
+        seen.of(&line);
         let ledger = Ledger::default();
-        let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger };
+        let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger, seen };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -156,7 +162,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     let Some((operation, transport)) = Operation::from_path(request.uri().path()) else {
         return match request.uri().path() {
             SPOKE_PATH => json(&shared.status()),
-            other => refuse_other(other, &request),
+            other => shared.seen.unknown.refuse(other, request.headers()),
         };
     };
     let call = match read_call(operation, transport, request, &shared.incoming).await {
@@ -189,6 +195,7 @@ impl Shared {
             why,
             nodes: self.ledger.nodes(),
             refused: self.ledger.refused(),
+            link: Some(self.seen.stats()),
         }
     }
 }
