@@ -4,6 +4,7 @@
 mod calls;
 mod hands;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use onefed_flower::Operation;
-use onefed_flower::fleet::FleetAnswer;
 use tokio::runtime::Handle;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -64,7 +64,7 @@ struct Shared {
     line: Arc<Dialler>,
     calls: Calls,
     incoming: Budget,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
 }
 
 impl Spoke {
@@ -79,6 +79,7 @@ impl Spoke {
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
+        let ledger = Arc::<Ledger>::default();
         let calls = Calls::new(engine.clone());
         let hands = SpokeHands {
             site: site.clone(),
@@ -90,6 +91,8 @@ impl Spoke {
             runtime,
             pair: None,
             room: None,
+            ledger: ledger.clone(),
+            activations: BTreeMap::new(),
         };
         let actor = Actor {
             letters,
@@ -105,7 +108,6 @@ impl Spoke {
         config.line.hello.epoch = epoch;
         let end = Arc::new(SpokeEnd { engine, store, flush });
         let line = Arc::new(Dialler::start(config.line, end));
-        let ledger = Ledger::default();
         let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
@@ -176,7 +178,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     if let Some(call) = noted {
         shared.ledger.note(&shared.site, &call, &answer);
     }
-    boxed(FleetAnswer::safe_for(answer, operation, transport).into_response())
+    boxed(answer.safe_for(operation, transport).into_response())
 }
 
 impl Shared {
