@@ -1,9 +1,10 @@
 //! The few things that journal and store need of a file system.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// An error that also says where.
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
@@ -31,19 +32,26 @@ pub(super) fn open_private(path: &Path) -> io::Result<File> {
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
-/// Takes a lock.
+/// Takes a lock. Waits that long for one who has it: a process that was killed, or a job of ours that nobody waits for,
+/// may need a moment to end.
 ///
 /// # Errors
 /// Of the kind `ResourceBusy` if another process, or another part of this one, has it.
-pub(super) fn lock(path: PathBuf) -> io::Result<Lock> {
+pub(super) fn lock(path: PathBuf, patience: Duration) -> io::Result<Lock> {
+    const STEP: Duration = Duration::from_millis(10);
     let file = open_private(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(std::fs::TryLockError::Error(error)) => Err(at(&path)(error)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!("{} is held: another process uses this directory; end it first", path.display()),
-        )),
+    let deadline = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock(file)),
+            Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(STEP),
+            Err(TryLockError::WouldBlock) => {
+                let text =
+                    format!("{} is held: another process uses this directory; end it first", path.display());
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+            }
+        }
     }
 }
 

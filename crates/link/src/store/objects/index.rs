@@ -201,3 +201,6 @@ impl Index {
         self.kept_bytes + self.coming < self.limits.bytes && free.saturating_add(evictable) >= least
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use onefed_flower::objects::ObjectId;
@@ -22,6 +23,9 @@ use super::{Limits, Usage};
 /// Objects from this length on have a file each.
 pub(super) const LARGE: usize = 64 << 10;
 
+/// How long an earlier user of the directory may need to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Locks are taken in the order `segments`, `index`, `memory`, and none is held while a large object is moved.
 pub(super) struct Keeper {
     dir: PathBuf,
@@ -36,6 +40,8 @@ pub(super) struct Keeper {
     sync_all: AtomicBool,
     /// Whether the disk failed to take what the system had accepted for it. Nobody knows what is there then.
     failed: AtomicBool,
+    /// Bytes between small objects, as they were known last.
+    unused: AtomicU64,
     pub(super) counts: Counts,
     _lock: Lock,
 }
@@ -51,7 +57,7 @@ pub(super) struct Counts {
 impl Keeper {
     pub(super) fn open(dir: PathBuf, limits: Limits) -> io::Result<Self> {
         disk::make_private_dir(&dir)?;
-        let lock = disk::lock(dir.join("lock"))?;
+        let lock = disk::lock(dir.join("lock"), PATIENCE)?;
         let key = dir.join("key");
         // Without encryption the key is still needed for what was encrypted before.
         let vault = if limits.encrypt || key.exists() { Some(Vault::open(&key)?) } else { None };
@@ -84,6 +90,7 @@ impl Keeper {
             encrypt: limits.encrypt,
             sync_all: AtomicBool::new(true),
             failed: AtomicBool::new(false),
+            unused: AtomicU64::new(0),
             counts: Counts::default(),
             _lock: lock,
         })
@@ -206,13 +213,16 @@ impl Keeper {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let unused = locked(&self.segments).unused_bytes();
+        // Somebody may be writing; who asks is not to wait for the disk.
+        if let Ok(segments) = self.segments.try_lock() {
+            self.unused.store(segments.unused_bytes(), Relaxed);
+        }
         let index = self.index();
         Usage {
             bytes: index.bytes(),
             objects: index.len() as u64,
             kept_bytes: index.kept_bytes(),
-            unused_bytes: unused,
+            unused_bytes: self.unused.load(Relaxed),
             memory_bytes: self.memory().bytes(),
             hits: self.counts.hits.load(Relaxed),
             misses: self.counts.misses.load(Relaxed),

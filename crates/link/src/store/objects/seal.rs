@@ -32,7 +32,10 @@ impl Vault {
         let mut key = [0; 32];
         match std::fs::read(path) {
             Ok(bytes) if bytes.len() == key.len() => key.copy_from_slice(&bytes),
-            Ok(_) => return make(path, random),
+            Ok(_) => {
+                tracing::warn!(key = %path.display(), "the store's key is damaged: what was encrypted with it is lost");
+                return make(path, random);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return make(path, random),
             Err(error) => return Err(at(path)(error)),
         }

@@ -87,8 +87,10 @@ impl Segments {
                 continue;
             }
             let written = file.metadata().and_then(|about| about.modified()).map_err(at(&path))?;
-            // The last write may be torn.
-            file.set_len(end).map_err(at(&path))?;
+            // The last write may be torn. A file that ends well is left alone, and its time with it.
+            if file.metadata().map_err(at(&path))?.len() > end {
+                file.set_len(end).map_err(at(&path))?;
+            }
             table.insert(
                 *number,
                 Segment { bytes: end, used: found.iter().map(|record| record.slot.bytes()).sum() },
