@@ -112,11 +112,14 @@ pub struct NamedCount {
     /// How often.
     #[prost(uint64, tag = "2")]
     pub count: u64,
+    /// Seconds since it last came, when this was said.
+    #[prost(uint64, tag = "3")]
+    pub seen_seconds: u64,
 }
 
 impl From<UnknownOperation> for NamedCount {
     fn from(one: UnknownOperation) -> Self {
-        Self { name: one.name, count: one.count }
+        Self { name: one.name, count: one.count, seen_seconds: one.seen_seconds }
     }
 }
 
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn bytes_read_back_and_names_are_cleaned() {
-        let named = |name: &str| NamedCount { name: name.into(), count: 2 };
+        let named = |name: &str| NamedCount { name: name.into(), count: 2, seen_seconds: 1 };
         let stats = SpokeStats {
             room: true,
             content_served: 9,

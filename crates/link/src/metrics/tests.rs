@@ -30,7 +30,7 @@ fn hub() -> HubStatus {
     let stats = SpokeStats {
         room: true,
         replies: 3,
-        unknown: vec![NamedCount { name: "PullSecrets".into(), count: 5 }],
+        unknown: vec![NamedCount { name: "PullSecrets".into(), count: 5, seen_seconds: 1 }],
         ..SpokeStats::default()
     };
     let said = Some(Said { age_seconds: 2, stats });

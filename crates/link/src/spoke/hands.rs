@@ -1,9 +1,12 @@
 //! What a spoke's engine asks for, done: frames to the hub, answers to SuperNodes, objects to and from the disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use onefed_flower::Operation;
+use onefed_flower::fleet::FleetCall;
 use onefed_flower::objects::ObjectId;
 use onefed_flower::uncopied;
 use tokio::runtime::Handle;
@@ -15,6 +18,7 @@ use crate::engine::frame::{HubFrame, SpokeFrame};
 use crate::engine::record::SpokeRecord;
 use crate::engine::spoke::{Action, Event, NotStored, Settings, Spoke};
 use crate::engine::{Now, Shelf};
+use crate::ledger::Ledger;
 use crate::pair::{End, Pair};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
@@ -24,6 +28,9 @@ use crate::store::{ObjectStore, PutError};
 
 /// How long an answer may wait for room in memory before it is read from the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So many activations are remembered until the hub answers them.
+const MAX_ACTIVATIONS: usize = 1024;
 
 /// What arrives in a spoke's mailbox.
 pub(crate) enum Letter {
@@ -113,6 +120,31 @@ pub(super) struct SpokeHands {
     pub(super) pair: Option<Pair<SpokeFrame>>,
     pub(super) room: Option<oneshot::Sender<ObjectId>>,
     pub(super) seen: Arc<Seen>,
+    pub(super) ledger: Arc<Ledger>,
+    /// Activations that the hub has not answered, by the number of the call.
+    pub(super) activations: BTreeMap<u64, FleetCall>,
+}
+
+impl SpokeHands {
+    /// Notes why SuperLink does not let a node come online: its SuperNode hears only that it should try again.
+    fn note_sent(&mut self, frame: &SpokeFrame) {
+        if let SpokeFrame::Call { seq, call, .. } = frame
+            && call.operation == Operation::ActivateNode
+        {
+            self.activations.insert(*seq, call.clone());
+            while self.activations.len() > MAX_ACTIVATIONS {
+                self.activations.pop_first();
+            }
+        }
+    }
+
+    fn note_heard(&mut self, frame: &HubFrame) {
+        if let HubFrame::Result { seq, answer } = frame
+            && let Some(call) = self.activations.remove(seq)
+        {
+            self.ledger.note(&self.site, &call, answer);
+        }
+    }
 }
 
 impl Hands<Spoke> for SpokeHands {
@@ -133,7 +165,10 @@ impl Hands<Spoke> for SpokeHands {
                 self.room = None;
                 self.pair.take().map(|_| Event::Down)
             }
-            Letter::Frame(frame) => self.pair.is_some().then_some(Event::Frame(frame)),
+            Letter::Frame(frame) => {
+                self.note_heard(&frame);
+                self.pair.is_some().then_some(Event::Frame(frame))
+            }
             Letter::Room(room) => {
                 self.room = Some(room).filter(|_| self.pair.is_some());
                 None
@@ -144,6 +179,7 @@ impl Hands<Spoke> for SpokeHands {
     fn act(&mut self, action: Action) {
         match action {
             Action::Send(frame) => {
+                self.note_sent(&frame);
                 if let Some(pair) = &self.pair {
                     pair.send(&frame);
                 }

@@ -5,6 +5,7 @@ mod calls;
 mod hands;
 mod seen;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use onefed_flower::Operation;
-use onefed_flower::fleet::FleetAnswer;
 use tokio::runtime::Handle;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -66,7 +66,7 @@ struct Shared {
     line: Arc<Dialler>,
     calls: Calls,
     incoming: Budget,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     seen: Arc<Seen>,
 }
 
@@ -82,6 +82,7 @@ impl Spoke {
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
+        let ledger = Arc::<Ledger>::default();
         let calls = Calls::new(engine.clone());
         let seen = Arc::new(Seen::new(&config.disk, store.clone(), config.hold));
         let hands = SpokeHands {
@@ -95,6 +96,8 @@ impl Spoke {
             pair: None,
             room: None,
             seen: seen.clone(),
+            ledger: ledger.clone(),
+            activations: BTreeMap::new(),
         };
         let actor = Actor {
             letters,
@@ -111,7 +114,6 @@ impl Spoke {
         let end = Arc::new(SpokeEnd { engine, store, flush, seen: seen.clone() });
         let line = Arc::new(Dialler::start(config.line, end));
         seen.of(&line);
-        let ledger = Ledger::default();
         let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger, seen };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
@@ -182,7 +184,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     if let Some(call) = noted {
         shared.ledger.note(&shared.site, &call, &answer);
     }
-    boxed(FleetAnswer::safe_for(answer, operation, transport).into_response())
+    boxed(answer.safe_for(operation, transport).into_response())
 }
 
 impl Shared {
