@@ -63,6 +63,10 @@ impl Node {
         self.hold.is_some()
     }
 
+    pub(super) fn held_until(&self) -> Option<Duration> {
+        self.hold
+    }
+
     pub(super) fn is_away(&self) -> bool {
         self.away != Away::No
     }
@@ -328,6 +332,10 @@ impl Hub {
                 }
                 (true, Some(asked)) if asked + ECHO > now => continue,
                 _ => {}
+            }
+            if self.settings.hold.is_zero() {
+                self.node(id).beat = None;
+                continue;
             }
             self.counters.holds += 1;
             let until = now + self.settings.hold;
