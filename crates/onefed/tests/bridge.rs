@@ -18,7 +18,7 @@ use onefed_link::hub::{Hub, HubConfig};
 use onefed_link::spoke::{Spoke, SpokeConfig};
 use onefed_link::superlink::{SuperLink, SuperLinkAddress};
 use onefed_link::wire::{Hello, PROTOCOL};
-use onefed_link::{KeepAlive, LineConfig, probe};
+use onefed_link::{Disk, KeepAlive, LineConfig, probe};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 const BANDS: [&str; 2] = ["1.31.0", "1.41.0"];
@@ -250,6 +250,8 @@ impl World {
             admin_listen: SocketAddr::new(self.address(2), 0),
             tls: None,
             keepalive: KeepAlive::default(),
+            disk: Disk { dir: self.path("hub"), bytes: 1 << 30 },
+            hold: Duration::from_secs(600),
         };
         let hub = Hub::open(hub).await.unwrap();
         let door = hub.fleet_address().unwrap();
@@ -271,8 +273,11 @@ impl World {
                     flower: release.version().to_string(),
                     keepalive_time_ms: 0,
                     keepalive_timeout_ms: 0,
+                    epoch: 0,
                 },
             },
+            disk: Disk { dir: self.path("spoke"), bytes: 1 << 30 },
+            hold: Duration::from_secs(600),
         };
         let spoke = Spoke::open(spoke).await.unwrap();
         let address = spoke.address().unwrap();

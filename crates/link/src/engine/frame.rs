@@ -551,3 +551,6 @@ impl Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
