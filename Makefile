@@ -29,6 +29,8 @@ test:
 drills:
 	@echo "== drills: calls to zones that fail at random, applies that are killed, locks that are contested"
 	ONEFED_CASES=100 cargo test --locked -p onefed --test converge --test apply_killed --test lock -- --include-ignored
+	@echo "== drills: SuperNodes of both bands of releases under a SuperLink of either"
+	ONEFED_CASES=2 cargo test --locked -p onefed --test bridge
 	@echo "== make drills: all of them passed"
 
 # make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=… ONE_CA=…: variables of the command line reach cargo.

@@ -52,6 +52,11 @@ impl Machine {
         self.disk.join("superlink")
     }
 
+    /// Where the hub or the spoke of this VM keeps its journal and its objects.
+    pub(crate) fn link_dir(&self, which: &str) -> PathBuf {
+        self.disk.join("link").join(which)
+    }
+
     /// The CA whose certificates hold on hops inside this VM.
     pub(crate) fn inner_dir(&self) -> PathBuf {
         self.disk.join("inner")

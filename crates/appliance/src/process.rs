@@ -11,7 +11,7 @@ use onefed_link::hub::{Hub, HubConfig, HubTls};
 use onefed_link::spoke::{Spoke, SpokeConfig};
 use onefed_link::superlink::SuperLinkAddress;
 use onefed_link::wire::{Hello, PROTOCOL};
-use onefed_link::{KeepAlive, LineConfig};
+use onefed_link::{Disk, KeepAlive, LineConfig};
 use onefed_trust::tls::Versions;
 use onefed_trust::{SecretPem, tls};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,14 @@ pub struct HubFile {
     pub keepalive_time_ms: u64,
     /// PING timeout in milliseconds.
     pub keepalive_timeout_ms: u64,
+    /// Where it keeps what must survive it: a directory of its own on a disk that survives a reboot.
+    pub state: PathBuf,
+    /// How many bytes of that disk objects may take.
+    #[serde(default = "disk_bytes")]
+    pub disk_bytes: u64,
+    /// For how long a cut of the line is hidden, in seconds.
+    #[serde(default = "hold_seconds")]
+    pub hold_seconds: u64,
 }
 
 /// What `onefed spoke` needs.
@@ -82,6 +90,24 @@ pub struct SpokeFile {
     pub keepalive_time_ms: u64,
     /// PING timeout in milliseconds.
     pub keepalive_timeout_ms: u64,
+    /// Where it keeps what must survive it: a directory of its own on a disk that survives a reboot.
+    pub state: PathBuf,
+    /// How many bytes of that disk objects may take.
+    #[serde(default = "disk_bytes")]
+    pub disk_bytes: u64,
+    /// For how long a cut of the line is hidden, in seconds.
+    #[serde(default = "hold_seconds")]
+    pub hold_seconds: u64,
+}
+
+/// What objects may take of the disk where the file does not say: 10 GiB.
+pub(crate) fn disk_bytes() -> u64 {
+    10 << 30
+}
+
+/// For how long a cut is hidden where the file does not say: 10 minutes.
+pub(crate) fn hold_seconds() -> u64 {
+    600
 }
 
 /// Runs a hub until it is told to stop.
@@ -115,6 +141,8 @@ pub async fn run_hub(file: &Path) -> Result<(), String> {
         admin_listen: file.admin,
         tls,
         keepalive: keepalive(file.keepalive_time_ms, file.keepalive_timeout_ms),
+        disk: Disk { dir: file.state, bytes: file.disk_bytes },
+        hold: Duration::from_secs(file.hold_seconds),
     };
     let hub = Hub::open(config).await.map_err(|why| why.to_string())?;
     tracing::info!(fleet = %file.fleet, admin = %file.admin, "hub listening");
@@ -164,8 +192,12 @@ pub async fn run_spoke(file: &Path) -> Result<(), String> {
                 flower: file.flower,
                 keepalive_time_ms: file.keepalive_time_ms,
                 keepalive_timeout_ms: file.keepalive_timeout_ms,
+                // Counted in its journal.
+                epoch: 0,
             },
         },
+        disk: Disk { dir: file.state, bytes: file.disk_bytes },
+        hold: Duration::from_secs(file.hold_seconds),
     };
     let spoke = Spoke::open(config).await.map_err(|why| why.to_string())?;
     tracing::info!(listen = %file.listen, "spoke listening");

@@ -56,6 +56,6 @@ pub use trust::{GatewayTls, SiteTrust, SuperLinkTls};
 pub use validate::{Validated, read_context_sh, validate};
 pub use variable::{Effect, InputFlag, InputType, Placement, Variable, When};
 pub use vm::{
-    FlowerVersion, FlowerVersionError, GatewayContext, HubSource, PartitionShare, RoleContext,
+    FlowerVersion, FlowerVersionError, GatewayContext, HubSource, LinkLimits, PartitionShare, RoleContext,
     SuperLinkContext, SuperNodeContext, VmContext,
 };

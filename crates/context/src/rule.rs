@@ -44,6 +44,10 @@ pub enum Rule {
     Version,
     /// A decimal number without leading zeros, from the given one to 999999999.
     Count(u32),
+    /// A decimal number without leading zeros, from the first to the second, both included.
+    Within(u32, u32),
+    /// 0, or as [`Rule::Within`].
+    ZeroOrWithin(u32, u32),
     /// A decimal number in a range: digits, then optionally a point and digits, then optionally an exponent.
     Decimal(Span),
     /// A port from 1024 on that is none of Flower's own (9091 to 9093).
@@ -103,6 +107,8 @@ impl Rule {
             }
             Self::Version => "X.Y.Z, decimal numbers".to_owned(),
             Self::Count(least) => format!("integer from {least} to {MOST}"),
+            Self::Within(least, most) => format!("integer from {least} to {most}"),
+            Self::ZeroOrWithin(least, most) => format!("0, or integer from {least} to {most}"),
             Self::Decimal(Span::NotNegative) => "decimal number, 0 or more".to_owned(),
             Self::Decimal(Span::Positive) => "decimal number above 0".to_owned(),
             Self::Decimal(Span::BelowHalf) => "decimal number above 0 and below 0.5".to_owned(),
@@ -142,6 +148,10 @@ impl Rule {
             }
             Self::Version => holds(value.parse::<FlowerVersion>().is_ok()),
             Self::Count(least) => holds(count(value).is_some_and(|number| number >= least)),
+            Self::Within(least, most) => holds(count(value).is_some_and(|n| (least..=most).contains(&n))),
+            Self::ZeroOrWithin(least, most) => {
+                holds(count(value).is_some_and(|n| n == 0 || (least..=most).contains(&n)))
+            }
             Self::Decimal(span) => holds(decimal(value).is_some_and(|number| span.contains(number))),
             Self::MetricsPort => holds(
                 count(value)

@@ -282,6 +282,8 @@ fn limits(rule: Rule) -> (Option<Vec<&'static str>>, Option<String>, Option<&'st
         Rule::Version => whole(r"(0|[1-9][0-9]{0,4})(\.(0|[1-9][0-9]{0,4})){2}"),
         Rule::Count(0) => whole("0|[1-9][0-9]{0,8}"),
         Rule::Count(_) => whole("[1-9][0-9]{0,8}"),
+        Rule::Within(_, most) => whole(&format!("[1-9][0-9]{{0,{}}}", most.ilog10())),
+        Rule::ZeroOrWithin(_, most) => whole(&format!("0|[1-9][0-9]{{0,{}}}", most.ilog10())),
         Rule::Decimal(Span::Share) => whole(r"(0+|0*1)(\.[0-9]+)?|[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]{1,4}"),
         Rule::Decimal(Span::BelowHalf) => whole(r"0+\.[0-9]+|[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]{1,4}"),
         Rule::Decimal(Span::Positive) => {

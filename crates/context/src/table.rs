@@ -537,6 +537,28 @@ pub static TABLE: &[Variable] = &[
         ..Variable::ROW
     },
     Variable {
+        name: "FL_LINK_HOLD",
+        input: InputType::Number,
+        default: Some("600"),
+        description: "Seconds for which a cut between hub and site is hidden from Flower; 0 hides none",
+        rule: Rule::ZeroOrWithin(60, 3600),
+        error: "Invalid FL_LINK_HOLD: '{value}'. Must be 0, or an integer from 60 to 3600.",
+        spoke_only: true,
+        interactions: "On both ends of the WAN link; the smaller of the two counts. A site that is dead can stall a round for so long. (10t)",
+        ..Variable::ROW
+    },
+    Variable {
+        name: "FL_LINK_DISK",
+        input: InputType::Number,
+        default: Some("10240"),
+        description: "MiB of this VM's disk that the models and replies of the WAN link may take",
+        rule: Rule::Within(256, 16_777_216),
+        error: "Invalid FL_LINK_DISK: '{value}'. Must be an integer from 256 to 16777216.",
+        spoke_only: true,
+        interactions: "What is still on its way may go beyond; 512 MiB of the disk always stay free. (10t)",
+        ..Variable::ROW
+    },
+    Variable {
         name: "FL_PARTITION_BASE",
         roles: &[Role::SuperNode],
         input: InputType::Number,

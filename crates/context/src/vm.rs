@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::fingerprint::CaFingerprint;
@@ -37,6 +38,8 @@ pub struct VmContext {
     pub log_level: LogLevel,
     /// `FL_GRPC_KEEPALIVE_TIME` and `…_TIMEOUT`.
     pub keepalive: KeepAlive,
+    /// `FL_LINK_HOLD` and `FL_LINK_DISK`.
+    pub link: LinkLimits,
     /// `ONEGATE_ENDPOINT`, where `TOKEN` is `YES`.
     pub onegate: Option<String>,
     /// The addresses of this VM, the primary one first; at least one.
@@ -45,6 +48,15 @@ pub struct VmContext {
     pub ca_fingerprint: Option<CaFingerprint>,
     /// What only this role is told.
     pub role: RoleContext,
+}
+
+/// What the hub or the spoke of a VM may use, and for how long it stands in for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkLimits {
+    /// For how long a cut of the line is hidden from Flower; zero where it is not.
+    pub hold: Duration,
+    /// How many bytes of the disk objects may take.
+    pub disk_bytes: u64,
 }
 
 /// The part of a context that depends on the role.

@@ -3,7 +3,6 @@
 //! no Fleet, no Runtime.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -13,7 +12,7 @@ use onefed_flower::fleet::{FleetAnswer, Refusal};
 use onefed_trust::{CertificateInfo, ClientRole};
 
 use crate::admission;
-use crate::hub::Shared;
+use crate::hub::Sight;
 use crate::listen::{Body, Peer, boxed, json, text};
 use crate::wire::{REGISTER_NODE_PATH, STATUS_PATH, UNREGISTER_NODE_PATH};
 
@@ -21,7 +20,7 @@ type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// The service of one admin connection. TLS has verified the client certificate; here it is read for its role.
 pub(crate) fn service(
-    shared: Arc<Shared>,
+    sight: Sight,
     peer: Peer,
 ) -> impl Fn(Request<Incoming>) -> Answer + Send + Sync + 'static {
     let info = peer.certificate.as_deref().and_then(|der| CertificateInfo::from_der(der).ok());
@@ -32,17 +31,18 @@ pub(crate) fn service(
     });
     let name = info.map(|info| info.common_name).unwrap_or_default();
     move |request| {
-        let (shared, name) = (shared.clone(), name.clone());
-        Box::pin(async move { answer(&shared, role, &name, request).await })
+        let (sight, name) = (sight.clone(), name.clone());
+        Box::pin(async move { answer(&sight, role, &name, request).await })
     }
 }
 
 async fn answer(
-    shared: &Shared,
+    sight: &Sight,
     role: Option<ClientRole>,
     name: &str,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let shared = &sight.shared;
     let path = request.uri().path().to_owned();
     let Some(role) = role else {
         return text(StatusCode::FORBIDDEN, "this certificate is neither an operator's nor a user's");
@@ -55,7 +55,7 @@ async fn answer(
         return text(StatusCode::FORBIDDEN, format!("{what} for operators"));
     }
     match (request.method(), path.as_str()) {
-        (&Method::GET, STATUS_PATH) => return json(&shared.status().await),
+        (&Method::GET, STATUS_PATH) => return json(&sight.status().await),
         (&Method::POST, REGISTER_NODE_PATH) => {
             return admission::register(&shared.superlink, request, name).await;
         }

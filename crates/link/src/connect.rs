@@ -22,8 +22,8 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::error::tls_words;
-use crate::line::{authority, connect, reason};
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, Listener, STREAM_WINDOW, text};
+use crate::pair::{authority, connect, reason};
 use crate::status::HubStatus;
 use crate::superlink::{empty, strip_hop_headers};
 use crate::wire::{

@@ -59,6 +59,17 @@ pub enum Error {
         /// Why, in words for the operator.
         why: String,
     },
+    /// What must survive a restart cannot be kept.
+    #[error(
+        "the state in {} cannot be used: {why}; it needs a disk with room, and belongs to one process",
+        dir.display()
+    )]
+    Disk {
+        /// The directory.
+        dir: std::path::PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
     /// Certificates or keys are wrong.
     #[error(transparent)]
     Trust(#[from] onefed_trust::Error),

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::io::{FrameTap, Meter, Metered, Tapped};
+use crate::pair::{self, Life};
 use crate::{Error, KeepAlive, Result};
 
 /// How long a client may take for its TLS handshake or its request headers.
@@ -74,6 +75,10 @@ pub(crate) struct Peer {
     pub(crate) tap: FrameTap,
     /// The client certificate (DER) where one was asked for and verified.
     pub(crate) certificate: Option<Vec<u8>>,
+    /// Whether it was negotiated to be a bulk connection of a spoke.
+    pub(crate) bulk: bool,
+    /// Ends it, and tells when it has ended.
+    pub(crate) life: Arc<Life>,
 }
 
 /// An open listener.
@@ -129,8 +134,14 @@ impl Listener {
             let (tls, keepalive, who, make) = (self.tls.clone(), self.keepalive, self.who, make.clone());
             connections.spawn(async move {
                 prepare(&tcp, keepalive);
-                let mut peer =
-                    Peer { address, meter: Arc::default(), tap: FrameTap::default(), certificate: None };
+                let mut peer = Peer {
+                    address,
+                    meter: Arc::default(),
+                    tap: FrameTap::default(),
+                    certificate: None,
+                    bulk: false,
+                    life: Arc::default(),
+                };
                 let tcp = Metered::new(tcp, peer.meter.clone());
                 let Some(acceptor) = tls else {
                     return drive(who, tcp, make(peer.clone()), peer, keepalive).await;
@@ -149,6 +160,10 @@ impl Listener {
                 end_by_reset(tcp.get_ref(), false);
                 peer.certificate =
                     session.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec()));
+                peer.bulk = session.alpn_protocol() == Some(pair::BULK_ALPN);
+                if let Some(keepalive) = keepalive.filter(|_| peer.bulk) {
+                    pair::tune(tcp.get_ref(), keepalive.time + keepalive.timeout);
+                }
                 drive(who, stream, make(peer.clone()), peer, keepalive).await;
             });
         }
@@ -157,17 +172,12 @@ impl Listener {
 
 /// Socket options of an accepted connection.
 fn prepare(tcp: &TcpStream, keepalive: Option<KeepAlive>) {
-    // None of these is essential; a socket that refuses them is about to fail anyway.
-    let _ = tcp.set_nodelay(true);
-    if let Some(keepalive) = keepalive {
-        user_timeout(tcp, keepalive);
+    match keepalive {
+        // The kernel gives a connection up whose data stays unacknowledged, as the PING timeout does above it.
+        Some(keepalive) => pair::tune(tcp, keepalive.timeout),
+        // Not essential; a socket that refuses it is about to fail anyway.
+        None => drop(tcp.set_nodelay(true)),
     }
-}
-
-/// Lets the kernel give a connection up whose data stays unacknowledged, as the PING timeout does above it.
-pub(crate) fn user_timeout(tcp: &TcpStream, keepalive: KeepAlive) {
-    let millis = u32::try_from(keepalive.timeout.as_millis()).unwrap_or(u32::MAX);
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp, millis);
 }
 
 fn end_by_reset(tcp: &TcpStream, reset: bool) {
@@ -197,12 +207,14 @@ async fn drive<S, Serve, Answer>(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .max_frame_size(pair::CHUNK as u32)
+        .max_send_buf_size(pair::SEND_BUFFER)
+        .initial_stream_window_size(if peer.bulk { pair::BULK_WINDOW } else { STREAM_WINDOW })
         .initial_connection_window_size(CONNECTION_WINDOW);
-    if let Some(keepalive) = keepalive {
+    if let Some(keepalive) = keepalive.filter(|_| !peer.bulk) {
         builder.http2().keep_alive_interval(keepalive.time).keep_alive_timeout(keepalive.timeout);
     }
-    let stream = TokioIo::new(Tapped::new(stream, peer.tap));
+    let (life, stream) = (peer.life, TokioIo::new(Tapped::new(stream, peer.tap)));
     let served = builder.serve_connection(stream, service);
     let silent = async {
         tokio::time::sleep(PATIENCE).await;
@@ -211,12 +223,11 @@ async fn drive<S, Serve, Answer>(
         }
     };
     // Who connects and says nothing does not keep a place.
-    tokio::select! {
-        served = served => {
-            if let Err(why) = served {
-                tracing::debug!(listener = who, %why, "connection ended");
-            }
-        }
-        () = silent => tracing::debug!(listener = who, "connection said nothing"),
-    }
+    let why = tokio::select! {
+        served = served => served.map_or_else(|why| pair::ending(&*why), |()| "closed".into()),
+        () = silent => "it said nothing".into(),
+        why = life.close.wait() => why.to_string(),
+    };
+    tracing::debug!(listener = who, why, "connection ended");
+    life.ended.end(&why);
 }

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::error::tls_words;
-use crate::line::{authority, connect, reason};
+use crate::pair::{authority, connect, reason};
 use crate::status::SpokeStatus;
 use crate::wire::SPOKE_PATH;
 use crate::{Error, Result};

@@ -4,6 +4,7 @@
 //! them at 5 s, so that no call meets a closing connection. Nothing is tried twice: PullMessages has side effects.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,18 +15,32 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal, frame, ready};
-use onefed_flower::{Release, Transport, bridge, control};
+use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, Refusal, frame, ready};
+use onefed_flower::objects::ObjectId;
+use onefed_flower::uncopied;
+use onefed_flower::{Operation, Release, Transport, bridge, control};
+use tokio::sync::Semaphore;
 
 use crate::Result;
 use crate::dial::Dial;
-use crate::line::{deadline, reason};
 use crate::listen::{Body, BodyError, CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::pair::reason;
 
 /// uvicorn closes an idle connection after 5 s.
 const IDLE: Duration = Duration::from_secs(3);
-/// The hub answers before the spoke gives up, so that no answer that is there is thrown away on the way.
-const HEAD_START: Duration = Duration::from_secs(1);
+/// What a SuperNode without a spoke waits for: a heartbeat 5 s, any other call 30 s from Flower 1.40 on …
+const DIRECT_HEARTBEAT: Duration = Duration::from_secs(4);
+const DIRECT_HTTP: Duration = Duration::from_secs(25);
+/// … and up to 1.39 for ever.
+const DIRECT_GRPC: Duration = Duration::from_secs(300);
+/// A heartbeat of the hub's engine; its SuperNode waits for 5 s.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Any other call of the hub's engine. A SuperNode may have given up by then, but the answer is not lost.
+const CALL: Duration = Duration::from_secs(60);
+/// So many objects are pulled or pushed at once: a SuperLink is not faster with more.
+const OBJECTS: usize = 8;
+/// So many other calls are made at once, beside those.
+const CALLS: usize = 32;
 /// A status line must not hang on a busy SuperLink.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -48,6 +63,29 @@ pub struct SuperLinkAddress {
 pub struct SuperLink {
     address: SuperLinkAddress,
     client: Client<Dial, Body>,
+    lanes: Arc<Lanes>,
+}
+
+/// What the hub's engine asks for is bounded, and heartbeats and polls never wait behind objects.
+struct Lanes {
+    objects: Semaphore,
+    calls: Semaphore,
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// SuperLink has not seen the call.
+    NotSent(String),
+    /// Nobody knows whether it was carried out.
+    Unknown(String),
+}
+
+impl NoAnswer {
+    fn words(self) -> String {
+        match self {
+            Self::NotSent(why) | Self::Unknown(why) => why,
+        }
+    }
 }
 
 impl SuperLink {
@@ -68,7 +106,8 @@ impl SuperLink {
                 .http2_initial_stream_window_size(STREAM_WINDOW)
                 .http2_initial_connection_window_size(CONNECTION_WINDOW),
         };
-        Ok(Self { client: builder.build(dial), address })
+        let lanes = Lanes { objects: Semaphore::new(OBJECTS), calls: Semaphore::new(CALLS) };
+        Ok(Self { client: builder.build(dial), address, lanes: Arc::new(lanes) })
     }
 
     /// The release that this SuperLink is.
@@ -84,13 +123,18 @@ impl SuperLink {
     /// as the answer that makes a SuperNode try again.
     pub async fn fleet(&self, call: &FleetCall) -> FleetAnswer {
         let transport = call.transport;
-        let deadline = deadline(call.operation, transport) - HEAD_START;
+        let deadline = match (call.operation, transport) {
+            (Operation::SendNodeHeartbeat, _) => DIRECT_HEARTBEAT,
+            (_, Transport::Http) => DIRECT_HTTP,
+            (_, Transport::Grpc) => DIRECT_GRPC,
+        };
         let answer = tokio::time::timeout(deadline, self.fleet_once(call)).await;
         let refuse =
             |why: &str| FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("hub: {why}"));
         match answer {
             Ok(Ok(answer)) => bridge::answer(answer, transport),
             Ok(Err(why)) => {
+                let why = why.words();
                 tracing::warn!(operation = call.operation.name(), why, "SuperLink did not answer");
                 refuse(&format!("SuperLink did not answer: {why}"))
             }
@@ -98,18 +142,81 @@ impl SuperLink {
         }
     }
 
-    async fn fleet_once(&self, call: &FleetCall) -> std::result::Result<FleetAnswer, String> {
-        let base = format!("{}://{}", self.scheme(), self.address.fleet);
+    /// Makes a call for the hub's engine, in the transport of this SuperLink; the answer is in that of the call. Whatever
+    /// SuperLink has certainly not seen is answered "unavailable"; `None` where nobody knows whether it was carried out.
+    pub(crate) async fn carry(&self, call: &FleetCall) -> Option<FleetAnswer> {
+        self.carry_request(call, |call, base| call.to_request(base)).await
+    }
+
+    /// The same for a PushObject call whose body is made of these: node, run and session, object and content.
+    pub(crate) async fn carry_object(
+        &self,
+        call: &FleetCall,
+        of: (u64, u64, &str),
+        object: (ObjectId, Bytes),
+    ) -> Option<FleetAnswer> {
+        self.carry_request(call, |call, base| uncopied::push_object(call, base, of, object)).await
+    }
+
+    async fn carry_request(
+        &self,
+        call: &FleetCall,
+        request: impl FnOnce(&FleetCall, &str) -> std::result::Result<Request<ReadyBody>, http::Error>,
+    ) -> Option<FleetAnswer> {
+        let (transport, operation) = (call.transport, call.operation.name());
+        let (lane, patience) = match call.operation {
+            Operation::PullObject | Operation::PushObject | Operation::GetFab => (&self.lanes.objects, CALL),
+            Operation::SendNodeHeartbeat => (&self.lanes.calls, HEARTBEAT),
+            _ => (&self.lanes.calls, CALL),
+        };
+        let refuse =
+            |why: &str| FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("hub: {why}"));
+        let Ok(_place) = tokio::time::timeout(patience, lane.acquire()).await else {
+            tracing::warn!(operation, "SuperLink is too busy");
+            return Some(refuse("SuperLink is too busy"));
+        };
+        let bridged = bridge::call(call, self.address.release.transport());
+        let request = match request(&bridged, &self.fleet_base()) {
+            Ok(request) => request.map(|body| body.map_err(|never| match never {}).boxed_unsync()),
+            Err(why) => return Some(refuse(&why.to_string())),
+        };
+        match tokio::time::timeout(patience, self.exchange(request)).await {
+            Ok(Ok(answer)) => Some(bridge::answer(answer, transport)),
+            Ok(Err(NoAnswer::NotSent(why))) => {
+                tracing::warn!(operation, why, "SuperLink could not be asked");
+                Some(refuse(&format!("SuperLink could not be asked: {why}")))
+            }
+            Ok(Err(NoAnswer::Unknown(why))) => {
+                tracing::warn!(operation, why, "SuperLink did not answer");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(operation, seconds = patience.as_secs(), "SuperLink did not answer in time");
+                None
+            }
+        }
+    }
+
+    fn fleet_base(&self) -> String {
+        format!("{}://{}", self.scheme(), self.address.fleet)
+    }
+
+    async fn fleet_once(&self, call: &FleetCall) -> std::result::Result<FleetAnswer, NoAnswer> {
         let call = bridge::call(call, self.address.release.transport());
-        let request = call.to_request(&base).map_err(|why| why.to_string())?;
+        let request =
+            call.to_request(&self.fleet_base()).map_err(|why| NoAnswer::NotSent(why.to_string()))?;
         self.exchange(request.map(|body| body.map_err(|never| match never {}).boxed_unsync())).await
     }
 
     /// One unary exchange. Control answers come in the same envelopes as Fleet answers.
-    async fn exchange(&self, request: Request<Body>) -> std::result::Result<FleetAnswer, String> {
-        let response = self.client.request(request).await.map_err(|why| reason(&why))?;
+    async fn exchange(&self, request: Request<Body>) -> std::result::Result<FleetAnswer, NoAnswer> {
+        let response = self.client.request(request).await.map_err(|why| {
+            let text = reason(&why);
+            if why.is_connect() || canceled(&why) { NoAnswer::NotSent(text) } else { NoAnswer::Unknown(text) }
+        })?;
+        let unknown = |why: &dyn std::error::Error| NoAnswer::Unknown(reason(why));
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.map_err(|why| reason(&why))?;
+        let body = body.collect().await.map_err(|why| unknown(&why))?;
         let trailers = body.trailers().cloned();
         let transport = self.address.release.transport();
         FleetAnswer::from_response(
@@ -119,7 +226,7 @@ impl SuperLink {
             trailers.as_ref(),
             body.to_bytes(),
         )
-        .map_err(|why| why.to_string())
+        .map_err(|why| unknown(&why))
     }
 
     /// Passes a request of the Control API on, streams in both directions. The caller has checked the path.
@@ -176,8 +283,21 @@ impl SuperLink {
         let body = ready(body).map_err(|never| match never {}).boxed_unsync();
         let request = request.body(body).map_err(|why| why.to_string())?;
         let answer = tokio::time::timeout(STATUS_DEADLINE, self.exchange(request)).await;
-        answer.map_err(|_| format!("no answer within {} s", STATUS_DEADLINE.as_secs()))?
+        let answer = answer.map_err(|_| format!("no answer within {} s", STATUS_DEADLINE.as_secs()))?;
+        answer.map_err(NoAnswer::words)
     }
+}
+
+/// Whether a request was given back before a byte of it was written, as to a connection that closed at that moment.
+fn canceled(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The same path and query at another authority.

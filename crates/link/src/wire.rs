@@ -1,12 +1,11 @@
 //! What hub and spoke say to each other beside Fleet calls, and where.
 //!
-//! A line is one TLS 1.3 + HTTP/2 connection. Its first request is the hello; after the answer it carries Fleet
-//! calls under Flower's own paths.
+//! The first request of a spoke is the hello. What comes after is in [`crate::pair`].
 
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. Ends with different versions refuse each other by name.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Where the hello goes.
 pub const HELLO_PATH: &str = "/onefed/v1/hello";
 /// Where a SuperNode's VM asks its spoke for the state of line and nodes.
@@ -68,10 +67,13 @@ pub struct Hello {
     pub keepalive_time_ms: u64,
     /// The spoke's PING timeout, in milliseconds.
     pub keepalive_timeout_ms: u64,
+    /// How often the spoke has been started. Of two with the same name the one that started later is the right one.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// What the hub answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// [`PROTOCOL`] of the hub.
     pub protocol: u32,
@@ -81,4 +83,24 @@ pub struct Welcome {
     pub keepalive_time_ms: u64,
     /// The hub's PING timeout, in milliseconds.
     pub keepalive_timeout_ms: u64,
+    /// The shortest PING interval that the hub takes, in milliseconds. A spoke with a shorter one uses this instead, and
+    /// says hello again.
+    #[serde(default)]
+    pub keepalive_least_ms: u64,
+    /// How long a cut of the line is hidden from Flower, in milliseconds.
+    #[serde(default)]
+    pub hold_ms: u64,
+    /// What joins the bulk connection to this one. A secret. Empty for a spoke that has to say hello again.
+    #[serde(default)]
+    pub session: String,
+}
+
+impl std::fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Welcome")
+            .field("flower", &self.flower)
+            .field("keepalive_least_ms", &self.keepalive_least_ms)
+            .field("hold_ms", &self.hold_ms)
+            .finish_non_exhaustive()
+    }
 }

@@ -14,7 +14,7 @@ use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::{Operation, Transport};
 use onefed_link::{KeepAlive, connect, probe};
 use onefed_trust::{ClientIdentity, ClientRole, tls};
-use support::{Trust, UP, admin, hub, post, request, short, spoke, superlink};
+use support::{Trust, UP, admin, call_at, hub, post, request, short, spoke, superlink};
 
 fn call(transport: Transport, body: &'static [u8]) -> FleetCall {
     let mut headers = HeaderMap::new();
@@ -27,13 +27,13 @@ async fn an_idle_line_carries_pings_from_both_ends_and_none_reaches_the_superlin
     let (address, seen, superlink_tap) = superlink(Transport::Grpc).await;
     let trust = Trust::new();
     let hub = hub(&trust, "1.31.0", address, short(), "127.0.0.1:0").await;
-    let (_, line) = spoke(&trust, hub.fleet, short(), "test").await;
+    let (listen, line) = spoke(&trust, hub.fleet, short(), "test").await;
     line.wait_up(UP).await.unwrap();
     // One call, so that the hub's connection to SuperLink exists; then silence for more than three intervals.
-    assert!(line.call(&call(Transport::Grpc, b"x")).await.unwrap().is_ok());
+    assert!(call_at(listen, Transport::Grpc, &call(Transport::Grpc, b"x")).await.is_ok());
     tokio::time::sleep(short().time * 6).await;
 
-    let from_spoke = line.pings();
+    let from_spoke = line.sight().pings;
     assert!(from_spoke.sent >= 3, "{from_spoke:?}");
     assert!(from_spoke.acked >= 3 && from_spoke.rtt.is_some(), "{from_spoke:?}");
     assert!(from_spoke.received >= 3, "PINGs of the hub: {from_spoke:?}");
@@ -57,7 +57,7 @@ async fn calls_pass_in_both_transports_large_ones_too_and_refusals_keep_their_wo
         let (listen, line) = spoke(&trust, hub.fleet, KeepAlive::default(), "test").await;
         line.wait_up(UP).await.unwrap();
         for body in [&b""[..], b"small", &LARGE] {
-            let answer = line.call(&call(transport, body)).await.unwrap();
+            let answer = call_at(listen, transport, &call(transport, body)).await;
             assert!(answer.is_ok(), "{transport}: {:?}", answer.status);
             assert_eq!(answer.body, Bytes::from_static(body), "{transport}");
         }
@@ -67,7 +67,7 @@ async fn calls_pass_in_both_transports_large_ones_too_and_refusals_keep_their_wo
         // A SuperNode of the other band is translated for, refusals included.
         let other = if transport == Transport::Grpc { Transport::Http } else { Transport::Grpc };
         for body in [&b""[..], &LARGE] {
-            let answer = line.call(&call(other, body)).await.unwrap();
+            let answer = call_at(listen, other, &call(other, body)).await;
             assert_eq!(answer, FleetAnswer::ok(other, Bytes::from_static(body)), "{other}");
         }
         probe::fleet(&listen.ip().to_string(), listen.port(), None, None, other).await.unwrap();
@@ -146,7 +146,7 @@ async fn a_spoke_comes_back_after_its_hub_and_answers_truthfully_meanwhile() {
     assert!(down.to_string().contains("503"), "{down}");
     let again = hub(&trust, "1.41.0", address, short(), &first.fleet.to_string()).await;
     line.wait_up(UP).await.unwrap();
-    assert!(line.call(&call(Transport::Http, b"x")).await.unwrap().is_ok());
+    assert!(call_at(listen, Transport::Http, &call(Transport::Http, b"x")).await.is_ok());
     drop(again);
 }
 

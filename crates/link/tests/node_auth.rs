@@ -179,7 +179,7 @@ async fn a_node_that_is_not_admitted_yet_waits_and_its_spoke_says_why() {
         assert_eq!(asked().await, NodeByKey::Unknown);
 
         // The SuperNode hears that it should try again; SuperLink's own answer would end it.
-        let heard = support::activate_at(listen, transport, &activation(transport, &key)).await;
+        let heard = support::call_at(listen, transport, &activation(transport, &key)).await;
         assert!(heard.is_unavailable(), "{transport}: {:?}", heard.status);
         assert!(heard.words().contains("No SuperNode found"), "{}", heard.words());
         let NodeByKey::Refused(why) = asked().await else { panic!("{transport}: not refused") };
@@ -189,7 +189,7 @@ async fn a_node_that_is_not_admitted_yet_waits_and_its_spoke_says_why() {
         assert_eq!((waiting[0].key.as_str(), waiting[0].site.as_str()), (print.as_str(), "paris"));
 
         let admitted = operator.register_node(key.public()).await.unwrap();
-        let heard = support::activate_at(listen, transport, &activation(transport, &key)).await;
+        let heard = support::call_at(listen, transport, &activation(transport, &key)).await;
         assert!(matches!(heard.status, FleetStatus::Grpc(0, _) | FleetStatus::Http(StatusCode::OK)));
         let NodeByKey::Online { node_id, .. } = asked().await else { panic!("{transport}: not online") };
         assert_eq!(node_id, admitted.node_id);
@@ -199,7 +199,7 @@ async fn a_node_that_is_not_admitted_yet_waits_and_its_spoke_says_why() {
         // A SuperNode that comes to the hub without a spoke hears the same.
         let fleet = tls::client(trust.root.cert_pem(), None, support::alpn(transport)).unwrap();
         let stranger = activation(transport, &NodeKey::generate().unwrap());
-        let heard = support::activate_with_tls(hub.fleet, transport, &stranger, fleet).await;
+        let heard = support::call_with_tls(hub.fleet, transport, &stranger, fleet).await;
         assert!(heard.is_unavailable(), "{transport}: {:?}", heard.status);
     }
 }

@@ -114,7 +114,9 @@ impl From<onefed_link::Error> for Failure {
                 "tls",
                 Some("does --state name the directory from which this federation was applied?"),
             ),
-            E::Answer { .. } | E::Refused { .. } | E::Trust(_) => (Exit::Failed, "link", None),
+            E::Answer { .. } | E::Refused { .. } | E::Disk { .. } | E::Trust(_) => {
+                (Exit::Failed, "link", None)
+            }
         };
         Self { hint: hint.map(str::to_owned), ..Self::new(exit, code, why) }
     }

@@ -5,18 +5,18 @@ mod superlink;
 mod supernode;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onefed_context::{Endpoint, Host, KeepAlive, VmContext};
 use onefed_flower::command::{self, CommandLine};
 use onefed_flower::{Environment, Release};
 
-use crate::files::{Readers, keep};
+use crate::files::{Readers, dir_within, keep};
 use crate::foreground::free;
 use crate::service::{Service, User};
 use crate::steps::Steps;
 use crate::tls::Secured;
-use crate::{Machine, SpokeFile, StepError, flower};
+use crate::{Machine, SpokeFile, StepError, flower, process};
 
 pub(crate) use gateway::gateway;
 pub(crate) use superlink::superlink;
@@ -100,6 +100,9 @@ fn spoke_file(
         dial_from: machine.dial_from(context.addresses[0]),
         keepalive_time_ms: millis(context.keepalive).0,
         keepalive_timeout_ms: millis(context.keepalive).1,
+        state: machine.link_dir("spoke"),
+        disk_bytes: process::disk_bytes(),
+        hold_seconds: process::hold_seconds(),
     }
 }
 
@@ -114,6 +117,9 @@ fn own_service(
     more: Option<&PathBuf>,
 ) -> Result<Service, StepError> {
     let (machine, context) = (steps.machine, steps.context);
+    let state = machine.link_dir(name);
+    dir_within(&machine.disk, Path::new("link").join(name).as_path())
+        .map_err(|why| StepError::file(&state, &why))?;
     let file = machine.disk.join(format!("{name}.json"));
     let json = serde_json::to_vec_pretty(content).map_err(|why| StepError::file(&file, &why.into()))?;
     keep(&file, &json, Readers::Owner).map_err(|why| StepError::file(&file, &why))?;
@@ -136,7 +142,7 @@ fn own_service(
         command,
         inputs,
         user: User::Onefed,
-        writes: Vec::new(),
+        writes: vec![state],
         reads: tls.keys(),
         listens,
         gpu: false,

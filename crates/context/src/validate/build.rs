@@ -1,6 +1,7 @@
 //! Valid values put into types. Runs only when no problem is an error.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Values, checks, trust};
 use crate::keepalive::KeepAlive;
@@ -10,7 +11,8 @@ use crate::rule::id;
 use crate::runtime::Runtime;
 use crate::san::parse_san_list;
 use crate::vm::{
-    GatewayContext, HubSource, PartitionShare, RoleContext, SuperLinkContext, SuperNodeContext, VmContext,
+    GatewayContext, HubSource, LinkLimits, PartitionShare, RoleContext, SuperLinkContext, SuperNodeContext,
+    VmContext,
 };
 
 /// `None` only if a check is missing.
@@ -35,6 +37,10 @@ pub(super) fn context(values: &Values<'_>) -> Option<VmContext> {
             values.count("FL_GRPC_KEEPALIVE_TIMEOUT")?,
         )
         .ok()?,
+        link: LinkLimits {
+            hold: Duration::from_secs(values.count("FL_LINK_HOLD")?.into()),
+            disk_bytes: u64::from(values.count("FL_LINK_DISK")?) << 20,
+        },
         onegate,
         addresses: addresses(values),
         ca_fingerprint: values.parse("FL_CA_FINGERPRINT"),

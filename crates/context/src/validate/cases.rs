@@ -153,6 +153,26 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "FL_LINK_HOLD",
+        good: &["0", "60", "1800", "3600"],
+        bad: &[
+            ("59", "Invalid FL_LINK_HOLD: '59'. Must be 0, or an integer from 60 to 3600."),
+            ("3601", "Invalid FL_LINK_HOLD: '3601'. Must be 0, or an integer from 60 to 3600."),
+            ("10m", "Invalid FL_LINK_HOLD: '10m'. Must be 0, or an integer from 60 to 3600."),
+            ("060", "Invalid FL_LINK_HOLD: '060'. Must be 0, or an integer from 60 to 3600."),
+        ],
+    },
+    Case {
+        name: "FL_LINK_DISK",
+        good: &["256", "4096", "16777216"],
+        bad: &[
+            ("255", "Invalid FL_LINK_DISK: '255'. Must be an integer from 256 to 16777216."),
+            ("0", "Invalid FL_LINK_DISK: '0'. Must be an integer from 256 to 16777216."),
+            ("16777217", "Invalid FL_LINK_DISK: '16777217'. Must be an integer from 256 to 16777216."),
+            ("10GiB", "Invalid FL_LINK_DISK: '10GiB'. Must be an integer from 256 to 16777216."),
+        ],
+    },
+    Case {
         name: "FL_NODE_CONFIG",
         good: &["a=1", "site=\"madrid\" lr=0.1 on=true", "x.y='z z'"],
         bad: &[

@@ -106,6 +106,7 @@ fn a_superlink_gets_defaults_and_all_of_its_addresses() {
     assert_eq!(addresses, ["10.0.0.2", "fd00::2", "10.2.0.1", "10.9.0.1"]);
     assert_eq!((vm.vm_id, vm.tls(), vm.onegate, vm.log_level), (Some(7), true, None, LogLevel::Info));
     assert_eq!(vm.keepalive, KeepAlive::from_secs(60, 20).unwrap());
+    assert_eq!((vm.link.hold.as_secs(), vm.link.disk_bytes), (600, 10 << 30));
     assert_eq!(vm.flower.as_str(), "1.41.0");
     let RoleContext::SuperLink(own) = vm.role else { panic!("{:?}", vm.role) };
     assert_eq!(own.fleet_api.to_string(), "0.0.0.0:9092");
@@ -241,6 +242,19 @@ fn the_keepalive_pair_of_a_supernode_acts_on_its_gateway() {
     embedded.extend([("FL_GATEWAY", "embedded"), ("FL_SUPERLINK_ADDRESS", "hub")]);
     assert_eq!(told("supernode", &embedded), "");
     assert_eq!(context("supernode", &embedded).keepalive, KeepAlive::from_secs(40, 15).unwrap());
+}
+
+#[test]
+fn what_the_link_may_acts_where_the_line_ends() {
+    let set = [("FL_LINK_HOLD", "0"), ("FL_LINK_DISK", "512")];
+    for role in ["superlink", "gateway"] {
+        let link = context(role, &set).link;
+        assert_eq!((link.hold.as_secs(), link.disk_bytes), (0, 512 << 20), "{role}");
+    }
+    insta::assert_snapshot!(told("supernode", &set), @"
+    info context::unused: FL_LINK_HOLD is set, but this supernode does not use it: it acts on the site's gateway.
+    info context::unused: FL_LINK_DISK is set, but this supernode does not use it: it acts on the site's gateway.
+    ");
 }
 
 /// Whoever sets a variable gets another context or reads a line. Each row shows it on each role with some value.

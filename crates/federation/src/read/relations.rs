@@ -22,6 +22,7 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     tls(draft, sink);
     node_auth(draft, sink);
     keepalive(draft, sink);
+    hold(draft, sink);
     container_image(draft, sink);
     install(draft, sink);
 }
@@ -260,6 +261,26 @@ fn keepalive(draft: &Draft, sink: &mut Sink<'_>) {
             );
             sink.error("plan::keepalive-too-fast", at, message)
                 .hint("a site's FL_GRPC_KEEPALIVE_TIME must be at least half of the coordinator's");
+        }
+    }
+}
+
+/// The hub gives the nodes of a site up when its own time is over, whatever the site would wait for.
+fn hold(draft: &Draft, sink: &mut Sink<'_>) {
+    const NAME: &str = "FL_LINK_HOLD";
+    let Some(coordinator) = &draft.coordinator else { return };
+    let hub = effective(NAME, &coordinator.settings, &draft.settings, &coordinator.at);
+    let Ok(most) = hub.text.parse::<u32>() else { return };
+    for site in &draft.sites {
+        let own = effective(NAME, &site.settings, &draft.settings, &site.at);
+        if own.text.parse::<u32>().is_ok_and(|seconds| seconds > most) {
+            let message = format!(
+                "{} hides cuts of its line for {} s, but the coordinator gives its SuperNodes up after {most} s",
+                site.label(),
+                own.text
+            );
+            sink.warning("plan::hold-shorter-at-hub", own.at, message)
+                .hint("the smaller of the two counts; one FL_LINK_HOLD in [variables] is for both");
         }
     }
 }

@@ -290,6 +290,24 @@ fn keepalive_over_all_zones() {
 }
 
 #[test]
+fn a_site_that_hides_cuts_for_longer_than_the_hub_is_warned_of() {
+    let told = |hub: &str, site: &str, all: &str| {
+        let text = SMALL
+            .replace("zone = \"north\"", &format!("zone = \"north\"\nvariables = {{ {hub} }}"))
+            .replace("supernodes = 2", &format!("supernodes = 2\nvariables = {{ {site} }}"));
+        told(&format!("{text}\n[variables]\n{all}"))
+    };
+    let warned = [told("", "FL_LINK_HOLD = 1200", ""), told("FL_LINK_HOLD = 300", "", "")];
+    let refused = told("", "FL_LINK_HOLD = 5", "");
+    insta::assert_snapshot!([warned.concat(), refused].concat());
+    for (hub, site, all) in
+        [("", "FL_LINK_HOLD = 60", ""), ("", "", "FL_LINK_HOLD = 3600"), ("", "FL_LINK_HOLD = 0", "")]
+    {
+        assert_eq!(told(hub, site, all), told("", "", ""), "{hub} {site} {all}");
+    }
+}
+
+#[test]
 fn tls_is_the_same_everywhere() {
     let differs = with("supernodes = 2", "supernodes = 2\nvariables.FL_TLS_ENABLED = false");
     let plain = told(&format!("{SMALL}\n[variables]\nFL_TLS_ENABLED = 'no'"));

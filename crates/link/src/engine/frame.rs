@@ -4,13 +4,16 @@
 //! message, zstd-compressed if [`COMPRESSED`] is set. A kind from [`OPTIONAL`] up that is not known is skipped; any other
 //! unknown kind ends the connection. Objects never travel here; see `bulk`.
 
+use std::collections::VecDeque;
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, FleetStatus, MAX_BODY};
-use onefed_flower::objects::ObjectId;
+use onefed_flower::objects::{Cut, ObjectId};
 use onefed_flower::{Operation, Transport};
 use prost::Message as _;
+use ring::digest::{SHA256, digest};
 
 /// From this kind on a frame may be skipped by those who do not know it.
 pub const OPTIONAL: u8 = 0x80;
@@ -118,6 +121,43 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// The parts of bodies that went over one direction of one connection last. A part that is among them is named by its
+/// SHA-256 instead of being sent again: the messages of a run differ between its nodes in a few hundred bytes. Both ends
+/// keep the same ones, as both see the same frames in the same order.
+#[derive(Default)]
+pub struct Parts(VecDeque<([u8; 32], Bytes)>);
+
+/// So many parts are kept,
+const PARTS: usize = 8;
+/// with so many bytes together.
+const PARTS_BYTES: usize = 8 << 20;
+
+impl Parts {
+    /// The part of this name; it is the last one to go now.
+    fn find(&mut self, name: &[u8]) -> Option<Bytes> {
+        let at = self.0.iter().position(|(known, _)| known == name)?;
+        let found = self.0.remove(at)?;
+        let part = found.1.clone();
+        self.0.push_back(found);
+        Some(part)
+    }
+
+    /// Keeps a part that is not there yet.
+    fn keep(&mut self, name: [u8; 32], part: &[u8]) {
+        // A copy, so that no whole body is held for the sake of a part.
+        self.0.push_back((name, Bytes::copy_from_slice(part)));
+        while self.0.len() > PARTS || self.0.iter().map(|(_, part)| part.len()).sum::<usize>() > PARTS_BYTES {
+            self.0.pop_front();
+        }
+    }
+}
+
+fn name_of(part: &[u8]) -> [u8; 32] {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest(&SHA256, part).as_ref());
+    name
+}
+
 /// Why bytes are not a frame. The connection ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -168,6 +208,15 @@ pub(super) struct Payload {
     pub(super) run: Option<Bytes>,
     #[prost(string, optional, tag = "12")]
     pub(super) fab: Option<String>,
+    /// Where in the body the part is, or has to be put in.
+    #[prost(uint64, tag = "13")]
+    pub(super) part_at: u64,
+    /// The length of a part that is in the body, and to be kept; 0 where there is none.
+    #[prost(uint64, tag = "14")]
+    pub(super) part_length: u64,
+    /// The name of a part that is not in the body.
+    #[prost(bytes = "bytes", optional, tag = "15")]
+    pub(super) part: Option<Bytes>,
 }
 
 impl SpokeFrame {
@@ -230,9 +279,29 @@ impl SpokeFrame {
 }
 
 impl HubFrame {
-    /// Appends the frame's bytes.
+    /// Appends the frame's bytes, without reference to others.
     pub fn encode(&self, out: &mut BytesMut) {
-        let (kind, payload) = match self {
+        self.encode_as(Self::payload, out);
+    }
+
+    /// Appends the frame's bytes. `parts` is for this direction of this connection.
+    pub fn encode_with(&self, parts: &mut Parts, out: &mut BytesMut) {
+        self.encode_as(
+            |frame| match frame {
+                Self::Offer(offer) => (2, refer(of_offer(offer), parts)),
+                other => other.payload(),
+            },
+            out,
+        );
+    }
+
+    fn encode_as(&self, payload: impl FnOnce(&Self) -> (u8, Payload), out: &mut BytesMut) {
+        let (kind, payload) = payload(self);
+        put(kind, &payload, out);
+    }
+
+    fn payload(&self) -> (u8, Payload) {
+        match self {
             Self::Result { seq, answer } => (1, of_answer(*seq, answer)),
             Self::Offer(offer) => (2, of_offer(offer)),
             Self::Want(ids) => (3, of_ids(ids)),
@@ -241,21 +310,28 @@ impl HubFrame {
             Self::Gone(key) => (6, of_key(*key)),
             Self::Echo(number) => (OPTIONAL, of_number(*number)),
             Self::Storage(ok) => (OPTIONAL + 1, of_number(u64::from(*ok))),
-        };
-        put(kind, &payload, out);
+        }
     }
 
-    /// As [`SpokeFrame::decode`].
+    /// As [`SpokeFrame::decode`], of frames without reference to others.
     ///
     /// # Errors
     /// [`FrameError`].
     pub fn decode(bytes: &mut BytesMut) -> Result<Option<Self>, FrameError> {
+        Self::decode_with(&mut Parts::default(), bytes)
+    }
+
+    /// As [`SpokeFrame::decode`]. `parts` is for this direction of this connection.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn decode_with(parts: &mut Parts, bytes: &mut BytesMut) -> Result<Option<Self>, FrameError> {
         next(
             bytes,
             |kind, p| {
                 Some(match kind {
                     1 => Self::Result { seq: p.number, answer: p.answer()? },
-                    2 => Self::Offer(p.offer()?),
+                    2 => Self::Offer(resolve(p, parts)?.offer()?),
                     3 => Self::Want(p.ids()?),
                     4 => Self::ConfirmTaken(p.key()?),
                     5 => Self::ReplyTaken(p.key()?),
@@ -268,6 +344,36 @@ impl HubFrame {
             |kind| matches!(kind, 1..=6 | OPTIONAL | 0x81),
         )
     }
+}
+
+/// Takes the shared part out of a payload's body, if the other end has it; if not, marks it as to be kept.
+fn refer(mut payload: Payload, parts: &mut Parts) -> Payload {
+    let Some(cut) = Cut::of(&payload.body) else { return payload };
+    payload.part_at = cut.head.len() as u64;
+    let name = name_of(&cut.shared);
+    if parts.find(&name).is_some() {
+        payload.body = [cut.head, cut.tail].concat().into();
+        payload.part = Some(Bytes::copy_from_slice(&name));
+    } else {
+        payload.part_length = cut.shared.len() as u64;
+        parts.keep(name, &cut.shared);
+    }
+    payload
+}
+
+/// Undoes [`refer`]. `None` for a part that is not known, or not within the body.
+fn resolve(mut payload: Payload, parts: &mut Parts) -> Option<Payload> {
+    let at = usize::try_from(payload.part_at).ok()?;
+    if let Some(name) = &payload.part {
+        let part = parts.find(name)?;
+        let (head, tail) = payload.body.split_at_checked(at)?;
+        payload.body = [head, &part, tail].concat().into();
+    } else if payload.part_length > 0 {
+        let end = at.checked_add(usize::try_from(payload.part_length).ok()?)?;
+        let part = payload.body.get(at..end)?;
+        parts.keep(name_of(part), part);
+    }
+    Some(payload)
 }
 
 fn put(kind: u8, payload: &Payload, out: &mut BytesMut) {
@@ -284,7 +390,7 @@ fn put(kind: u8, payload: &Payload, out: &mut BytesMut) {
 
 fn next<F>(
     bytes: &mut BytesMut,
-    read: impl Fn(u8, Payload) -> Option<F>,
+    mut read: impl FnMut(u8, Payload) -> Option<F>,
     known: impl Fn(u8) -> bool,
 ) -> Result<Option<F>, FrameError> {
     loop {
@@ -445,3 +551,6 @@ impl Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

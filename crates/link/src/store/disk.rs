@@ -1,9 +1,10 @@
 //! The few things that journal and store need of a file system.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// An error that also says where.
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
@@ -31,29 +32,81 @@ pub(super) fn open_private(path: &Path) -> io::Result<File> {
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
-/// Takes a lock.
+/// Takes a lock. Waits that long for one who has it: a process that was killed, or a job of ours that nobody waits for,
+/// may need a moment to end.
 ///
 /// # Errors
 /// Of the kind `ResourceBusy` if another process, or another part of this one, has it.
-pub(super) fn lock(path: PathBuf) -> io::Result<Lock> {
+pub(super) fn lock(path: PathBuf, patience: Duration) -> io::Result<Lock> {
+    const STEP: Duration = Duration::from_millis(10);
     let file = open_private(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(std::fs::TryLockError::Error(error)) => Err(at(&path)(error)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!("{} is held: another process uses this directory; end it first", path.display()),
-        )),
+    let deadline = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock(file)),
+            Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(STEP),
+            Err(TryLockError::WouldBlock) => {
+                let text =
+                    format!("{} is held: another process uses this directory; end it first", path.display());
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+            }
+        }
     }
-}
-
-/// Makes the names in a directory survive a power cut.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(at(dir))
 }
 
 /// Bytes that are free for us on the file system of this directory.
 pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(dir).map_err(|error| at(dir)(error.into()))?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Writes a small file that only its owner may read, so that it is there whole or not at all, also after a power cut.
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let mut file = open_private(&part)?;
+    file.set_len(0)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&part, path))
+        .map_err(at(path))?;
+    path.parent().map_or(Ok(()), sync_dir)?;
+    Ok(())
+}
+
+/// Why something may not be on the disk.
+#[derive(Debug)]
+pub(super) enum SyncError {
+    /// Nothing was tried.
+    NotTried(io::Error),
+    /// The disk failed, and the system forgot what it should have written: trying again would say that all is well.
+    Disk(io::Error),
+}
+
+impl From<SyncError> for io::Error {
+    fn from(error: SyncError) -> Self {
+        let (SyncError::NotTried(error) | SyncError::Disk(error)) = error;
+        error
+    }
+}
+
+/// Makes the content of a file survive a power cut, unless it has been removed.
+pub(super) fn sync_if_there(path: &Path) -> Result<(), SyncError> {
+    match File::open(path) {
+        Ok(file) => file.sync_data().map_err(at(path)).map_err(SyncError::Disk),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(SyncError::NotTried(at(path)(error))),
+    }
+}
+
+/// Makes the names in a directory survive a power cut.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), SyncError> {
+    let file = File::open(dir).map_err(at(dir)).map_err(SyncError::NotTried)?;
+    file.sync_all().map_err(at(dir)).map_err(SyncError::Disk)
+}
+
+/// Makes all that was written to the file system of this directory survive a power cut.
+pub(super) fn sync_file_system(dir: &Path) -> Result<(), SyncError> {
+    let file = File::open(dir).map_err(at(dir)).map_err(SyncError::NotTried)?;
+    rustix::fs::syncfs(&file).map_err(|error| SyncError::Disk(at(dir)(error.into())))
 }

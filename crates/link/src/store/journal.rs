@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::FallocateFlags;
@@ -26,6 +27,9 @@ const HEADER: usize = 12;
 /// Space ahead of the end that a full disk cannot take away; so much is also in the spare file. The records that finish
 /// a message are below 100 bytes, so this is room for tens of thousands.
 const RESERVE: u64 = 4 << 20;
+
+/// How long another process may need to end.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// An append-only file of records, each of them some bytes.
 pub struct Journal {
@@ -65,7 +69,7 @@ impl Journal {
     /// If the files cannot be read or written, or if another process has them open.
     pub fn open(dir: &Path, name: &str) -> io::Result<(Self, Vec<Bytes>)> {
         disk::make_private_dir(dir)?;
-        let lock = disk::lock(dir.join(format!("{name}.lock")))?;
+        let lock = disk::lock(dir.join(format!("{name}.lock")), PATIENCE)?;
         let path = dir.join(name);
         let file = disk::open_private(&path)?;
         let found = read::all(&file).map_err(at(&path))?;
@@ -96,7 +100,10 @@ impl Journal {
         };
         journal.reserve();
         journal.make_spare();
-        disk::sync_dir(dir)?;
+        if found.end == 0 {
+            // It may be new, and its name not on the disk yet.
+            disk::sync_dir(dir)?;
+        }
         Ok((journal, found.records))
     }
 
@@ -140,10 +147,10 @@ impl Journal {
         Syncer(Arc::clone(&self.file))
     }
 
-    /// Puts these records in the place of all others. They survive a power cut then; after an error all is as before.
+    /// Puts these records in the place of all others. They survive a power cut then.
     ///
     /// # Errors
-    /// If they were not written.
+    /// If they were not written: all is as before then, unless the disk itself failed.
     pub fn rewrite(&mut self, snapshot: &[Vec<u8>]) -> io::Result<()> {
         self.check()?;
         let bytes = encode(snapshot)?;
@@ -166,7 +173,11 @@ impl Journal {
         self.reserved = 0;
         self.reserve();
         self.make_spare();
-        disk::sync_dir(&self.dir)
+        // Should it not be on the disk after a power cut, the old records are: appended ones would be lost.
+        disk::sync_dir(&self.dir).map_err(|error| {
+            self.broken = true;
+            error.into()
+        })
     }
 
     /// Length in bytes, headers included.

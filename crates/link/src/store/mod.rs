@@ -27,6 +27,8 @@
 mod disk;
 mod journal;
 mod objects;
+#[cfg(test)]
+mod support;
 
 pub use journal::{Journal, Syncer};
 pub use objects::{Limits, ObjectStore, PutError, Usage};

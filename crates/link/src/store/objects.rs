@@ -1,26 +1,34 @@
 //! A store of objects, each named by the SHA-256 of its content.
 //!
-//! The index is in memory, the contents are on disk. Nothing that is found on disk is trusted: a content is verified
-//! when it is read, and one that is damaged is removed and reported as not there.
+//! The index is in memory, the contents are on disk: large ones in a file each, small ones many to a file. Nothing that
+//! is found on disk is trusted: a content is verified when it is read, and one that is damaged is removed and reported as
+//! not there. What can be known of the files is in the file names and headers, so that a start reads no contents.
 
+mod files;
 mod flight;
 mod index;
+mod keeper;
+mod memory;
+mod queue;
+mod seal;
+mod segments;
+#[cfg(test)]
+mod tests;
 
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use onefed_flower::objects::ObjectId;
-use ring::digest;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::disk::{self, Lock, at};
 use crate::engine::Shelf;
 use flight::{Flights, Seat};
-use index::{Entry, Index, Place};
+use keeper::{Keeper, LARGE};
+use queue::{Queue, Waiting};
 
 /// How much a store may use. New limits come with a default: write `Limits { bytes, ..Limits::default() }`.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +41,19 @@ pub struct Limits {
     pub reserve_free_bytes: u64,
     /// Bytes of memory for small objects that are used often; given back when they are not.
     pub memory: u64,
+    /// Whether contents are encrypted (AES-256-GCM) with a key in the store's directory.
+    pub encrypt: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 10 << 30, objects: 20_000, reserve_free_bytes: 512 << 20, memory: 4 << 20 }
+        Self {
+            bytes: 10 << 30,
+            objects: 20_000,
+            reserve_free_bytes: 512 << 20,
+            memory: 4 << 20,
+            encrypt: true,
+        }
     }
 }
 
@@ -66,6 +82,8 @@ pub struct Usage {
     pub objects: u64,
     /// Bytes of those that are kept.
     pub kept_bytes: u64,
+    /// Bytes on disk between small objects, where others were.
+    pub unused_bytes: u64,
     /// Bytes of content in memory.
     pub memory_bytes: u64,
     /// Objects that were asked for and there.
@@ -78,32 +96,22 @@ pub struct Usage {
     pub damaged: u64,
 }
 
-/// Reads and writes at a time. More do not make a disk faster, and each has an object in memory.
+/// Reads and writes of large objects at a time. More do not make a disk faster, and each has an object in memory.
 const JOBS: usize = 4;
+/// What is in memory and was not used for this long (twice this at most) is given back.
+const SWEEP: Duration = Duration::from_secs(30);
 
-/// A handle to a store; clones are the same store.
+/// A handle to a store; clones are the same store. Works within a tokio runtime only.
 #[derive(Clone)]
 pub struct ObjectStore(Arc<Inner>);
 
 struct Inner {
-    dir: PathBuf,
-    index: Mutex<Index>,
+    keeper: Arc<Keeper>,
     flights: Flights,
     jobs: Arc<Semaphore>,
-    serial: AtomicU64,
-    counts: Counts,
-    /// Files written since the last sync.
-    unsynced: Mutex<Vec<PathBuf>>,
+    queue: Arc<Queue>,
     syncing: tokio::sync::Mutex<()>,
-    _lock: Lock,
-}
-
-#[derive(Default)]
-struct Counts {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    evictions: AtomicU64,
-    damaged: AtomicU64,
+    swept: AtomicBool,
 }
 
 impl ObjectStore {
@@ -114,100 +122,116 @@ impl ObjectStore {
     /// If the directory cannot be read, or another process uses it.
     pub async fn open(dir: impl Into<PathBuf>, limits: Limits) -> io::Result<Self> {
         let dir = dir.into();
-        let inner = blocking(move || Inner::open(dir, limits)).await??;
-        Ok(Self(Arc::new(inner)))
+        let keeper = blocking(move || Keeper::open(dir, limits)).await??;
+        Ok(Self(Arc::new(Inner {
+            keeper: Arc::new(keeper),
+            flights: Flights::default(),
+            jobs: Arc::new(Semaphore::new(JOBS)),
+            queue: Arc::default(),
+            syncing: tokio::sync::Mutex::default(),
+            swept: AtomicBool::new(false),
+        })))
     }
 
-    /// Verifies and stores an object. After `Ok` it survives `kill -9`.
+    /// Verifies and stores an object. After `Ok` it survives `kill -9`. If the caller goes away, it is stored all the same.
     ///
     /// # Errors
     /// [`PutError`]; nothing is stored then.
     pub async fn put(&self, id: ObjectId, content: Bytes) -> Result<(), PutError> {
-        if let Some(done) = self.0.already(id, content.len()) {
+        if let Some(done) = self.0.keeper.already(id, content.len()) {
             return done;
         }
         let seat = self.0.flights.enter(id).await;
-        if let Some(done) = self.0.already(id, content.len()) {
+        if let Some(done) = self.0.keeper.already(id, content.len()) {
             return done;
         }
-        let inner = Arc::clone(&self.0);
+        if content.len() < LARGE {
+            return self.put_small(id, content, seat).await;
+        }
+        let keeper = Arc::clone(&self.0.keeper);
         self.job(seat, move |seat| {
-            inner.put(id, &content)?;
+            keeper.put_large(id, &content)?;
             seat.leave(Some(content));
             Ok(())
         })
         .await?
     }
 
+    async fn put_small(&self, id: ObjectId, content: Bytes, seat: Seat) -> Result<(), PutError> {
+        let (done, outcome) = oneshot::channel();
+        if self.0.queue.push(Waiting { id, content, seat, done }) {
+            let (queue, keeper) = (Arc::clone(&self.0.queue), Arc::clone(&self.0.keeper));
+            tokio::task::spawn_blocking(move || queue.serve(&keeper));
+        }
+        self.sweep_memory();
+        outcome.await.map_err(io::Error::other)?
+    }
+
     /// The content of an object, verified. `None` if it is not there, or damaged.
     pub async fn get(&self, id: ObjectId) -> Option<Bytes> {
+        let found = self.find(id).await;
+        let counts = &self.0.keeper.counts;
+        let count = if found.is_some() { &counts.hits } else { &counts.misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    async fn find(&self, id: ObjectId) -> Option<Bytes> {
+        if let Some(content) = self.0.keeper.at_hand(id) {
+            return Some(content);
+        }
         if !self.has(id) {
-            self.0.counts.misses.fetch_add(1, Relaxed);
             return None;
         }
         let seat = self.0.flights.enter(id).await;
-        let found = match seat.left() {
-            Some(content) => Some(content),
-            None => {
-                let inner = Arc::clone(&self.0);
-                let read = move |seat: &mut Seat| {
-                    let content = inner.get(id)?;
-                    seat.leave(Some(content.clone()));
-                    Some(content)
-                };
-                self.job(seat, read).await.ok().flatten()
-            }
-        };
-        let count = if found.is_some() { &self.0.counts.hits } else { &self.0.counts.misses };
-        count.fetch_add(1, Relaxed);
-        found
+        if let Some(content) = seat.left() {
+            return Some(content);
+        }
+        let keeper = Arc::clone(&self.0.keeper);
+        let read = self.job(seat, move |seat| {
+            let content = keeper.get(id)?;
+            seat.leave(Some(content.clone()));
+            Some(content)
+        });
+        let content = read.await.ok().flatten()?;
+        if content.len() < LARGE {
+            self.sweep_memory();
+        }
+        Some(content)
     }
 
     /// Removes an object, kept or not.
     pub async fn remove(&self, id: ObjectId) {
         let seat = self.0.flights.enter(id).await;
-        let inner = Arc::clone(&self.0);
+        let keeper = Arc::clone(&self.0.keeper);
         let removed = self.job(seat, move |seat| {
             seat.leave(None);
-            let entry = inner.index().remove(id);
-            if let Some(entry) = entry {
-                inner.delete(id, entry);
-            }
+            keeper.remove(id);
         });
-        // The job cannot fail; if the runtime ends meanwhile, so does the store.
+        // It fails only where the runtime ends, and the store with it.
         let _ = removed.await;
     }
 
-    /// Makes all that was put before this call survive a power cut.
+    /// Makes all that was put before this call survive a power cut. Who comes while another sync is under way waits for
+    /// it, and then syncs what it did not cover.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// If the disk fails. What it holds is unknown then: every later call fails, too, until the store is opened anew.
     pub async fn sync(&self) -> io::Result<()> {
         let _one = self.0.syncing.lock().await;
-        let inner = Arc::clone(&self.0);
-        blocking(move || inner.sync()).await?
+        let keeper = Arc::clone(&self.0.keeper);
+        blocking(move || keeper.sync()).await?
     }
 
-    /// Whether new work may be accepted. What was accepted already may still be put when this says no.
+    /// Whether new work may be accepted. What was accepted already may still be put when this says no. Asks the file
+    /// system: a matter of microseconds, but not for every call.
     pub fn room(&self) -> bool {
-        let free = disk::free_bytes(&self.0.dir).unwrap_or(0);
-        self.0.index().room(free)
+        self.0.keeper.room()
     }
 
     /// What the store holds.
     pub fn usage(&self) -> Usage {
-        let counts = &self.0.counts;
-        let index = self.0.index();
-        Usage {
-            bytes: index.bytes(),
-            objects: index.len() as u64,
-            kept_bytes: index.kept_bytes(),
-            memory_bytes: 0,
-            hits: counts.hits.load(Relaxed),
-            misses: counts.misses.load(Relaxed),
-            evictions: counts.evictions.load(Relaxed),
-            damaged: counts.damaged.load(Relaxed),
-        }
+        self.0.keeper.usage()
     }
 
     /// Runs what blocks. The seat belongs to the job: it is not given up if nobody waits any more.
@@ -223,186 +247,41 @@ impl ObjectStore {
         })
         .await
     }
+
+    /// Sees to it that somebody gives memory back, as long as there is some.
+    fn sweep_memory(&self) {
+        if !self.0.swept.swap(true, Ordering::Relaxed) {
+            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+        }
+    }
 }
 
 impl Shelf for ObjectStore {
     fn has(&self, id: ObjectId) -> bool {
-        self.0.index().get(id).is_some()
+        self.0.keeper.index().get(id).is_some()
     }
 
     fn keep(&self, id: ObjectId) {
-        self.0.index().keep(id);
+        self.0.keeper.index().keep(id);
     }
 
     fn release(&self, id: ObjectId) {
-        self.0.index().release(id);
+        self.0.keeper.index().release(id);
+    }
+}
+
+async fn sweep(store: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(store) = store.upgrade() else { return };
+        let mut memory = store.keeper.memory();
+        if !memory.sweep() {
+            store.swept.store(false, Ordering::Relaxed);
+            return;
+        }
     }
 }
 
 async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(run).await.map_err(io::Error::other)
 }
-
-fn sha256(content: &[u8]) -> ObjectId {
-    let mut id = ObjectId([0; 32]);
-    id.0.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
-    id
-}
-
-impl Inner {
-    fn open(dir: PathBuf, limits: Limits) -> io::Result<Self> {
-        disk::make_private_dir(&dir)?;
-        let lock = disk::lock(dir.join("lock"))?;
-        let mut found = Vec::new();
-        for file in std::fs::read_dir(&dir).map_err(at(&dir))? {
-            let file = file.map_err(at(&dir))?;
-            let name = file.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".part") {
-                std::fs::remove_file(file.path()).map_err(at(&file.path()))?;
-            } else if let Some((id, serial)) = parse_name(&name) {
-                let about = file.metadata().map_err(at(&file.path()))?;
-                found.push((about.modified()?, serial, id, about.len()));
-            }
-        }
-        found.sort_unstable();
-        let mut index = Index::new(limits);
-        let mut last = 0;
-        for (_, serial, id, bytes) in found {
-            last = last.max(serial);
-            let old = index.insert(id, Entry::found(Place::File { serial }, bytes));
-            if let Some(Entry { place: Place::File { serial }, .. }) = old {
-                let _ = std::fs::remove_file(dir.join(name(id, serial)));
-            }
-        }
-        Ok(Self {
-            dir,
-            index: Mutex::new(index),
-            flights: Flights::default(),
-            jobs: Arc::new(Semaphore::new(JOBS)),
-            serial: AtomicU64::new(last + 1),
-            counts: Counts::default(),
-            unsynced: Mutex::default(),
-            syncing: tokio::sync::Mutex::default(),
-            _lock: lock,
-        })
-    }
-
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The outcome of a put of an object that is there, if its content was verified since the start. Its new content
-    /// need not be looked at then.
-    fn already(&self, id: ObjectId, length: usize) -> Option<Result<(), PutError>> {
-        let mut index = self.index();
-        let entry = index.get(id).filter(|entry| entry.sound)?;
-        if entry.bytes != length as u64 {
-            return Some(Err(PutError::WrongHash));
-        }
-        index.touch(id);
-        Some(Ok(()))
-    }
-
-    fn put(&self, id: ObjectId, content: &Bytes) -> Result<(), PutError> {
-        if sha256(content) != id {
-            return Err(PutError::WrongHash);
-        }
-        let bytes = content.len() as u64;
-        let free = disk::free_bytes(&self.dir)?;
-        let (admitted, evicted) = self.index().admit(id, bytes, free);
-        for (id, entry) in evicted {
-            self.counts.evictions.fetch_add(1, Relaxed);
-            self.delete(id, entry);
-        }
-        if !admitted {
-            return Err(PutError::NoRoom);
-        }
-        let written = self.write(id, content);
-        let mut index = self.index();
-        index.arrived(bytes);
-        let serial = written.map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PutError::NoRoom,
-            _ => PutError::Io(error),
-        })?;
-        let old = index.insert(id, Entry::verified(Place::File { serial }, bytes));
-        drop(index);
-        if let Some(old) = old {
-            self.delete(id, old);
-        }
-        Ok(())
-    }
-
-    fn write(&self, id: ObjectId, content: &[u8]) -> io::Result<u64> {
-        let serial = self.serial.fetch_add(1, Relaxed);
-        let part = self.dir.join(format!("{serial}.part"));
-        let path = self.dir.join(name(id, serial));
-        let written = disk::open_private(&part)
-            .and_then(|mut file| file.write_all(content))
-            .and_then(|()| std::fs::rename(&part, &path));
-        if let Err(error) = written {
-            let _ = std::fs::remove_file(&part);
-            return Err(at(&part)(error));
-        }
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).push(path);
-        Ok(serial)
-    }
-
-    fn delete(&self, id: ObjectId, entry: Entry) {
-        let Place::File { serial } = entry.place;
-        let path = self.dir.join(name(id, serial));
-        if let Err(error) = std::fs::remove_file(&path) {
-            tracing::warn!(object = %path.display(), %error, "cannot remove an object");
-        }
-    }
-
-    fn get(&self, id: ObjectId) -> Option<Bytes> {
-        let entry = self.index().get(id)?;
-        let Place::File { serial } = entry.place;
-        let content = read(&self.dir.join(name(id, serial)), entry.bytes);
-        match content {
-            Ok(content) if sha256(&content) == id => {
-                self.index().verified(id);
-                Some(content.into())
-            }
-            _ => {
-                let entry = self.index().remove(id)?;
-                self.counts.damaged.fetch_add(1, Relaxed);
-                tracing::warn!(object = %id, "a stored object is damaged: removed");
-                self.delete(id, entry);
-                None
-            }
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let paths = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        for path in &paths {
-            match File::open(path) {
-                Ok(file) => file.sync_data().map_err(at(path))?,
-                // Evicted since.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(at(path)(error)),
-            }
-        }
-        if paths.is_empty() { Ok(()) } else { disk::sync_dir(&self.dir) }
-    }
-}
-
-fn name(id: ObjectId, serial: u64) -> String {
-    format!("{id}.{serial}")
-}
-
-fn parse_name(name: &str) -> Option<(ObjectId, u64)> {
-    let (id, serial) = name.split_once('.')?;
-    Some((id.parse().ok()?, serial.parse().ok()?))
-}
-
-fn read(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(bytes).map_err(io::Error::other)?;
-    let mut content = Vec::with_capacity(length);
-    File::open(path)?.take(bytes).read_to_end(&mut content)?;
-    Ok(content)
-}
-
-#[cfg(test)]
-mod tests;

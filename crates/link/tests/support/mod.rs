@@ -22,7 +22,7 @@ use onefed_link::io::{FrameTap, Tapped};
 use onefed_link::spoke::{Spoke, SpokeConfig};
 use onefed_link::superlink::SuperLinkAddress;
 use onefed_link::wire::{Hello, PROTOCOL};
-use onefed_link::{KeepAlive, Line, LineConfig, connect};
+use onefed_link::{Dialler, Disk, KeepAlive, LineConfig, connect};
 use onefed_trust::{ClientIdentity, ClientRole, LeafRequest, RootCa, SanName, SecretPem, tls};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -245,6 +245,13 @@ impl Trust {
     }
 }
 
+/// How long a cut is hidden.
+pub const HOLD: Duration = Duration::from_secs(60);
+
+fn disk(state: &tempfile::TempDir) -> Disk {
+    Disk { dir: state.path().join("state"), bytes: 1 << 30 }
+}
+
 /// A running hub: its Fleet and admin addresses.
 pub struct RunningHub {
     pub fleet: SocketAddr,
@@ -270,6 +277,7 @@ pub async fn hub_with(
     fleet: &str,
     ca_pem: Option<String>,
 ) -> RunningHub {
+    let state = tempfile::tempdir().unwrap();
     let config = HubConfig {
         federation: "test".into(),
         site_enrolment: "open".into(),
@@ -287,10 +295,16 @@ pub async fn hub_with(
             client_ca_pem: Some(trust.root.cert_pem().into()),
         }),
         keepalive,
+        disk: disk(&state),
+        hold: HOLD,
     };
     let hub = Hub::open(config).await.unwrap();
     let (fleet, admin) = (hub.fleet_address().unwrap(), hub.admin_address().unwrap().unwrap());
-    RunningHub { fleet, admin, task: tokio::spawn(hub.serve()) }
+    let task = tokio::spawn(async move {
+        let _state = state;
+        hub.serve().await;
+    });
+    RunningHub { fleet, admin, task }
 }
 
 /// A running spoke that listens in plaintext, and its line.
@@ -299,7 +313,8 @@ pub async fn spoke(
     hub: SocketAddr,
     keepalive: KeepAlive,
     federation: &str,
-) -> (SocketAddr, Line) {
+) -> (SocketAddr, Arc<Dialler>) {
+    let state = tempfile::tempdir().unwrap();
     let config = SpokeConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: None,
@@ -317,12 +332,18 @@ pub async fn spoke(
                 flower: "1.41.0".into(),
                 keepalive_time_ms: 0,
                 keepalive_timeout_ms: 0,
+                epoch: 0,
             },
         },
+        disk: disk(&state),
+        hold: HOLD,
     };
     let spoke = Spoke::open(config).await.unwrap();
     let (address, line) = (spoke.address().unwrap(), spoke.line());
-    tokio::spawn(spoke.serve());
+    tokio::spawn(async move {
+        let _state = state;
+        spoke.serve().await;
+    });
     (address, line)
 }
 
@@ -365,12 +386,12 @@ pub fn alpn(transport: Transport) -> &'static [&'static [u8]] {
 }
 
 /// One Fleet call as a SuperNode makes it, in plaintext.
-pub async fn activate_at(address: SocketAddr, transport: Transport, call: &FleetCall) -> FleetAnswer {
+pub async fn call_at(address: SocketAddr, transport: Transport, call: &FleetCall) -> FleetAnswer {
     exchange(tokio::net::TcpStream::connect(address).await.unwrap(), transport, call).await
 }
 
 /// The same over TLS.
-pub async fn activate_with_tls(
+pub async fn call_with_tls(
     address: SocketAddr,
     transport: Transport,
     call: &FleetCall,

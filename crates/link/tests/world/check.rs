@@ -7,7 +7,7 @@ use onefed_flower::objects::ObjectId;
 use crate::app::End;
 use crate::keys;
 use crate::rng::{S, T};
-use crate::world::World;
+use crate::world::{Call, World};
 
 /// What became of a world.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +65,32 @@ impl World {
 
     pub fn check_not_stored(&self, n: usize) {
         assert!(self.plan.direct, "node {n}: its object was not stored");
+    }
+
+    /// A spoke that lives answers in time.
+    pub fn check_in_time(&self, call: &Call) {
+        let limit = if call.operation == Operation::SendNodeHeartbeat { 5 * S } else { 30 * S };
+        if !call.breaks && call.at_spoke && self.spokes[call.spoke].engine.is_some() {
+            let took = self.now - call.sent;
+            assert!(took <= limit, "node {}: {} took {took} us", call.node, call.operation.name());
+        }
+    }
+
+    /// An object is served only to a node that has an unconfirmed message which names it.
+    pub fn check_served(&self, s: usize, ticket: u64, id: ObjectId, whole: bool) {
+        let Some(call) = self.calls.get(&ticket) else { return };
+        if whole {
+            assert_eq!(call.operation, Operation::GetFab, "spoke {s}: a whole body for another operation");
+            return;
+        }
+        assert_eq!(call.operation, Operation::PullObject, "spoke {s}: an object for another operation");
+        assert_eq!(call.object, Some(id), "spoke {s}: another object than asked for");
+        let node = &self.nodes[call.node];
+        let named = |id: ObjectId, msg: &crate::bodies::Msg| {
+            Some(msg.dst) == node.node && !node.confirmed.contains(&msg.id) && msg.tree.ids().contains(&id)
+        };
+        let granted = self.messages.values().any(|msg| named(id, msg));
+        assert!(granted, "spoke {s}: gave {id:?} to node {} that may not have it", call.node);
     }
 
     pub fn fail_unfinished(&self) {

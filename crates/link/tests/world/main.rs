@@ -9,7 +9,10 @@
 mod app;
 mod bodies;
 mod check;
+mod disk;
+mod hosts;
 mod keys;
+mod line;
 mod node;
 mod plan;
 mod rng;
@@ -20,20 +23,69 @@ use check::Tally;
 use plan::{Mix, Plan};
 use world::World;
 
+/// How many worlds are run where nothing else is said.
+const SEEDS: u64 = 10_000;
+
 fn of_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn run(plan: Plan, tracing: bool) -> Tally {
+fn run(plan: Plan, tracing: bool) -> (Tally, u64) {
     let mut world = World::new(plan, tracing);
     world.run();
-    world.tally()
+    (world.tally(), world.print)
+}
+
+/// Runs worlds on two threads; at the first failure, says how to see it again.
+fn worlds(seeds: u64, mix: Option<Mix>) {
+    let next = std::sync::atomic::AtomicU64::new(0);
+    let failed = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let enough = failed.lock().unwrap().len() >= 10;
+                    if seed >= seeds || enough {
+                        return;
+                    }
+                    let result = std::panic::catch_unwind(|| run(Plan::new(seed, mix, false), false));
+                    if result.is_err() {
+                        failed.lock().unwrap().push(seed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(
+        failed.is_empty(),
+        "these worlds fail: {failed:?}; to see one: ONEFED_SEED={} cargo test -p onefed-link --test world \
+         one_world -- --nocapture",
+        failed[0]
+    );
+}
+
+#[test]
+fn worlds_of_all_kinds() {
+    if of_env("ONEFED_SEED").is_none() {
+        worlds(of_env("ONEFED_SEEDS").unwrap_or(SEEDS), None);
+    }
+}
+
+#[test]
+fn one_world() {
+    let tracing = of_env("ONEFED_SEED").is_some();
+    let seed = of_env("ONEFED_SEED").unwrap_or(1);
+    let (tally, print) = run(Plan::new(seed, None, false), tracing);
+    let again = run(Plan::new(seed, None, false), false);
+    assert_eq!(print, again.1, "the same seed makes another world: {tally:?}");
 }
 
 #[test]
 fn without_a_link_and_without_faults_flower_completes() {
     for seed in 0..200 {
-        let tally = run(Plan::new(seed, Some(Mix::Quiet), true), false);
+        let (tally, _) = run(Plan::new(seed, Some(Mix::Quiet), true), false);
         let errors = tally.node_unavailable + tally.message_unavailable + tally.stopped;
         assert!(errors == 0 && !tally.unfinished, "seed {seed}: {tally:?}");
     }
@@ -43,7 +95,7 @@ fn without_a_link_and_without_faults_flower_completes() {
 fn without_a_link_flower_loses_messages_when_lines_fail() {
     let mut lost = 0;
     for seed in 0..200 {
-        let tally = run(Plan::new(seed, Some(Mix::Lines), true), false);
+        let (tally, _) = run(Plan::new(seed, Some(Mix::Lines), true), false);
         lost += usize::from(tally.unfinished || tally.node_unavailable + tally.message_unavailable > 0);
     }
     assert!(lost > 10, "only {lost} of 200 runs were hurt: the world is too kind to show what a link is for");

@@ -238,8 +238,8 @@ impl World {
         let call = FleetCall { operation: busy.operation, transport, headers, body: busy.body.clone() };
         self.next_call += 1;
         busy.call = Some(self.next_call);
-        let (id, incarnation) = (self.next_call, node.incarnation);
-        self.call_sent(id, n, incarnation, thread, call);
+        let (id, incarnation, object) = (self.next_call, node.incarnation, busy.object);
+        self.call_sent(id, (n, incarnation), thread, call, object);
     }
 
     pub fn node_answer(&mut self, n: usize, thread: usize, call: u64, answer: Option<FleetAnswer>) {

@@ -69,6 +69,8 @@ pub struct Plan {
     pub power_cuts: bool,
     /// Frames and records go through their bytes.
     pub bytes: bool,
+    /// How often a journal is rewritten, in a thousand.
+    pub compact: u64,
     pub hold: T,
     pub faults: Vec<(T, Fault)>,
 }
@@ -126,6 +128,7 @@ impl Plan {
             action_lag: if rng.chance(200) { rng.pick(&[MS, 20 * MS]) } else { 0 },
             power_cuts: mix == Mix::All && rng.chance(200),
             bytes: rng.chance(60),
+            compact: if rng.chance(200) { 20 } else { 0 },
             hold: 600 * S,
             faults: Vec::new(),
         };

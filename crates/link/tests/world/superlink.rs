@@ -174,7 +174,7 @@ impl SuperLink {
         }
     }
 
-    fn success(&self, body: Bytes) -> FleetAnswer {
+    pub fn success(&self, body: Bytes) -> FleetAnswer {
         match self.transport {
             Transport::Grpc => FleetAnswer { status: FleetStatus::Grpc(0, None), body, content_type: None },
             Transport::Http => FleetAnswer {

@@ -7,10 +7,13 @@ use std::rc::Rc;
 use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::ObjectId;
 use onefed_flower::{Operation, Transport};
+use onefed_link::engine::{Job, hub, spoke};
 
 use crate::app::{App, AppTimer};
 use crate::bodies::{Maker, Msg};
+use crate::hosts::{Host, HubHost, SpokeHost};
 use crate::keys;
+use crate::line::{Line, Packet, Side};
 use crate::node::{BEAT, NodeTimer, SuperNode};
 use crate::plan::{Fault, Plan};
 use crate::rng::{MS, Rng, S, T};
@@ -31,15 +34,36 @@ pub enum Event {
     Breaks(u64),
     /// Look for calls that wait for too long.
     Sweep,
+    /// The spoke's shell sees that the connection of a call is gone.
+    Abandoned(usize, u64),
+    /// Something happens to an engine, if it is still the same.
+    Spoke(usize, u32, spoke::Event),
+    SpokeActs(usize, u32),
+    SpokeTick(usize, u32),
+    SpokeStarts(usize),
+    Hub(u32, hub::Event),
+    HubActs(u32),
+    HubTick(u32),
+    HubStarts,
+    AtSuperLink(u32, Job, FleetCall),
+    Dial(usize),
+    Connected(usize),
+    SpokeUp(usize, u64),
+    Packet(usize, usize, u64, Packet),
+    Notices(usize, Side, u64),
+    KeepAlive(usize, Side),
+    Healed(usize),
 }
 
 /// A call of a SuperNode.
 pub struct Call {
     pub node: usize,
+    pub spoke: usize,
     pub incarnation: u32,
     pub thread: usize,
     pub operation: Operation,
     pub sent: T,
+    pub object: Option<ObjectId>,
     /// It has reached a spoke, which owes an answer.
     pub at_spoke: bool,
     /// Nobody will read the answer.
@@ -72,6 +96,14 @@ pub struct World {
     pub lan: u64,
     /// For a world without a link: lines that let nothing through.
     pub blocked: Vec<bool>,
+    pub spokes: Vec<SpokeHost>,
+    pub hub: HubHost,
+    pub lines: Vec<Line>,
+    /// How often an object was sent over each line's bulk connection in each direction.
+    pub crossed: BTreeMap<(usize, usize, ObjectId), u32>,
+    pub evicted: bool,
+    /// Events at one instant: an engine that wants to be called at once, again and again, spins.
+    same_time: u32,
 }
 
 impl World {
@@ -109,8 +141,25 @@ impl World {
             lost: 0,
             lan: 0,
             blocked: vec![false; plan.spokes.len()],
+            spokes: Vec::new(),
+            hub: Host::new(("hub".into(), String::new()), 0),
+            lines: plan.spokes.iter().map(|_| Line::default()).collect(),
+            crossed: BTreeMap::new(),
+            evicted: false,
+            same_time: 0,
             plan,
         };
+        for (s, site) in world.plan.spokes.iter().enumerate() {
+            let skew = world.rng.within(0, 2 * world.plan.skew) as i64 - world.plan.skew as i64;
+            world.spokes.push(Host::new((format!("site{site}"), format!("spoke{s}")), skew));
+        }
+        if !world.plan.direct {
+            world.hub_start();
+            for s in 0..world.spokes.len() {
+                let delay = world.rng.below(S);
+                world.after(delay, Event::SpokeStarts(s));
+            }
+        }
         world.note(|| format!("{:#?}", world.plan));
         for n in 0..world.nodes.len() {
             let delay = world.rng.below(3 * S);
@@ -147,7 +196,8 @@ impl World {
         let limit = self.plan.calm() + self.time_to_finish();
         while !end(self) {
             let Some(Reverse((time, count, at))) = self.due.pop() else { panic!("nothing is due any more") };
-            assert!(time >= self.now);
+            self.same_time = if time == self.now { self.same_time + 1 } else { 0 };
+            assert!(self.same_time < 20_000, "something spins");
             self.now = time;
             self.print = (self.print ^ time ^ count).wrapping_mul(0x0100_0000_01b3);
             let event = self.slab[at].take().unwrap();
@@ -171,18 +221,49 @@ impl World {
             Event::Answer(id, answer) => self.call_answered(id, answer),
             Event::Breaks(id) => self.call_breaks(id),
             Event::Sweep => self.sweep(),
+            Event::Abandoned(s, id) => self.spoke_abandoned(s, id),
+            Event::Spoke(s, epoch, event) => {
+                if self.spokes[s].epoch == epoch {
+                    self.spoke_handle(s, event);
+                }
+            }
+            Event::SpokeActs(s, epoch) => self.spoke_acts(s, epoch),
+            Event::SpokeTick(s, epoch) => self.spoke_tick(s, epoch),
+            Event::SpokeStarts(s) => self.spoke_start(s),
+            Event::Hub(epoch, event) => {
+                if self.hub.epoch == epoch {
+                    self.hub_handle(event);
+                }
+            }
+            Event::HubActs(epoch) => self.hub_acts(epoch),
+            Event::HubTick(epoch) => self.hub_tick(epoch),
+            Event::HubStarts => self.hub_start(),
+            Event::AtSuperLink(epoch, job, call) => self.hub_call_arrives(epoch, job, &call),
+            Event::Dial(l) => self.line_dial(l),
+            Event::Connected(l) => self.line_connected(l),
+            Event::SpokeUp(l, pair) => self.line_spoke_up(l, pair),
+            Event::Packet(l, way, pair, packet) => self.line_packet(l, way, pair, packet),
+            Event::Notices(l, side, pair) => self.line_notices(l, side, pair),
+            Event::KeepAlive(l, side) => self.line_keepalive(l, side),
+            Event::Healed(l) => self.line_healed(l),
         }
     }
 
     // ---- calls of SuperNodes ----
 
-    pub fn call_sent(&mut self, id: u64, node: usize, incarnation: u32, thread: usize, call: FleetCall) {
+    pub fn call_sent(
+        &mut self,
+        id: u64,
+        (node, incarnation): (usize, u32),
+        thread: usize,
+        call: FleetCall,
+        object: Option<ObjectId>,
+    ) {
         let breaks = self.rng.chance(self.lan);
         let operation = call.operation;
-        self.calls.insert(
-            id,
-            Call { node, incarnation, thread, operation, sent: self.now, at_spoke: false, breaks },
-        );
+        let (sent, at_spoke, spoke) = (self.now, false, self.nodes[node].spoke);
+        self.calls
+            .insert(id, Call { node, spoke, incarnation, thread, operation, sent, object, at_spoke, breaks });
         if breaks {
             // Before it arrives, while it waits, or when the answer is on its way.
             let when = self.rng.pick(&[0, MS, 10 * MS, S, 5 * S, 29 * S]);
@@ -199,6 +280,9 @@ impl World {
     fn call_arrives(&mut self, id: u64, call: FleetCall) {
         let Some(open) = self.calls.get(&id) else { return };
         let spoke = self.nodes[open.node].spoke;
+        if !self.plan.direct {
+            return self.spoke_called(spoke, id, call);
+        }
         // A line that lets nothing through: the call is lost, or its answer will be.
         if self.blocked[spoke] && self.rng.chance(500) {
             return;
@@ -229,6 +313,7 @@ impl World {
 
     fn call_answered(&mut self, id: u64, answer: Option<FleetAnswer>) {
         let Some(call) = self.calls.remove(&id) else { return };
+        self.check_in_time(&call);
         let answer = if call.breaks { None } else { answer };
         if self.nodes[call.node].incarnation == call.incarnation {
             self.node_answer(call.node, call.thread, id, answer);
@@ -237,14 +322,24 @@ impl World {
 
     fn call_breaks(&mut self, id: u64) {
         let Some(call) = self.calls.remove(&id) else { return };
+        self.spoke_will_see(&call, id);
         if self.nodes[call.node].incarnation == call.incarnation {
             self.node_answer(call.node, call.thread, id, None);
         }
     }
 
+    fn spoke_will_see(&mut self, call: &Call, id: u64) {
+        if call.at_spoke {
+            let delay = self.rng.pick(&[0, MS, S]);
+            self.after(delay, Event::Abandoned(call.spoke, id));
+        }
+    }
+
     /// The SuperNode that made the call is gone.
     pub fn call_abandoned(&mut self, id: u64) {
-        self.calls.remove(&id);
+        if let Some(call) = self.calls.remove(&id) {
+            self.spoke_will_see(&call, id);
+        }
     }
 
     /// SuperNodes do not wait for ever: 5 s for a heartbeat, 30 s for the rest over HTTP.
@@ -255,6 +350,9 @@ impl World {
             let patience = if call.thread == BEAT { 5 * S } else { 30 * S };
             now > call.sent + patience && (call.thread == BEAT || http || now > call.sent + 940 * S)
         };
+        if !self.plan.direct {
+            return self.calls.values().for_each(|call| self.check_in_time(call));
+        }
         let late: Vec<_> = self.calls.iter().filter(|(_, call)| late(call)).map(|(id, _)| *id).collect();
         for id in late {
             self.call_breaks(id);
@@ -267,9 +365,30 @@ impl World {
         let (_, fault) = self.plan.faults[at];
         self.note(|| format!("fault: {fault:?}"));
         match fault {
-            Fault::Cut(line, length) | Fault::Hole(line, length, _) => {
+            Fault::Cut(line, length) | Fault::Hole(line, length, _) if self.plan.direct => {
                 self.blocked[line] = true;
                 self.after(length, Event::FaultOver(at));
+            }
+            Fault::Cut(line, length) => self.line_cut(line, length),
+            Fault::Hole(line, length, ways) => {
+                self.line_hole(line, length, ways);
+                self.after(length, Event::Healed(line));
+            }
+            Fault::Half(line, told) => self.line_half(line, told),
+            Fault::Spoke(s, after, back) if !self.plan.direct => {
+                self.spokes[s].doom = Some((after, back));
+                self.after(60 * S, Event::FaultOver(at));
+            }
+            Fault::Hub(after, back) if !self.plan.direct => {
+                self.hub.doom = Some((after, back));
+                self.after(60 * S, Event::FaultOver(at));
+            }
+            Fault::Full(_, length) if !self.plan.direct => {
+                self.host_fault(fault);
+                self.after(length, Event::FaultOver(at));
+            }
+            Fault::Evict(_) | Fault::Damage(_) | Fault::Compact(_) if !self.plan.direct => {
+                self.host_fault(fault);
             }
             Fault::Node(n, back) => self.node_exit(n, back),
             Fault::Leave(n, back) => self.node_leave(n, back),
@@ -298,6 +417,10 @@ impl World {
             Fault::Busy(..) => self.busy = 0,
             Fault::Lost(..) => self.lost = 0,
             Fault::Lan(..) => self.lan = 0,
+            Fault::Full(host, _) => self.host_room(host),
+            // It had too little to do to die of it.
+            Fault::Spoke(s, _, back) if self.spokes[s].doom.is_some() => self.spoke_crash(s, back),
+            Fault::Hub(_, back) if self.hub.doom.is_some() => self.hub_crash(back),
             _ => {}
         }
     }

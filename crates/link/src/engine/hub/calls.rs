@@ -28,9 +28,6 @@ impl super::Spoke {
 impl Hub {
     /// A spoke passes a call on, perhaps not for the first time.
     pub(super) fn call(&mut self, name: SpokeName, seq: u64, acked: u64, call: FleetCall, at: &mut At<'_>) {
-        if let Some(node) = flower::requesting_node(call.operation, &call.body) {
-            self.note_headers(&name, node, call.transport, call.headers.clone(), at.now);
-        }
         let spoke = self.spokes.entry(name.clone()).or_default();
         spoke.calls.retain(|known, _| *known > acked);
         if let Some(known) = spoke.calls.get(&seq) {
@@ -78,12 +75,16 @@ impl Hub {
     }
 
     fn make(&mut self, spoke: SpokeName, seq: u64, call: FleetCall, at: &mut At<'_>) {
-        let job = self.job(Work::Call { spoke, seq });
+        let job = self.job(Work::Call { spoke, seq, call: call.clone() });
         at.actions.push(super::Action::Fleet(job, call));
     }
 
     fn poll(&mut self, name: SpokeName, seq: u64, node: Option<u64>, call: FleetCall, at: &mut At<'_>) {
         let Some(id) = node else { return self.make(name, seq, call, at) };
+        if self.move_messages(id, &name, at) {
+            let answer = FleetAnswer::ok(call.transport, Bytes::new());
+            return self.finish(&name, seq, answer, at);
+        }
         self.settle_debts(id, at);
         let node = self.node(id);
         if node.is_away() || node.polling {
@@ -102,12 +103,15 @@ impl Hub {
         &mut self,
         name: SpokeName,
         seq: u64,
+        call: FleetCall,
         answer: Option<FleetAnswer>,
         at: &mut At<'_>,
     ) {
-        let known = self.spokes.get(&name).and_then(|spoke| spoke.calls.get(&seq));
-        let Some(call) = known.map(|known| known.call.clone()) else { return };
         let node = flower::requesting_node(call.operation, &call.body);
+        if let Some(node) = node.filter(|_| answer.as_ref().is_some_and(FleetAnswer::is_ok)) {
+            // SuperLink has checked them.
+            self.note_headers(&name, node, call.transport, call.headers.clone(), at.now);
+        }
         if let Some(node) = node.filter(|_| call.operation == Operation::PullMessages) {
             return self.poll_answered(name, seq, node, &call, answer, at);
         }
@@ -119,6 +123,12 @@ impl Hub {
             Operation::SendNodeHeartbeat => {
                 if answer.is_ok() && flower::heartbeat_accepted(&answer.body) {
                     node.into_iter().for_each(|id| self.beat(&name, id, at.now));
+                }
+                answer
+            }
+            Operation::PushMessages => {
+                if let Some(node) = node.filter(|_| answer.is_ok()) {
+                    self.answered_through(node, &call.body);
                 }
                 answer
             }

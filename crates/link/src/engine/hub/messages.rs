@@ -234,6 +234,23 @@ impl Hub {
         }
     }
 
+    /// A node comes through another spoke than before: its messages go there. Whether there were any.
+    pub(super) fn move_messages(&mut self, node: u64, to: &SpokeName, at: &mut At<'_>) -> bool {
+        let elsewhere =
+            self.messages.iter().filter(|(key, m)| key.node == node && m.spoke != *to && m.offered);
+        let moved: Vec<_> = elsewhere.map(|(key, message)| (*key, message.offer.clone())).collect();
+        for (key, offer) in &moved {
+            let old = self.messages.get(key).map(|message| message.spoke.clone());
+            if let Some(old) = old.filter(|old| self.spokes.get(old).is_some_and(|spoke| spoke.up)) {
+                at.send(&old, HubFrame::Gone(*key));
+            }
+            at.record(HubRecord::Offered(to.0.clone(), to.1.clone(), offer.clone()));
+            self.take_message(to.clone(), offer.clone(), at.shelf);
+            at.send(to, HubFrame::Offer(offer.clone()));
+        }
+        !moved.is_empty()
+    }
+
     pub(super) fn take_message(&mut self, spoke: SpokeName, offer: Offer, shelf: &dyn Shelf) {
         let Some(head) = objects::message_head(&offer.body) else { return };
         let key = MessageKey { node: offer.node, id: head.id };

@@ -21,6 +21,7 @@ use self::calls::Call;
 use self::messages::{Message, Pull, RunInfo};
 use self::nodes::Node;
 use self::replies::Incoming;
+use super::auth::Verifier;
 use super::frame::{HubFrame, MessageKey, SpokeFrame};
 use super::record::HubRecord;
 use super::wants::Wants;
@@ -156,7 +157,7 @@ struct Spoke {
 
 /// What a job is for.
 enum Work {
-    Call { spoke: SpokeName, seq: u64 },
+    Call { spoke: SpokeName, seq: u64, call: FleetCall },
     Run { run: u64, node: u64 },
     Fab { run: u64, hash: String, body: bytes::Bytes },
     StoreFab { run: u64, hash: String, body: bytes::Bytes, id: ObjectId },
@@ -187,6 +188,7 @@ pub struct Hub {
     storage: bool,
     spokes: BTreeMap<SpokeName, Spoke>,
     nodes: BTreeMap<u64, Node>,
+    verifier: Verifier,
     messages: BTreeMap<MessageKey, Message>,
     runs: HashMap<u64, RunInfo>,
     pulls: HashMap<ObjectId, Pull>,
@@ -221,6 +223,7 @@ impl Hub {
             storage: true,
             spokes: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            verifier: Verifier::default(),
             messages: BTreeMap::new(),
             runs: HashMap::new(),
             pulls: HashMap::new(),
@@ -420,7 +423,7 @@ impl Hub {
         match frame {
             SpokeFrame::Call { seq, acked, call } => self.call(name, seq, acked, call, at),
             SpokeFrame::Auth { node, transport, headers } => {
-                self.note_headers(&name, node, transport, headers, at.now);
+                self.note_auth(&name, node, transport, headers, at.now);
             }
             SpokeFrame::Want(ids) => self.wanted(&name, ids, at),
             SpokeFrame::OfferTaken(key) => {
@@ -472,7 +475,7 @@ impl Hub {
     fn answered(&mut self, job: Job, answer: Option<FleetAnswer>, at: &mut At<'_>) {
         match self.jobs.remove(&job) {
             None => {}
-            Some(Work::Call { spoke, seq }) => self.call_answered(spoke, seq, answer, at),
+            Some(Work::Call { spoke, seq, call }) => self.call_answered(spoke, seq, call, answer, at),
             Some(Work::Run { run, node }) => self.run_answered(run, node, answer, at),
             Some(Work::Fab { run, hash, body }) => self.fab_answered(run, hash, body, answer, at),
             Some(Work::Object(id)) => self.object_answered(id, answer, at),

@@ -102,6 +102,26 @@ impl Hub {
         }
     }
 
+    /// A spoke brings headers of a node that it answers itself. SuperLink has not seen them, so they are checked here:
+    /// nobody may speak for the node of another site.
+    pub(super) fn note_auth(
+        &mut self,
+        spoke: &SpokeName,
+        id: u64,
+        transport: Transport,
+        headers: HeaderMap,
+        now: Now,
+    ) {
+        let signer = self.verifier.signer(&headers, now.wall);
+        let known = self.nodes.get(&id).and_then(|node| node.key.clone());
+        if signer.is_none() || known.is_some_and(|known| Some(known) != signer) {
+            return;
+        }
+        self.note_headers(spoke, id, transport, headers, now);
+        // A spoke speaks for nodes that SuperLink has accepted.
+        self.node(id).beat.get_or_insert(now.mono);
+    }
+
     /// SuperLink has heard of a node.
     pub(super) fn beat(&mut self, spoke: &SpokeName, id: u64, now: Now) {
         let node = self.node(id);
@@ -156,9 +176,12 @@ impl Hub {
         self.owed.iter().any(|key| key.node == id && !answered(key))
     }
 
-    /// A node that asks for work has none: what it confirmed and did not answer it has dropped, as SuperNodes do when a
-    /// run has ended.
+    /// A node that asks for work has none. If it has confirmed a message and not answered it, the answer is lost: its
+    /// SuperNode was started anew, or its spoke lost its disk. The ServerApp shall hear of it.
     pub(super) fn settle_debts(&mut self, id: u64, at: &mut At<'_>) {
+        if !self.storage {
+            return;
+        }
         let answered: Vec<_> =
             self.replies.values().filter_map(|r| r.answers().map(|to| (r.reply.node, to))).collect();
         let dropped: Vec<_> = self
@@ -172,6 +195,9 @@ impl Hub {
             if !self.confirms.contains_key(&key) {
                 at.record(HubRecord::MessageDone(key));
             }
+            tracing::warn!(node = id, message = %key.id, "a message was received and never answered");
+            self.counters.suspected += 1;
+            self.take_offline(id, at);
         }
     }
 
@@ -213,6 +239,7 @@ impl Hub {
     /// Nothing will come of a message: the ServerApp has to hear of it.
     pub(super) fn gave_up(&mut self, key: MessageKey, at: &mut At<'_>) {
         self.counters.given_up += 1;
+        self.drop_replies_to(key, at);
         self.take_offline(key.node, at);
     }
 

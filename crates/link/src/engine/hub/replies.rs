@@ -176,6 +176,26 @@ impl Hub {
         self.push_on(key, at);
     }
 
+    /// A reply that was passed through, call by call.
+    pub(super) fn answered_through(&mut self, node: u64, body: &Bytes) {
+        if let Some(id) = objects::message_head(body).and_then(|head| head.reply_to) {
+            self.owed.remove(&MessageKey { node, id });
+        }
+    }
+
+    /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    pub(super) fn drop_replies_to(&mut self, key: MessageKey, at: &mut At<'_>) {
+        let to_it = |(other, reply): (&MessageKey, &Incoming)| {
+            (other.node == key.node && !reply.recorded && reply.answers() == Some(key.id)).then_some(*other)
+        };
+        let dropped: Vec<_> = self.replies.iter().filter_map(to_it).collect();
+        for key in dropped {
+            if let Some(incoming) = self.replies.remove(&key) {
+                incoming.head.objects.iter().for_each(|id| self.pins.release(at.shelf, *id));
+            }
+        }
+    }
+
     /// Keeps the pushes of a reply going.
     fn push_on(&mut self, key: MessageKey, at: &mut At<'_>) {
         let headers = self.usable_headers(key.node, at.now);

@@ -112,6 +112,22 @@ impl Spoke {
         }
     }
 
+    /// A SuperNode that asks for work has brought its reply in whole, or will never: it was started anew in between.
+    pub(super) fn drop_unfinished_replies(&mut self, node: u64, at: &mut At<'_>) {
+        let unfinished = self.replies.iter().filter(|(key, reply)| key.node == node && !reply.spooled);
+        let dropped: Vec<_> = unfinished.map(|(key, reply)| (*key, reply.head.reply_to)).collect();
+        for (key, reply_to) in dropped {
+            tracing::warn!(node, reply = %key.id, "a SuperNode brought a part of a reply only");
+            at.record(SpokeRecord::ReplyDone(key));
+            self.forget_reply(key, at.shelf);
+            self.counters.given_up += 1;
+            // Should the hub not hear this, it sees that the message has no reply when it gets the poll.
+            if let Some(id) = reply_to.filter(|_| self.up) {
+                at.send(SpokeFrame::GaveUp(MessageKey { node, id }));
+            }
+        }
+    }
+
     /// Once all of it is here it may be relied on, before the SuperNode hears of the last object.
     fn spool(&mut self, key: MessageKey, at: &mut At<'_>) {
         let Some(reply) = self.replies.get_mut(&key) else { return };

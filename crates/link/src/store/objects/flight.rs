@@ -41,6 +41,13 @@ impl Flights {
     pub(super) fn is_empty(&self) -> bool {
         locked(&self.0).is_empty()
     }
+
+    /// How many wait for the one that works on the object.
+    #[cfg(test)]
+    pub(super) fn waiting(&self, id: ObjectId) -> usize {
+        // Who waits has its place, and a share in the wait.
+        locked(&self.0).get(&id).map_or(0, |cell| (Arc::strong_count(cell) - 3) / 2)
+    }
 }
 
 impl Seat {

@@ -5,18 +5,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use onefed_flower::objects::ObjectId;
 
 use super::Limits;
+use super::segments::Slot;
 
 /// Where an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// In a file of its own, whose name has this number.
     File { serial: u64 },
+    /// In a file with others.
+    Slot(Slot),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) place: Place,
-    /// Bytes of content.
+    /// Whether what is there is encrypted.
+    pub(super) sealed: bool,
+    /// Bytes of content, without what encryption adds.
     pub(super) bytes: u64,
     /// Whether the content was verified since the start.
     pub(super) sound: bool,
@@ -26,13 +31,13 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Something that was found on disk.
-    pub(super) fn found(place: Place, bytes: u64) -> Self {
-        Self { place, bytes, sound: false, used: 0 }
+    pub(super) fn found(place: Place, sealed: bool, bytes: u64) -> Self {
+        Self { place, sealed, bytes, sound: false, used: 0 }
     }
 
     /// Something whose content is known to be right.
-    pub(super) fn verified(place: Place, bytes: u64) -> Self {
-        Self { sound: true, ..Self::found(place, bytes) }
+    pub(super) fn verified(place: Place, sealed: bool, bytes: u64) -> Self {
+        Self { sound: true, ..Self::found(place, sealed, bytes) }
     }
 }
 
@@ -123,6 +128,17 @@ impl Index {
         }
     }
 
+    /// Notes that an object was copied to another place. `false` if it is no longer where it was.
+    pub(super) fn moved(&mut self, id: ObjectId, from: Place, to: Place) -> bool {
+        match self.entries.get_mut(&id).filter(|entry| entry.place == from) {
+            Some(entry) => {
+                entry.place = to;
+                true
+            }
+            None => false,
+        }
+    }
+
     pub(super) fn keep(&mut self, id: ObjectId) {
         if !self.kept.insert(id) {
             return;
@@ -185,3 +201,6 @@ impl Index {
         self.kept_bytes + self.coming < self.limits.bytes && free.saturating_add(evictable) >= least
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,9 +171,10 @@ fn rest(out: &mut Lines) {
 }
 
 /// Shown with their defaults.
-const VARIABLES: [&str; 5] = [
+const VARIABLES: [&str; 6] = [
     "FL_GRPC_KEEPALIVE_TIME",
     "FL_GRPC_KEEPALIVE_TIMEOUT",
+    "FL_LINK_HOLD",
     "FL_NODE_AUTH",
     "FL_SITE_ENROLMENT",
     "FL_TLS_ENABLED",

@@ -1,0 +1,230 @@
+//! The thread that an engine runs on: events in, records into the journal, and then the rest of what is to be done.
+//!
+//! All events that are there are handled in one go, and their records written at once: a write for each of them would
+//! cost more than the events. The engine is crash-only. When its records cannot be written, or it panics, it is thrown
+//! away together with all connections, and a new one is made from the journal.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::flush::Flush;
+use super::mailbox::Letters;
+use crate::engine::{Now, Shelf};
+use crate::store::{Journal, ObjectStore};
+
+/// How often the disk is asked whether it has room, and the journal's size is looked at.
+const LOOK: Duration = Duration::from_secs(3);
+/// Before a broken engine is replaced.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A journal below this size is left as it is.
+const COMPACT_FROM: u64 = 16 << 20;
+/// An engine whose deadline has passed is ticked so often at most.
+const BREATH: Duration = Duration::from_millis(2);
+/// A journal so many times as large as what is needed of it is written anew.
+const COMPACT_TIMES: u64 = 4;
+
+/// What a spoke's and a hub's engine have in common.
+pub(crate) trait Engine: Sized + Send + 'static {
+    /// What happens to it.
+    type Event: Send + 'static;
+    /// What it wants done.
+    type Action: Send + 'static;
+    /// What it writes down.
+    type Record: Send + 'static;
+    /// What it is told once.
+    type Settings: Clone + Send + 'static;
+
+    fn make(settings: &Self::Settings, records: Vec<Self::Record>, now: Now, shelf: &dyn Shelf) -> Self;
+    fn handle(&mut self, now: Now, event: Self::Event, shelf: &dyn Shelf, actions: &mut Vec<Self::Action>);
+    fn deadline(&self) -> Option<Duration>;
+    fn snapshot(&self) -> Vec<Self::Record>;
+
+    fn tick() -> Self::Event;
+    fn storage(room: bool) -> Self::Event;
+    fn record(action: Self::Action) -> Result<Self::Record, Self::Action>;
+    fn encode(record: &Self::Record) -> Vec<u8>;
+    fn decode(bytes: Bytes) -> Option<Self::Record>;
+    fn is_final(record: &Self::Record) -> bool;
+}
+
+/// The hands of an engine. Nothing here may wait: whatever takes time is a task.
+pub(crate) trait Hands<E: Engine>: Send + 'static {
+    /// What arrives in the mailbox.
+    type Letter: Send + 'static;
+
+    /// Whether a connection begins or ends with this letter: what was asked for before must not go out after it.
+    fn is_boundary(letter: &Self::Letter) -> bool;
+    /// Takes from a letter what is not for the engine, and gives the event. `None` for what is out of date.
+    fn open(&mut self, letter: Self::Letter) -> Option<E::Event>;
+    /// Begins an action that is no record.
+    fn act(&mut self, action: E::Action);
+    /// Called after every batch: asks the engine for objects to send.
+    fn feed(&mut self, engine: &mut E, shelf: &dyn Shelf);
+    /// The engine is gone: ends all connections and waiting calls.
+    fn reset(&mut self);
+}
+
+/// What an actor works with.
+pub(crate) struct Actor<E: Engine, H: Hands<E>> {
+    /// What happens.
+    pub(crate) letters: Letters<H::Letter>,
+    /// What is done.
+    pub(crate) hands: H,
+    /// The objects.
+    pub(crate) store: ObjectStore,
+    /// Where the journal is.
+    pub(crate) dir: PathBuf,
+    /// Its name there, and the thread's.
+    pub(crate) name: &'static str,
+    /// What the engine is told.
+    pub(crate) settings: E::Settings,
+    /// What makes them survive a power cut.
+    pub(crate) flush: Flush,
+    /// Times are counted from here.
+    pub(crate) began: Instant,
+}
+
+/// An engine and its journal, until one of them fails.
+struct Life<E> {
+    engine: E,
+    journal: Journal,
+    room: Option<bool>,
+    looked: Instant,
+}
+
+/// Starts an actor's thread, and gives what `look` sees in the first engine. The thread ends when nobody can write to its
+/// mailbox any more.
+///
+/// # Errors
+/// A journal that cannot be read or written.
+pub(crate) fn start<E: Engine, H: Hands<E>, T>(
+    mut actor: Actor<E, H>,
+    look: impl FnOnce(&E) -> T,
+) -> io::Result<T> {
+    let first = actor.begin()?;
+    let seen = look(&first.engine);
+    let mut first = Some(first);
+    let name = actor.name.to_owned();
+    let run = move || {
+        loop {
+            let life = first.take().map_or_else(|| actor.begin(), Ok);
+            // The journal is closed with the engine: the next one opens it.
+            let lived = life.map(|mut life| catch_unwind(AssertUnwindSafe(|| actor.live(&mut life))));
+            match lived {
+                Ok(Ok(Ok(()))) => return,
+                Ok(Ok(Err(why))) => {
+                    tracing::error!(%why, "the journal failed: starting over from what it has")
+                }
+                Ok(Err(_)) => tracing::error!("the engine failed: starting over from the journal"),
+                Err(why) => tracing::error!(%why, "the journal cannot be opened"),
+            }
+            actor.hands.reset();
+            std::thread::sleep(PAUSE);
+        }
+    };
+    std::thread::Builder::new().name(name).spawn(run)?;
+    Ok(seen)
+}
+
+impl<E: Engine, H: Hands<E>> Actor<E, H> {
+    fn now(&self) -> Now {
+        Now { mono: self.began.elapsed(), wall: SystemTime::now() }
+    }
+
+    /// Reads the journal and makes an engine.
+    fn begin(&self) -> io::Result<Life<E>> {
+        let (journal, records) = Journal::open(&self.dir, self.name)?;
+        let (all, known) = (records.len(), records.into_iter().filter_map(E::decode).collect::<Vec<_>>());
+        if known.len() < all {
+            tracing::warn!(unknown = all - known.len(), "records of another release in the journal: ignored");
+        }
+        let engine = E::make(&self.settings, known, self.now(), &self.store);
+        Ok(Life { engine, journal, room: None, looked: Instant::now() })
+    }
+
+    /// Runs an engine until nobody needs it any more, or its journal fails.
+    fn live(&mut self, life: &mut Life<E>) -> io::Result<()> {
+        loop {
+            let mut actions = Vec::new();
+            self.look(life, &mut actions);
+            let patience = if actions.is_empty() { self.patience(life) } else { Duration::ZERO };
+            let Some(letters) = self.letters.take(patience) else { return Ok(()) };
+            for letter in letters {
+                if H::is_boundary(&letter) {
+                    self.carry_out(life, std::mem::take(&mut actions))?;
+                }
+                if let Some(event) = self.hands.open(letter) {
+                    life.engine.handle(self.now(), event, &self.store, &mut actions);
+                }
+            }
+            if life.engine.deadline().is_some_and(|due| due <= self.now().mono) {
+                life.engine.handle(self.now(), E::tick(), &self.store, &mut actions);
+            }
+            self.carry_out(life, actions)?;
+            self.hands.feed(&mut life.engine, &self.store);
+        }
+    }
+
+    /// Tells the engine now and then whether the disk has room, and sees to the journal's size.
+    fn look(&self, life: &mut Life<E>, actions: &mut Vec<E::Action>) {
+        if life.room.is_some() && life.looked.elapsed() < LOOK {
+            return;
+        }
+        life.looked = Instant::now();
+        compact(life);
+        let room = self.store.room() && life.journal.room();
+        if life.room.replace(room) != Some(room) {
+            if !room {
+                tracing::warn!(dir = %self.dir.display(), "no room on the disk: calls are passed through one by one");
+            }
+            life.engine.handle(self.now(), E::storage(room), &self.store, actions);
+        }
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn patience(&self, life: &Life<E>) -> Duration {
+        let look = LOOK.saturating_sub(life.looked.elapsed());
+        let due = life.engine.deadline().map(|due| due.saturating_sub(self.now().mono).max(BREATH));
+        due.map_or(look, |due| due.min(look))
+    }
+
+    fn carry_out(&mut self, life: &mut Life<E>, actions: Vec<E::Action>) -> io::Result<()> {
+        let (mut records, mut others, mut last) = (Vec::new(), Vec::new(), false);
+        for action in actions {
+            match E::record(action) {
+                Ok(record) => {
+                    last |= E::is_final(&record);
+                    records.push(E::encode(&record));
+                }
+                Err(action) => others.push(action),
+            }
+        }
+        if !records.is_empty() {
+            life.journal.append(&records)?;
+        }
+        if last {
+            // The objects first: the record says that they are there.
+            self.flush.wait()?;
+            life.journal.sync()?;
+        }
+        others.into_iter().for_each(|action| self.hands.act(action));
+        Ok(())
+    }
+}
+
+/// Writes a journal anew that has grown far beyond what is needed of it.
+fn compact<E: Engine>(life: &mut Life<E>) {
+    let (size, needed) = (life.journal.bytes(), life.journal.bytes_after_rewrite());
+    if size < COMPACT_FROM.max(needed.saturating_mul(COMPACT_TIMES)) || life.room != Some(true) {
+        return;
+    }
+    let records: Vec<Vec<u8>> = life.engine.snapshot().iter().map(E::encode).collect();
+    match life.journal.rewrite(&records) {
+        Ok(()) => tracing::debug!(before = size, after = life.journal.bytes(), "journal written anew"),
+        Err(why) => tracing::warn!(%why, size, "the journal could not be written anew"),
+    }
+}

@@ -1,0 +1,106 @@
+//! What happens to an engine, in the order in which it happened: a queue with one reader that is a thread of its own.
+//!
+//! Whoever can wait takes a place first, so that a busy engine holds its callers back instead of piling up their bodies.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many events wait at most, beside those that nobody can hold back.
+const PLACES: usize = 1024;
+/// So many are taken at once: what the first of them asks for must not wait for ever.
+const BATCH: usize = 512;
+
+/// The writing end. The reader's thread ends with the last of these.
+pub(crate) struct Mailbox<T>(Arc<Slot<T>>);
+
+/// A writing end that does not keep the reader's thread alive: for the reader itself.
+pub(crate) struct WeakMailbox<T>(Weak<Slot<T>>);
+
+struct Slot<T> {
+    queue: Sender<(T, Option<OwnedSemaphorePermit>)>,
+    places: Arc<Semaphore>,
+}
+
+impl<T> Clone for Mailbox<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// The reading end.
+pub(crate) struct Letters<T>(Receiver<(T, Option<OwnedSemaphorePermit>)>);
+
+/// Makes a mailbox.
+pub(crate) fn mailbox<T>() -> (Mailbox<T>, Letters<T>) {
+    let (queue, letters) = mpsc::channel();
+    (Mailbox(Arc::new(Slot { queue, places: Arc::new(Semaphore::new(PLACES)) })), Letters(letters))
+}
+
+impl<T> Mailbox<T> {
+    /// Puts an event in, when there is a place. Where nobody reads any more, it is dropped.
+    pub(crate) async fn send(&self, event: T) {
+        // The semaphore is never closed.
+        let place = self.0.places.clone().acquire_owned().await.ok();
+        let _ = self.0.queue.send((event, place));
+    }
+
+    /// Puts an event in at once. Only for those that something else bounds.
+    pub(crate) fn send_now(&self, event: T) {
+        let _ = self.0.queue.send((event, None));
+    }
+
+    pub(crate) fn weak(&self) -> WeakMailbox<T> {
+        WeakMailbox(Arc::downgrade(&self.0))
+    }
+}
+
+impl<T> WeakMailbox<T> {
+    /// A writing end that lasts, unless all of them are gone.
+    pub(crate) fn get(&self) -> Option<Mailbox<T>> {
+        self.0.upgrade().map(Mailbox)
+    }
+}
+
+impl<T> Letters<T> {
+    /// Waits for events at most `patience`, and takes those that are there; `None` once nobody can write any more.
+    pub(crate) fn take(&self, patience: Duration) -> Option<Vec<T>> {
+        let first = match self.0.recv_timeout(patience) {
+            Ok((event, _)) => event,
+            Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        };
+        let more = self.0.try_iter().take(BATCH - 1).map(|(event, _)| event);
+        Some(std::iter::once(first).chain(more).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_writes_too_much_waits_and_who_cannot_wait_does_not() {
+        let (mailbox, letters) = mailbox();
+        for number in 0..PLACES {
+            mailbox.send(number).await;
+        }
+        let late = tokio::time::timeout(Duration::from_millis(50), mailbox.send(PLACES)).await;
+        assert!(late.is_err(), "there was another place");
+        mailbox.send_now(PLACES);
+        let mut taken = Vec::new();
+        while taken.len() <= PLACES {
+            taken.extend(letters.take(Duration::ZERO).unwrap());
+        }
+        assert_eq!(taken, (0..=PLACES).collect::<Vec<_>>());
+        mailbox.send(7).await;
+        assert_eq!(letters.take(Duration::ZERO).unwrap(), [7]);
+        let weak = mailbox.weak();
+        assert!(weak.get().is_some());
+        drop(mailbox);
+        assert!(weak.get().is_none());
+        assert_eq!(letters.take(Duration::from_secs(5)), None);
+    }
+}

@@ -1,0 +1,253 @@
+//! What a spoke's engine asks for, done: frames to the hub, answers to SuperNodes, objects to and from the disk.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use onefed_flower::objects::ObjectId;
+use onefed_flower::uncopied;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::calls::{Answer, Waiting, unavailable};
+use crate::engine::frame::{HubFrame, SpokeFrame};
+use crate::engine::record::SpokeRecord;
+use crate::engine::spoke::{Action, Event, NotStored, Settings, Spoke};
+use crate::engine::{Now, Shelf};
+use crate::pair::{End, Pair};
+use crate::shell::actor::{Engine, Hands};
+use crate::shell::budget::Budget;
+use crate::shell::flush::Flush;
+use crate::shell::mailbox::{Mailbox, WeakMailbox};
+use crate::store::{ObjectStore, PutError};
+
+/// How long an answer may wait for room in memory before it is read from the disk.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What arrives in a spoke's mailbox.
+pub(crate) enum Letter {
+    /// From the shell.
+    Event(Event),
+    /// The pair of connections is there.
+    Up(Pair<SpokeFrame>),
+    /// It is gone.
+    Down,
+    /// The hub says something.
+    Frame(HubFrame),
+    /// The bulk connection has room for an object.
+    Room(oneshot::Sender<ObjectId>),
+}
+
+/// The spoke's end of the pair.
+pub(super) struct SpokeEnd {
+    pub(super) engine: Mailbox<Letter>,
+    pub(super) store: ObjectStore,
+    pub(super) flush: Flush,
+}
+
+impl End for SpokeEnd {
+    type In = HubFrame;
+    type Out = SpokeFrame;
+
+    fn up(&self, pair: Pair<SpokeFrame>) {
+        self.engine.send_now(Letter::Up(pair));
+    }
+
+    fn frame(&self, frame: HubFrame) {
+        self.engine.send_now(Letter::Frame(frame));
+    }
+
+    async fn object(&self, id: ObjectId, content: Bytes) {
+        let bytes = content.len() as u64;
+        match self.store.put(id, content).await {
+            Ok(()) => {
+                self.flush.soon();
+                self.engine.send(Letter::Event(Event::Stored(id, bytes))).await;
+            }
+            // The engine wants it again; should it have been the disk, it hears of that by itself.
+            Err(why) => {
+                tracing::warn!(object = %id, %why, "an object of the hub's was not stored");
+                self.engine.send(Letter::Event(Event::Lost(id))).await;
+            }
+        }
+    }
+
+    async fn next_object(&self) -> (ObjectId, Bytes) {
+        loop {
+            let (room, next) = oneshot::channel();
+            self.engine.send(Letter::Room(room)).await;
+            let Ok(id) = next.await else {
+                // The engine starts over, and ends this pair.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match self.store.get(id).await {
+                Some(content) => return (id, content),
+                None => self.engine.send(Letter::Event(Event::Lost(id))).await,
+            }
+        }
+    }
+
+    fn down(&self, _why: &str) {
+        self.engine.send_now(Letter::Down);
+    }
+}
+
+/// The hands of a spoke's engine.
+pub(super) struct SpokeHands {
+    pub(super) site: String,
+    pub(super) calls: Waiting,
+    pub(super) engine: WeakMailbox<Letter>,
+    pub(super) store: ObjectStore,
+    pub(super) flush: Flush,
+    /// For objects on their way from the disk to SuperNodes.
+    pub(super) budget: Budget,
+    pub(super) runtime: Handle,
+    pub(super) pair: Option<Pair<SpokeFrame>>,
+    pub(super) room: Option<oneshot::Sender<ObjectId>>,
+}
+
+impl Hands<Spoke> for SpokeHands {
+    type Letter = Letter;
+
+    fn is_boundary(letter: &Letter) -> bool {
+        matches!(letter, Letter::Up(_) | Letter::Down)
+    }
+
+    fn open(&mut self, letter: Letter) -> Option<Event> {
+        match letter {
+            Letter::Event(event) => Some(event),
+            Letter::Up(pair) => {
+                self.pair = Some(pair);
+                Some(Event::Up)
+            }
+            Letter::Down => {
+                self.room = None;
+                self.pair.take().map(|_| Event::Down)
+            }
+            Letter::Frame(frame) => self.pair.is_some().then_some(Event::Frame(frame)),
+            Letter::Room(room) => {
+                self.room = Some(room).filter(|_| self.pair.is_some());
+                None
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Send(frame) => {
+                if let Some(pair) = &self.pair {
+                    pair.send(&frame);
+                }
+            }
+            Action::Answer(ticket, answer) => self.calls.answer(ticket, Answer::Said(answer)),
+            Action::Serve { ticket, transport, id, whole } => {
+                let Some(engine) = self.engine.get() else { return };
+                let (calls, store) = (self.calls.clone(), self.store.clone());
+                let (site, budget) = (self.site.clone(), self.budget.clone());
+                self.runtime.spawn(async move {
+                    let not_now = |why: &str| Answer::Said(unavailable(transport, &site, why));
+                    let Ok(room) = tokio::time::timeout(PATIENCE, budget.object_room()).await else {
+                        return calls.answer(ticket, not_now("too many objects are asked for at once"));
+                    };
+                    let answer = match store.get(id).await {
+                        Some(content) if whole => {
+                            Answer::Made(uncopied::whole_answer(transport, room.hold(content)))
+                        }
+                        Some(content) => Answer::Made(uncopied::object_answer(transport, room.hold(content))),
+                        None => {
+                            engine.send(Letter::Event(Event::Lost(id))).await;
+                            not_now("the object is being fetched again")
+                        }
+                    };
+                    calls.answer(ticket, answer);
+                });
+            }
+            Action::StorePushed(ticket, id, content) => {
+                let Some(engine) = self.engine.get() else { return };
+                let (store, flush) = (self.store.clone(), self.flush.clone());
+                self.runtime.spawn(async move {
+                    let stored = store.put(id, content).await.map_err(|why| match why {
+                        PutError::WrongHash => NotStored::WrongHash,
+                        PutError::NoRoom => NotStored::NoRoom,
+                        PutError::Io(why) => {
+                            tracing::error!(object = %id, %why, "an object cannot be written");
+                            NotStored::NoRoom
+                        }
+                    });
+                    flush.soon();
+                    engine.send(Letter::Event(Event::Pushed(ticket, stored))).await;
+                });
+            }
+            // The journal's, not ours.
+            Action::Record(_) => {}
+        }
+    }
+
+    fn feed(&mut self, engine: &mut Spoke, shelf: &dyn Shelf) {
+        if engine.has_object()
+            && self.room.as_ref().is_some_and(|room| !room.is_closed())
+            && let Some(id) = engine.next_object(shelf)
+        {
+            // Should the pair end in this moment, wants end with it.
+            let _ = self.room.take().map(|room| room.send(id));
+        }
+    }
+
+    fn reset(&mut self) {
+        self.calls.end();
+        self.room = None;
+        if let Some(pair) = self.pair.take() {
+            pair.close("the spoke starts over");
+        }
+    }
+}
+
+impl Engine for Spoke {
+    type Event = Event;
+    type Action = Action;
+    type Record = SpokeRecord;
+    type Settings = Settings;
+
+    fn make(settings: &Settings, records: Vec<SpokeRecord>, now: Now, shelf: &dyn Shelf) -> Self {
+        Self::new(settings.clone(), records, now, shelf)
+    }
+
+    fn handle(&mut self, now: Now, event: Event, shelf: &dyn Shelf, actions: &mut Vec<Action>) {
+        Self::handle(self, now, event, shelf, actions);
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Self::deadline(self)
+    }
+
+    fn snapshot(&self) -> Vec<SpokeRecord> {
+        Self::snapshot(self)
+    }
+
+    fn tick() -> Event {
+        Event::Tick
+    }
+
+    fn storage(room: bool) -> Event {
+        Event::Storage(room)
+    }
+
+    fn record(action: Action) -> Result<SpokeRecord, Action> {
+        match action {
+            Action::Record(record) => Ok(record),
+            other => Err(other),
+        }
+    }
+
+    fn encode(record: &SpokeRecord) -> Vec<u8> {
+        record.encode()
+    }
+
+    fn decode(bytes: Bytes) -> Option<SpokeRecord> {
+        SpokeRecord::decode(bytes).ok()
+    }
+
+    fn is_final(record: &SpokeRecord) -> bool {
+        record.is_final()
+    }
+}

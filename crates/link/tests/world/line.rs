@@ -1,0 +1,324 @@
+//! The line between a spoke and the hub: a pair of connections, control and bulk, with delay and rate. It can be cut, let
+//! nothing through without telling, or be lost at one end only. What TCP does, it does: order, retransmission while the
+//! connection lives, and the loss of everything under way when it dies.
+
+use bytes::Bytes;
+use onefed_flower::objects::ObjectId;
+use onefed_link::engine::frame::{HubFrame, SpokeFrame};
+use onefed_link::engine::{hub, spoke};
+
+use crate::rng::{MS, S, T};
+use crate::world::{Event, World};
+
+/// Towards the hub.
+pub const UP: usize = 0;
+/// Towards the spoke.
+pub const DOWN: usize = 1;
+
+/// An end of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Spoke,
+    Hub,
+}
+
+#[derive(Debug)]
+pub enum Packet {
+    Up(SpokeFrame),
+    Down(HubFrame),
+    Object(ObjectId, Bytes),
+    /// The sender has room for the next object.
+    Room,
+    /// The sender has closed its end.
+    Closed,
+}
+
+#[derive(Default)]
+pub struct Line {
+    pair: u64,
+    /// Pairs up to this one are dead, whether anybody has noticed or not.
+    severed: u64,
+    pub spoke_sees: Option<u64>,
+    pub hub_sees: Option<u64>,
+    dialing: bool,
+    tries: u32,
+    down_until: T,
+    blocked_until: [T; 2],
+    parked: [Vec<(u64, Packet)>; 2],
+    last: [T; 2],
+    bulk_last: [T; 2],
+    bulk_busy: [bool; 2],
+}
+
+impl Line {
+    fn blocked(&self, way: usize, now: T) -> bool {
+        now < self.blocked_until[way]
+    }
+
+    fn seen_by(&self, side: Side) -> Option<u64> {
+        match side {
+            Side::Spoke => self.spoke_sees,
+            Side::Hub => self.hub_sees,
+        }
+    }
+}
+
+impl World {
+    // ---- connecting ----
+
+    pub fn line_dial(&mut self, l: usize) {
+        self.lines[l].dialing = false;
+        let alive = self.spokes[l].engine.is_some();
+        if !alive || self.lines[l].spoke_sees.is_some() {
+            return;
+        }
+        let now = self.now;
+        let line = &mut self.lines[l];
+        line.dialing = true;
+        let stuck = line.blocked(UP, now) || line.blocked(DOWN, now);
+        if stuck || now < line.down_until || self.hub.engine.is_none() {
+            line.tries += 1;
+            let most = ((S / 5) << line.tries.min(5)).min(5 * S);
+            let wait = self.rng.within(most / 2, most) + if stuck { 5 * S } else { 0 };
+            return self.after(wait, Event::Dial(l));
+        }
+        let delay = 3 * self.plan.latency[l] + MS;
+        self.after(delay, Event::Connected(l));
+    }
+
+    fn line_dial_soon(&mut self, l: usize) {
+        if !self.lines[l].dialing {
+            self.lines[l].dialing = true;
+            self.lines[l].tries = 0;
+            let wait = self.rng.within(10 * MS, 300 * MS);
+            self.after(wait, Event::Dial(l));
+        }
+    }
+
+    pub fn line_connected(&mut self, l: usize) {
+        let now = self.now;
+        let line = &self.lines[l];
+        let stuck = line.blocked(UP, now) || line.blocked(DOWN, now) || now < line.down_until;
+        if stuck || self.hub.engine.is_none() || self.spokes[l].engine.is_none() {
+            return self.line_dial(l);
+        }
+        let line = &mut self.lines[l];
+        line.pair += 1;
+        line.severed = line.pair - 1;
+        line.tries = 0;
+        line.bulk_busy = [false; 2];
+        let (pair, name) = (line.pair, self.spokes[l].name.clone());
+        let old = line.hub_sees.replace(pair);
+        let delay = self.rng.below(self.plan.latency[l] + 1);
+        let line = &mut self.lines[l];
+        line.last = [now + delay; 2];
+        line.bulk_last = [now + delay; 2];
+        self.note(|| format!("line {l}: pair {pair} is up"));
+        self.after(delay, Event::SpokeUp(l, pair));
+        if old.is_some() && self.rng.chance(500) {
+            self.hub_handle(hub::Event::Down(name.clone()));
+        }
+        self.hub_handle(hub::Event::Up(name));
+    }
+
+    pub fn line_spoke_up(&mut self, l: usize, pair: u64) {
+        let now = self.now;
+        self.lines[l].dialing = false;
+        if self.lines[l].severed >= pair || self.lines[l].blocked(DOWN, now) {
+            return self.line_dial_soon(l);
+        }
+        if self.spokes[l].engine.is_some() {
+            self.lines[l].spoke_sees = Some(pair);
+            self.spoke_handle(l, spoke::Event::Up);
+        }
+    }
+
+    // ---- sending ----
+
+    pub fn line_send(&mut self, l: usize, way: usize, packet: Packet) {
+        let line = &mut self.lines[l];
+        let sees = if way == UP { line.spoke_sees } else { line.hub_sees };
+        let Some(pair) = sees else { return };
+        let jitter = self.rng.below(MS);
+        let at = (self.now + self.plan.latency[l] + jitter).max(line.last[way]);
+        line.last[way] = at;
+        self.after(at - self.now, Event::Packet(l, way, pair, packet));
+    }
+
+    /// Asks the sender for its next object, if the bulk connection has room.
+    pub fn line_pump(&mut self, l: usize, way: usize) {
+        loop {
+            let line = &self.lines[l];
+            let sees = if way == UP { line.spoke_sees } else { line.hub_sees };
+            let Some(pair) = sees.filter(|_| !line.bulk_busy[way]) else { return };
+            let content = if way == UP {
+                let host = &mut self.spokes[l];
+                let Some(engine) = host.engine.as_mut() else { return };
+                let Some(id) = engine.next_object(&host.disk) else { return };
+                let content = host.disk.read(id);
+                if content.is_none() {
+                    self.spoke_handle(l, spoke::Event::Lost(id));
+                }
+                content.map(|content| (id, content))
+            } else {
+                let host = &mut self.hub;
+                let Some(engine) = host.engine.as_mut() else { return };
+                let Some(id) = engine.next_object(&self.spokes[l].name, &host.disk) else { return };
+                let content = host.disk.read(id);
+                if content.is_none() {
+                    self.hub_handle(hub::Event::Lost(id));
+                }
+                content.map(|content| (id, content))
+            };
+            let Some((id, content)) = content else { continue };
+            *self.crossed.entry((l, way, id)).or_default() += 1;
+            let line = &mut self.lines[l];
+            line.bulk_busy[way] = true;
+            let begun = self.now.max(line.bulk_last[way].saturating_sub(self.plan.latency[l]));
+            let room = begun + content.len() as T * S / self.plan.rate[l];
+            let there = room + self.plan.latency[l];
+            line.bulk_last[way] = there;
+            self.note(|| format!("line {l}: sends {id:?} {}", if way == UP { "up" } else { "down" }));
+            self.after(room - self.now, Event::Packet(l, way, pair, Packet::Room));
+            self.after(there - self.now, Event::Packet(l, way, pair, Packet::Object(id, content)));
+        }
+    }
+
+    pub fn line_packet(&mut self, l: usize, way: usize, pair: u64, packet: Packet) {
+        let now = self.now;
+        let line = &mut self.lines[l];
+        if line.blocked(way, now) {
+            line.parked[way].push((pair, packet));
+            return;
+        }
+        if line.severed >= pair {
+            return;
+        }
+        let (sender, receiver) = if way == UP { (Side::Spoke, Side::Hub) } else { (Side::Hub, Side::Spoke) };
+        if matches!(packet, Packet::Room) {
+            if line.seen_by(sender) == Some(pair) {
+                line.bulk_busy[way] = false;
+                self.line_pump(l, way);
+            }
+            return;
+        }
+        if line.seen_by(receiver) != Some(pair) {
+            return;
+        }
+        match packet {
+            Packet::Up(frame) => {
+                let name = self.spokes[l].name.clone();
+                self.hub_handle(hub::Event::Frame(name, frame));
+            }
+            Packet::Down(frame) => self.spoke_handle(l, spoke::Event::Frame(frame)),
+            Packet::Object(id, content) if way == UP => self.hub_receives(id, content),
+            Packet::Object(id, content) => self.spoke_receives(l, id, content),
+            Packet::Closed => self.line_close(l, receiver),
+            Packet::Room => {}
+        }
+    }
+
+    // ---- dying ----
+
+    /// An end finds out that the pair is gone, or gives it up.
+    pub fn line_close(&mut self, l: usize, side: Side) {
+        if self.lines[l].seen_by(side).is_none() {
+            return;
+        }
+        self.note(|| format!("line {l}: the {side:?} sees it down"));
+        match side {
+            Side::Spoke => {
+                self.line_send(l, UP, Packet::Closed);
+                self.lines[l].spoke_sees = None;
+                self.lines[l].bulk_busy[UP] = false;
+                self.spoke_handle(l, spoke::Event::Down);
+                self.line_dial_soon(l);
+            }
+            Side::Hub => {
+                self.line_send(l, DOWN, Packet::Closed);
+                self.lines[l].hub_sees = None;
+                self.lines[l].bulk_busy[DOWN] = false;
+                let name = self.spokes[l].name.clone();
+                self.hub_handle(hub::Event::Down(name));
+            }
+        }
+    }
+
+    /// Everything under way is lost; an end notices after a while.
+    pub fn line_sever(&mut self, l: usize, spoke_in: T, hub_in: T) {
+        let line = &mut self.lines[l];
+        line.severed = line.pair;
+        let (spoke, hub) = (line.spoke_sees, line.hub_sees);
+        if let Some(pair) = spoke {
+            self.after(spoke_in, Event::Notices(l, Side::Spoke, pair));
+        }
+        if let Some(pair) = hub {
+            self.after(hub_in, Event::Notices(l, Side::Hub, pair));
+        }
+    }
+
+    pub fn line_notices(&mut self, l: usize, side: Side, pair: u64) {
+        if self.lines[l].seen_by(side) == Some(pair) {
+            self.line_close(l, side);
+        }
+    }
+
+    /// How long keepalive takes to notice: PING every 10 s, and 5 s for the answer.
+    pub fn keepalive(&mut self) -> T {
+        self.rng.within(5 * S, 16 * S)
+    }
+
+    pub fn line_cut(&mut self, l: usize, length: T) {
+        let until = self.now + length;
+        self.lines[l].down_until = self.lines[l].down_until.max(until);
+        let (a, b) = (self.rng.below(100 * MS), self.rng.below(100 * MS));
+        self.line_sever(l, a, b);
+    }
+
+    pub fn line_half(&mut self, l: usize, told: u8) {
+        let (soon, late) = (self.rng.below(10 * MS), self.keepalive());
+        if told == 0 { self.line_sever(l, soon, late) } else { self.line_sever(l, late, soon) }
+    }
+
+    pub fn line_hole(&mut self, l: usize, length: T, ways: u8) {
+        let until = self.now + length;
+        for way in [UP, DOWN] {
+            if ways == 2 || usize::from(ways) == way {
+                let blocked = &mut self.lines[l].blocked_until[way];
+                *blocked = (*blocked).max(until);
+            }
+        }
+        for side in [Side::Spoke, Side::Hub] {
+            let notices = self.keepalive();
+            self.after(notices, Event::KeepAlive(l, side));
+        }
+    }
+
+    /// A PING that went into a hole has not been answered in time.
+    pub fn line_keepalive(&mut self, l: usize, side: Side) {
+        let now = self.now;
+        if self.lines[l].blocked(UP, now) || self.lines[l].blocked(DOWN, now) {
+            self.line_close(l, side);
+            // What it had sent may still be delivered before its end, or not.
+            if self.rng.chance(500) {
+                let way = if side == Side::Spoke { UP } else { DOWN };
+                self.lines[l].parked[way].clear();
+            }
+        }
+    }
+
+    pub fn line_healed(&mut self, l: usize) {
+        for way in [UP, DOWN] {
+            if !self.lines[l].blocked(way, self.now) {
+                for (at, (pair, packet)) in
+                    std::mem::take(&mut self.lines[l].parked[way]).into_iter().enumerate()
+                {
+                    self.after(at as T, Event::Packet(l, way, pair, packet));
+                }
+                let at = self.lines[l].last[way].max(self.now + MS);
+                self.lines[l].last[way] = at;
+                self.lines[l].bulk_last[way] = self.lines[l].bulk_last[way].max(at);
+            }
+        }
+    }
+}

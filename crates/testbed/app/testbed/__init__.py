@@ -1,0 +1,1 @@
+"""A Flower app that measures how models travel."""
