@@ -71,21 +71,24 @@ pub fn answer(answer: FleetAnswer, to: Transport) -> FleetAnswer {
 }
 
 /// Flower's headers of a call in another transport. One with a binary value that cannot be read is left out: SuperLink
-/// refuses the call as it would refuse the value.
+/// refuses the call as it would refuse the value. So is a signature or a key that has the name of the other transport
+/// already, which nobody on this side would have looked at.
 pub fn headers(headers: &HeaderMap, from: Transport, to: Transport) -> HeaderMap {
     if from == to {
         return headers.clone();
     }
     let mut translated = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers.iter().filter(|(name, _)| **name != CONTENT_TYPE) {
-        let pair = BINARY.iter().find(|(grpc, http)| match from {
+        let pair = BINARY.iter().find(|(grpc, http)| name == grpc || name == http);
+        let ours = |(grpc, http): &(&str, &str)| match from {
             Transport::Grpc => name == grpc,
             Transport::Http => name == http,
-        });
+        };
         match pair {
             None => {
                 translated.append(name.clone(), value.clone());
             }
+            Some(pair) if !ours(pair) => {}
             Some((grpc, http)) => {
                 let Ok(bytes) = BASE64.decode(value.as_bytes()) else { continue };
                 let (name, text) = match to {

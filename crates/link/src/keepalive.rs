@@ -13,7 +13,8 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// The shortest interval that a hub with this setting takes from a spoke: half of its own.
+    /// The shortest interval that a hub with this setting takes from a spoke: half of its own. A spoke with a shorter
+    /// setting is told so, and uses this one instead.
     pub fn least_accepted(self) -> Duration {
         self.time / 2
     }

@@ -10,6 +10,7 @@
 pub mod admin;
 mod admission;
 mod backoff;
+pub mod codec;
 pub mod connect;
 mod cuts;
 mod dial;

@@ -224,7 +224,7 @@ async fn drive<S, Serve, Answer>(
     };
     // Who connects and says nothing does not keep a place.
     let why = tokio::select! {
-        served = served => served.map_or_else(|why| pair::reason(&*why), |()| "closed".into()),
+        served = served => served.map_or_else(|why| pair::ending(&*why), |()| "closed".into()),
         () = silent => "it said nothing".into(),
         why = life.close.wait() => why.to_string(),
     };

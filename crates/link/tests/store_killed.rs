@@ -1,6 +1,12 @@
 //! What journal and store said `Ok` for is there after a `kill -9` at any moment.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the helpers of a test may panic, and print, too"
+)]
+
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -33,7 +39,7 @@ async fn work(dir: &Path) {
                 tokio::spawn(async move {
                     let (id, content) = object(number);
                     store.put(id, content).await.unwrap();
-                    writeln!(std::io::stdout(), "put {number}").unwrap();
+                    println!("put {number}");
                 })
             })
             .collect();
@@ -41,7 +47,7 @@ async fn work(dir: &Path) {
             put.await.unwrap();
         }
         journal.append(&[first.to_le_bytes().to_vec()]).unwrap();
-        writeln!(std::io::stdout(), "record {first}").unwrap();
+        println!("record {first}");
         if journal.bytes() > 400 {
             // Compaction: the same records once more, under new names in the file.
             let all: Vec<_> = (0..=first / 8).map(|n| (n * 8).to_le_bytes().to_vec()).collect();

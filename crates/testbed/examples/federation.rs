@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints, and may fail by a panic")]
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use onefed_testbed::federation::{Federation, Load, Setup};
@@ -23,7 +23,9 @@ fn main() {
     if number(6) > 0.0 {
         setup.line = Some(Profile::new(Duration::from_secs_f64(number(6) / 1000.0), 1000));
     }
-    setup.onefed = args.get(7).map(PathBuf::from);
+    if let Some(onefed) = args.get(7) {
+        setup = setup.ours(Path::new(onefed));
+    }
     let federation = Federation::start(setup).unwrap();
     println!("{} up in {}", args[0], federation.dir().display());
     let report = federation.run(&load, Duration::from_secs(900)).unwrap();

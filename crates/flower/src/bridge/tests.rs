@@ -120,6 +120,9 @@ fn a_signature_is_as_good_after_the_translation() {
 fn what_is_not_base64_is_left_out_and_what_came_twice_stays_twice() {
     let bad = header_map(&[("flwr-signature-bin", "%"), ("flwr-timestamp", "now")]);
     assert_eq!(headers(&bad, Transport::Grpc, Transport::Http), header_map(&[("flwr-timestamp", "now")]));
+    let smuggled = header_map(&[("flwr-signature", "AA=="), ("flwr-signature-bin", "AQ")]);
+    let over = headers(&smuggled, Transport::Grpc, Transport::Http);
+    assert_eq!(over, header_map(&[("flwr-signature", "AQ==")]));
     let mut twice = header_map(&[("flwr-signature", "AA==")]);
     twice.append("flwr-signature", HeaderValue::from_static("AQ=="));
     let over = headers(&twice, Transport::Http, Transport::Grpc);

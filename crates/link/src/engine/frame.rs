@@ -557,3 +557,6 @@ impl Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

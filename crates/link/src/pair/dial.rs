@@ -78,6 +78,19 @@ pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     inner.to_string()
 }
 
+/// Why an HTTP/2 connection ended.
+pub(crate) fn ending(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // hyper has no other timeout here.
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
+            return "no answer to a PING in time".into();
+        }
+        cause = error.source();
+    }
+    reason(error)
+}
+
 /// Connects to a host, trying each of its addresses.
 pub(crate) async fn connect(host: &str, port: u16, from: Option<IpAddr>) -> Result<tokio::net::TcpStream> {
     let fail = |why: String| Error::Unreachable { what: "the hub", address: format!("{host}:{port}"), why };
@@ -194,7 +207,7 @@ impl Dial<'_> {
             let why = tokio::select! {
                 ended = connection => match ended {
                     Ok(()) => "the hub closed the connection".into(),
-                    Err(why) => reason(&why).into(),
+                    Err(why) => ending(&why).into(),
                 },
                 why = its.close.wait() => why,
             };

@@ -52,13 +52,12 @@ use onefed_flower::objects::ObjectId;
 
 use crate::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
 pub use dial::LineConfig;
-pub(crate) use dial::{authority, connect, millis, reason};
+pub(crate) use dial::{authority, connect, ending, millis, reason};
 use outbox::Outbox;
 pub(crate) use run::Life;
 use run::Stop;
 pub(crate) use socket::{BULK_ALPN, tune};
 pub use spoke::{Dialler, LineSight, LineState};
-#[allow(unused_imports, reason = "for the hub")]
 pub(crate) use take::Door;
 pub use take::{PairSight, Pairs, PairsConfig};
 

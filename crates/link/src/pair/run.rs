@@ -97,17 +97,20 @@ struct Flow {
     taken: AtomicU64,
 }
 
-/// Runs a pair to its end and says why it ended. The end has been told when this returns.
+/// Runs a pair to its end and says why it ended. The end has been told when this returns; `is_up` is called right after it
+/// has been told of the beginning.
 pub(super) async fn run<E: End>(
     end: Arc<E>,
     control: Half,
     bulk: Half,
     stop: Arc<Stop>,
     keepalive: KeepAlive,
+    is_up: impl FnOnce(),
 ) -> Arc<str> {
     let sending = Control { outbox: control.outbox.clone(), parts: Mutex::default() };
     let pair = Pair { control: Arc::new(sending), stop: stop.clone(), _out: std::marker::PhantomData };
     end.up(pair);
+    is_up();
 
     let (flow, patience) = (Arc::new(Flow::default()), keepalive.time + keepalive.timeout);
     let mut tasks = JoinSet::new();

@@ -192,8 +192,9 @@ async fn keep<E: End<In = HubFrame, Out = SpokeFrame>>(
                     );
                     now.keepalive
                 };
-                state.send_replace(LineState::Up { welcome, since: began });
-                let why = run(end.clone(), pair.control, pair.bulk, Arc::<Stop>::default(), keepalive).await;
+                let is_up = || drop(state.send_replace(LineState::Up { welcome, since: began }));
+                let stop = Arc::<Stop>::default();
+                let why = run(end.clone(), pair.control, pair.bulk, stop, keepalive, is_up).await;
                 drop(pair.wired);
                 down_since = Instant::now();
                 tracing::debug!(hub, why = &*why, up_ms = millis(began.elapsed()), "pair ended");

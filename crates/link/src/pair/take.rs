@@ -69,10 +69,12 @@ pub struct PairSight {
     pub pairs: u64,
 }
 
+type Make<E> = dyn Fn(&Hello) -> Arc<E> + Send + Sync;
+
 /// The pairs of a hub.
 pub struct Pairs<E> {
     config: PairsConfig,
-    make: Box<dyn Fn(&Hello) -> Arc<E> + Send + Sync>,
+    make: Box<Make<E>>,
     inner: Mutex<Inner>,
     refused: RefusedSpokes,
 }
@@ -382,15 +384,17 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
     async fn serve(&self, session: &Arc<Session>, control: Half, bulk: Half) {
         let ((site, spoke), began) = (&session.name, Instant::now());
         let (peer, flower) = (session.control.address, &session.hello.flower);
-        let mut down_ms = 0;
-        self.note(session, |now| {
-            down_ms = millis(now.changed.elapsed());
-            (now.connected, now.changed, now.why) = (true, began, String::new());
-            now.pairs += 1;
-        });
-        tracing::info!(site, spoke, %peer, flower, epoch = session.hello.epoch, down_ms, "spoke up");
-        let end = (self.make)(&session.hello);
-        let why = run(end, control, bulk, session.stop.clone(), self.config.keepalive).await;
+        let is_up = || {
+            let mut down_ms = 0;
+            self.note(session, |now| {
+                down_ms = millis(now.changed.elapsed());
+                (now.connected, now.changed, now.why) = (true, began, String::new());
+                now.pairs += 1;
+            });
+            tracing::info!(site, spoke, %peer, flower, epoch = session.hello.epoch, down_ms, "spoke up");
+        };
+        let (end, stop) = ((self.make)(&session.hello), session.stop.clone());
+        let why = run(end, control, bulk, stop, self.config.keepalive, is_up).await;
         self.note(session, |now| {
             (now.connected, now.changed, now.why) = (false, Instant::now(), why.to_string());
         });

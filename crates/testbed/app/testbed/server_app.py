@@ -49,11 +49,21 @@ def wait_for(grid: Grid, count: int) -> list[int]:
     return nodes
 
 
+def objects_of(content: RecordDict) -> list[int]:
+    """The sizes of the objects that Flower makes of a message's content; names are not asked for,
+    since Flower would hash everything again for each of them."""
+    sizes = [len(content.deflate())]
+    for record in content.values():
+        sizes.append(len(record.deflate()))
+        for array in record.values() if isinstance(record, ArrayRecord) else ():
+            sizes.append(len(array.deflate()))
+            sizes += [len(chunk.deflate()) for chunk in array.children.values()]
+    return sizes
+
+
 def one_round(grid, nodes, number, weights, timeout, tell):
     """Sends the model to all, takes their answers, and compares every bit."""
     arrays, sent = ArrayRecord(weights), model.digest(weights)
-    tell("round", round=number)
-    began = time.time()
     messages = [
         Message(
             content=RecordDict(
@@ -65,6 +75,12 @@ def one_round(grid, nodes, number, weights, timeout, tell):
         )
         for node in nodes
     ]
+    if number == 1:
+        # Of each node's own there is only the message itself.
+        sizes = objects_of(messages[0].content) + [len(message.deflate()) for message in messages]
+        tell("model", bytes=sum(sizes), objects=len(sizes))
+    tell("round", round=number)
+    began = time.time()
     replies = list(grid.send_and_receive(messages, timeout=timeout))
     seconds = time.time() - began
     errors = [str(reply.error) for reply in replies if reply.has_error()]

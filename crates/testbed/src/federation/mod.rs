@@ -87,7 +87,8 @@ impl Setup {
     /// With a hub and spokes of this program.
     #[must_use]
     pub fn ours(mut self, onefed: &Path) -> Self {
-        self.onefed = Some(onefed.to_owned());
+        // Processes start in a directory of their own.
+        self.onefed = Some(std::path::absolute(onefed).unwrap_or_else(|_| onefed.to_owned()));
         self
     }
 
@@ -126,6 +127,7 @@ pub struct Federation {
     operator: Option<(ClientIdentity, String)>,
     failed: std::cell::Cell<bool>,
     runs: std::cell::Cell<usize>,
+    _guard: process::Guard,
 }
 
 impl Federation {

@@ -185,6 +185,33 @@ fn usage(pid: i32) -> Usage {
     }
 }
 
+/// Ends everything of a federation when this process ends, however it does.
+///
+/// The shell waits for the end of a pipe that only this process holds, and then looks for the mark.
+#[derive(Debug)]
+pub(super) struct Guard(Child);
+
+impl Guard {
+    pub(super) fn of(dir: &Path) -> Result<Self> {
+        use std::os::unix::process::CommandExt as _;
+        let script = r#"read -r _; for p in /proc/[0-9]*; do
+            if grep -qzsxF "$1" "$p/environ"; then kill -9 "${p#/proc/}"; fi; done"#;
+        let mark = format!("{MARK}={}", dir.display());
+        let mut command = Command::new("/bin/sh");
+        // A group of its own, so that Ctrl-C in a terminal does not end it first.
+        command.args(["-c", script, "guard", &mark]).env_remove(MARK).process_group(0);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.map(Self).map_err(|why| Failed(format!("/bin/sh: {why}")))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 /// Kills everything that carries the mark of this directory: also helpers whose parents are gone.
 pub(super) fn end_everything_of(dir: &Path) {
     let mark = [MARK.as_bytes(), b"=", dir.as_os_str().as_encoded_bytes()].concat();

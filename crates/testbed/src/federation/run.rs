@@ -61,6 +61,13 @@ pub enum What {
         /// How many.
         nodes: usize,
     },
+    /// What a round sends to the nodes.
+    Model {
+        /// Bytes of all different objects: the model, and a few hundred bytes for each node.
+        bytes: u64,
+        /// How many they are.
+        objects: u64,
+    },
     /// A round begins.
     Round {
         /// Its number, from 1.
@@ -104,6 +111,10 @@ pub struct Report {
     pub status: String,
     /// The rounds that ended.
     pub rounds: Vec<Round>,
+    /// Bytes of the different objects that go to the nodes in a round; all rounds are alike.
+    pub object_bytes: u64,
+    /// How many they are.
+    pub objects: u64,
 }
 
 impl Report {
@@ -288,11 +299,16 @@ impl Run<'_> {
     pub fn wait(&self, patience: Duration) -> Result<Report> {
         let ended = |what: &What| matches!(what, What::End | What::Failed { .. }).then_some(());
         self.until("the end of the run", patience, ended)?;
-        let rounds = self.events().into_iter().filter_map(|event| match event.what {
-            What::RoundEnd(round) => Some(round),
-            _ => None,
-        });
-        Ok(Report { rounds: rounds.collect(), status: self.federation.fail(self.status())? })
+        let (mut rounds, mut object_bytes, mut objects) = (Vec::new(), 0, 0);
+        for event in self.events() {
+            match event.what {
+                What::RoundEnd(round) => rounds.push(round),
+                What::Model { bytes, objects: many } => (object_bytes, objects) = (bytes, many),
+                _ => {}
+            }
+        }
+        let status = self.federation.fail(self.status())?;
+        Ok(Report { status, rounds, object_bytes, objects })
     }
 
     /// Flower's status, when it is a final one.

@@ -9,7 +9,7 @@ use onefed_flower::{Environment, Release};
 use onefed_trust::{ClientIdentity, ClientRole, RootCa, SanName};
 use serde_json::{Map, Value, json};
 
-use super::process::{end_everything_of, tail};
+use super::process::{Guard, end_everything_of, tail};
 use super::{Failed, Federation, Process, Result, Setup, Site};
 use crate::wan::Wan;
 
@@ -61,21 +61,12 @@ impl Federation {
         let _ = std::fs::remove_dir_all(&setup.dir);
         std::fs::create_dir_all(&setup.dir)
             .map_err(|why| Failed(format!("{}: {why}", setup.dir.display())))?;
-        let guard = Guard(&setup.dir);
+        // Nothing keeps running either when the start fails half-way. The directory stays then, to be looked at.
+        let guard = Guard::of(&setup.dir)?;
         let begun = Begun { setup: &setup, release, environment: &environment };
         let (superlink, hub, operator, sites) = begun.all()?;
-        std::mem::forget(guard);
         let (failed, runs) = (std::cell::Cell::new(false), std::cell::Cell::new(0));
-        Ok(Self { sites, hub, superlink, setup, release, environment, operator, failed, runs })
-    }
-}
-
-/// Nothing keeps running when a start fails half-way. The directory stays, to be looked at.
-struct Guard<'a>(&'a Path);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        end_everything_of(self.0);
+        Ok(Self { sites, hub, superlink, setup, release, environment, operator, failed, runs, _guard: guard })
     }
 }
 
@@ -90,6 +81,13 @@ struct Begun<'a> {
 impl Begun<'_> {
     fn all(&self) -> Result<(Process, Option<Process>, Operator, Vec<Site>)> {
         let net = self.setup.net;
+        let fleet = (superlink_address(net), self.release.fleet_port()).into();
+        let control = control_address(net, self.release);
+        for address in [fleet, control] {
+            // What listens there already would be taken for our own.
+            let fail = |why| Failed(format!("{address} is not free: {why}"));
+            drop(std::net::TcpListener::bind(address).map_err(fail)?);
+        }
         let mut superlink = self.superlink()?;
         let (mut hub, operator) = match &self.setup.onefed {
             None => (None, None),
@@ -98,8 +96,6 @@ impl Begun<'_> {
                 (Some(hub), Some((identity, ca)))
             }
         };
-        let fleet = (superlink_address(net), self.release.fleet_port()).into();
-        let control = control_address(net, self.release);
         listens(&mut superlink, fleet)?;
         listens(&mut superlink, control)?;
         let far = match &mut hub {
@@ -218,7 +214,7 @@ impl Begun<'_> {
         self.onefed(onefed, "spoke", &format!("spoke-{site}"), file, &self.setup.spoke_extra)
     }
 
-    /// A process of onefed's, with its file. `DIR` in a further setting stands for a directory of its own.
+    /// A process of onefed's, with its file and a directory of its own.
     fn onefed(
         &self,
         program: &Path,
@@ -229,12 +225,9 @@ impl Begun<'_> {
     ) -> Result<Process> {
         let own = self.setup.dir.join(format!("{name}.d"));
         std::fs::create_dir_all(&own).map_err(|why| Failed(format!("{}: {why}", own.display())))?;
+        file["state"] = own.display().to_string().into();
         for (key, value) in extra {
-            let value = match value.as_str() {
-                Some(text) => Value::from(text.replace("DIR", &own.display().to_string())),
-                None => value.clone(),
-            };
-            file[key] = value;
+            file[key] = value.clone();
         }
         let path = self.write(&format!("{name}.json"), &file.to_string())?;
         let args = vec![verb.to_owned(), "--config".to_owned(), path.display().to_string()];

@@ -5,7 +5,12 @@ fn reports_are_judged() {
     let good = r#"{"event":"round-end","at":1.5,"round":1,"seconds":2.0,"results":4,"errors":[],"different":0,"down":[0.1],"up":[0.2]}"#;
     let event: Event = serde_json::from_str(good).unwrap();
     let What::RoundEnd(round) = event.what else { panic!("{event:?}") };
-    let report = |status: &str, rounds: Vec<Round>| Report { status: status.into(), rounds };
+    let report = |status: &str, rounds: Vec<Round>| Report {
+        status: status.into(),
+        rounds,
+        object_bytes: 0,
+        objects: 0,
+    };
     assert!(report("finished:completed", vec![round.clone()]).check(4, 1).is_ok());
     let altered = Round { different: 1, results: 3, ..round };
     let why = report("finished:failed", vec![altered]).check(4, 2).unwrap_err().to_string();

@@ -523,7 +523,17 @@ impl Hub {
             return;
         }
         self.reply_lost(id, at);
-        if self.messages.values().any(|message| !message.whole && message.head.objects.contains(&id)) {
+        // It may have been the next one for a spoke.
+        for (name, spoke) in self.spokes.iter_mut().filter(|(_, spoke)| spoke.up) {
+            if self
+                .messages
+                .values()
+                .any(|m| !m.whole && m.spoke == *name && m.parts().any(|part| part == id))
+            {
+                spoke.wants.add(id, at.shelf);
+            }
+        }
+        if self.messages.values().any(|message| !message.whole && message.parts().any(|part| part == id)) {
             self.pull(id);
         }
     }
