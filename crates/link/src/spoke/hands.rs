@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::calls::{Answer, Waiting, unavailable};
+use super::seen::Seen;
 use crate::engine::frame::{HubFrame, SpokeFrame};
 use crate::engine::record::SpokeRecord;
 use crate::engine::spoke::{Action, Event, NotStored, Settings, Spoke};
@@ -53,6 +54,7 @@ pub(super) struct SpokeEnd {
     pub(super) engine: Mailbox<Letter>,
     pub(super) store: ObjectStore,
     pub(super) flush: Flush,
+    pub(super) seen: Arc<Seen>,
 }
 
 impl End for SpokeEnd {
@@ -60,6 +62,7 @@ impl End for SpokeEnd {
     type Out = SpokeFrame;
 
     fn up(&self, pair: Pair<SpokeFrame>) {
+        self.seen.up();
         self.engine.send_now(Letter::Up(pair));
     }
 
@@ -93,13 +96,17 @@ impl End for SpokeEnd {
                 continue;
             };
             match self.store.get(id).await {
-                Some(content) => return (id, content),
+                Some(content) => {
+                    self.seen.sent(content.len());
+                    return (id, content);
+                }
                 None => self.engine.send(Letter::Event(Event::Lost(id))).await,
             }
         }
     }
 
-    fn down(&self, _why: &str) {
+    fn down(&self, why: &str) {
+        self.seen.down(why);
         self.engine.send_now(Letter::Down);
     }
 }
@@ -116,6 +123,7 @@ pub(super) struct SpokeHands {
     pub(super) runtime: Handle,
     pub(super) pair: Option<Pair<SpokeFrame>>,
     pub(super) room: Option<oneshot::Sender<ObjectId>>,
+    pub(super) seen: Arc<Seen>,
     pub(super) ledger: Arc<Ledger>,
     /// Activations that the hub has not answered, by the number of the call.
     pub(super) activations: BTreeMap<u64, FleetCall>,
@@ -185,12 +193,15 @@ impl Hands<Spoke> for SpokeHands {
                 let Some(engine) = self.engine.get() else { return };
                 let (calls, store) = (self.calls.clone(), self.store.clone());
                 let (site, budget) = (self.site.clone(), self.budget.clone());
+                let seen = self.seen.clone();
                 self.runtime.spawn(async move {
                     let not_now = |why: &str| Answer::Said(unavailable(transport, &site, why));
                     let Ok(room) = tokio::time::timeout(PATIENCE, budget.object_room()).await else {
                         return calls.answer(ticket, not_now("too many objects are asked for at once"));
                     };
-                    let answer = match store.get(id).await {
+                    let content = store.get(id).await;
+                    seen.served(content.as_ref().map_or(0, Bytes::len));
+                    let answer = match content {
                         Some(content) if whole => {
                             Answer::Made(uncopied::whole_answer(transport, room.hold(content)))
                         }
@@ -206,6 +217,7 @@ impl Hands<Spoke> for SpokeHands {
             Action::StorePushed(ticket, id, content) => {
                 let Some(engine) = self.engine.get() else { return };
                 let (store, flush) = (self.store.clone(), self.flush.clone());
+                self.seen.pushed(content.len());
                 self.runtime.spawn(async move {
                     let stored = store.put(id, content).await.map_err(|why| match why {
                         PutError::WrongHash => NotStored::WrongHash,
@@ -224,7 +236,12 @@ impl Hands<Spoke> for SpokeHands {
         }
     }
 
+    fn room(&mut self, room: bool) {
+        self.seen.room(room);
+    }
+
     fn feed(&mut self, engine: &mut Spoke, shelf: &dyn Shelf) {
+        self.seen.look(engine, self.pair.as_ref());
         if engine.has_object()
             && self.room.as_ref().is_some_and(|room| !room.is_closed())
             && let Some(id) = engine.next_object(shelf)
