@@ -63,6 +63,7 @@ impl End for HubEnd {
     type Out = HubFrame;
 
     fn up(&self, pair: Pair<HubFrame>) {
+        self.shared.seen.up(&self.spoke);
         self.hub.engine.send_now(Letter::Up(self.spoke.clone(), pair));
     }
 
@@ -75,6 +76,7 @@ impl End for HubEnd {
         let bytes = content.len() as u64;
         match self.hub.store.put(id, content).await {
             Ok(()) => {
+                self.shared.seen.received(&self.spoke, bytes);
                 self.hub.flush.soon();
                 self.hub.tell(Event::Stored(id, bytes)).await;
             }
@@ -96,15 +98,17 @@ impl End for HubEnd {
                 continue;
             };
             match self.hub.store.get(id).await {
-                Some(content) => return (id, content),
+                Some(content) => {
+                    self.shared.seen.sent(&self.spoke, content.len());
+                    return (id, content);
+                }
                 None => self.hub.tell(Event::Lost(id)).await,
             }
         }
     }
 
     fn down(&self, why: &str) {
-        let (site, spoke) = &self.spoke;
-        tracing::warn!(site, spoke, why, "spoke gone");
+        self.shared.seen.down(&self.spoke, why);
         self.hub.engine.send_now(Letter::Down(self.spoke.clone()));
     }
 }
@@ -234,7 +238,12 @@ impl Hands<Hub> for HubHands {
         }
     }
 
+    fn room(&mut self, room: bool) {
+        self.shared.seen.room(room);
+    }
+
     fn feed(&mut self, engine: &mut Hub, shelf: &dyn Shelf) {
+        self.shared.seen.look(engine);
         for (spoke, there) in &mut self.spokes {
             if engine.has_object(spoke)
                 && there.room.as_ref().is_some_and(|room| !room.is_closed())

@@ -3,7 +3,9 @@
 
 mod calls;
 mod hands;
+mod seen;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +13,15 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use onefed_flower::Operation;
-use onefed_flower::fleet::FleetAnswer;
 use tokio::runtime::Handle;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::calls::{Answer, Calls};
 use self::hands::{SpokeEnd, SpokeHands};
+use self::seen::Seen;
 use crate::Result;
 use crate::engine::spoke::{Settings, Spoke as Engine};
-use crate::fleet::{read_call, refuse_other};
+use crate::fleet::read_call;
 use crate::ledger::Ledger;
 use crate::listen::{Body, Listener, boxed, json};
 use crate::pair::{Dialler, LineConfig};
@@ -64,7 +66,8 @@ struct Shared {
     line: Arc<Dialler>,
     calls: Calls,
     incoming: Budget,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
+    seen: Arc<Seen>,
 }
 
 impl Spoke {
@@ -79,7 +82,9 @@ impl Spoke {
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
+        let ledger = Arc::<Ledger>::default();
         let calls = Calls::new(engine.clone());
+        let seen = Arc::new(Seen::new(&config.disk, store.clone(), config.hold));
         let hands = SpokeHands {
             site: site.clone(),
             calls: calls.waiting(),
@@ -90,6 +95,9 @@ impl Spoke {
             runtime,
             pair: None,
             room: None,
+            seen: seen.clone(),
+            ledger: ledger.clone(),
+            activations: BTreeMap::new(),
         };
         let actor = Actor {
             letters,
@@ -103,10 +111,10 @@ impl Spoke {
         };
         let epoch = actor::start(actor, Engine::epoch).map_err(|why| config.disk.error(why))?;
         config.line.hello.epoch = epoch;
-        let end = Arc::new(SpokeEnd { engine, store, flush });
+        let end = Arc::new(SpokeEnd { engine, store, flush, seen: seen.clone() });
         let line = Arc::new(Dialler::start(config.line, end));
-        let ledger = Ledger::default();
-        let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger };
+        seen.of(&line);
+        let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger, seen };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -156,7 +164,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     let Some((operation, transport)) = Operation::from_path(request.uri().path()) else {
         return match request.uri().path() {
             SPOKE_PATH => json(&shared.status()),
-            other => refuse_other(other, &request),
+            other => shared.seen.unknown.refuse(other, request.headers()),
         };
     };
     let call = match read_call(operation, transport, request, &shared.incoming).await {
@@ -176,7 +184,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     if let Some(call) = noted {
         shared.ledger.note(&shared.site, &call, &answer);
     }
-    boxed(FleetAnswer::safe_for(answer, operation, transport).into_response())
+    boxed(answer.safe_for(operation, transport).into_response())
 }
 
 impl Shared {
@@ -189,6 +197,7 @@ impl Shared {
             why,
             nodes: self.ledger.nodes(),
             refused: self.ledger.refused(),
+            link: Some(self.seen.stats()),
         }
     }
 }

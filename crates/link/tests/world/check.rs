@@ -22,7 +22,7 @@ pub struct Tally {
 impl World {
     /// How long the world goes on after the run, so that everything can come to rest.
     pub fn quiet_time(&self) -> T {
-        if self.plan.direct { 0 } else { 90 * S }
+        if self.plan.direct { 0 } else { 40 * S }
     }
 
     /// How long the run may take after the last fault.

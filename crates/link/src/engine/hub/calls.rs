@@ -146,7 +146,7 @@ impl Hub {
         at: &mut At<'_>,
     ) -> FleetAnswer {
         let print = fingerprint(call);
-        if lost || answer.is_unavailable() {
+        if lost || answer.is_passing() {
             // Whether it was carried out shows when it comes again.
             self.open.insert(print);
             return answer;

@@ -326,6 +326,11 @@ impl Hub {
         }
     }
 
+    /// Nodes whose spoke is out of reach: which spoke, and until when they are (or were) kept alive.
+    pub fn held(&self) -> impl Iterator<Item = (&SpokeName, Duration)> {
+        self.nodes.values().filter_map(|node| node.spoke.as_ref().zip(node.held_until()))
+    }
+
     /// The records that make an engine like this one, for a journal that has grown.
     pub fn snapshot(&self) -> Vec<HubRecord> {
         let mut records = Vec::new();
@@ -440,7 +445,8 @@ impl Hub {
             }
             SpokeFrame::Confirm(key, run) => self.confirmed(&name, key, run, at),
             SpokeFrame::Reply(reply) => self.reply(&name, reply, at),
-            SpokeFrame::Echo(_) => {}
+            // Only for the status, which the shell sees to.
+            SpokeFrame::Stats(_) | SpokeFrame::Echo(_) => {}
             SpokeFrame::Storage(ok) => spoke.storage = ok,
             SpokeFrame::GaveUp(key) => self.gave_up(key, at),
         }
@@ -517,7 +523,17 @@ impl Hub {
             return;
         }
         self.reply_lost(id, at);
-        if self.messages.values().any(|message| !message.whole && message.head.objects.contains(&id)) {
+        // It may have been the next one for a spoke.
+        for (name, spoke) in self.spokes.iter_mut().filter(|(_, spoke)| spoke.up) {
+            if self
+                .messages
+                .values()
+                .any(|m| !m.whole && m.spoke == *name && m.parts().any(|part| part == id))
+            {
+                spoke.wants.add(id, at.shelf);
+            }
+        }
+        if self.messages.values().any(|message| !message.whole && message.parts().any(|part| part == id)) {
             self.pull(id);
         }
     }

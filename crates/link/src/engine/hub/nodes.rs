@@ -63,6 +63,10 @@ impl Node {
         self.hold.is_some()
     }
 
+    pub(super) fn held_until(&self) -> Option<Duration> {
+        self.hold
+    }
+
     pub(super) fn is_away(&self) -> bool {
         self.away != Away::No
     }
@@ -145,7 +149,7 @@ impl Hub {
             }
             return answer;
         }
-        if answer.is_unavailable() || answer.is_unauthenticated() {
+        if answer.is_passing() || answer.is_unauthenticated() {
             return answer;
         }
         // SuperLink refuses a node that is online: the answer to its first try got lost, or it has started again.
@@ -261,7 +265,7 @@ impl Hub {
 
     pub(super) fn offline_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
         match answer {
-            Some(answer) if !answer.is_unavailable() && !answer.is_unauthenticated() => {
+            Some(answer) if !answer.is_passing() && !answer.is_unauthenticated() => {
                 // Refused means that it was offline already.
                 let node = self.node(id);
                 (node.away, node.beat, node.hold) = (Away::Gone, None, None);
@@ -283,7 +287,7 @@ impl Hub {
     }
 
     pub(super) fn online_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
-        let Some(answer) = answer.filter(|a| !a.is_unavailable() && !a.is_unauthenticated()) else {
+        let Some(answer) = answer.filter(|a| !a.is_passing() && !a.is_unauthenticated()) else {
             return self.again_at(at.now.mono + RETRY, Again::Online(id));
         };
         let node = self.node(id);
@@ -296,7 +300,7 @@ impl Hub {
     /// When somebody has to look at a node next.
     pub(super) fn node_deadline(&self) -> Option<Duration> {
         let due = |node: &Node| {
-            let beat = node.beat.filter(|_| node.hold.is_none())?;
+            let beat = node.beat.filter(|_| node.hold.is_none() && !node.is_away())?;
             let spoke = node.spoke.as_ref().and_then(|name| self.spokes.get(name))?;
             let asked = spoke.asked.filter(|_| spoke.up).map(|asked| asked + ECHO);
             Some(asked.unwrap_or(beat + OVERDUE).max(beat + OVERDUE))
@@ -328,6 +332,10 @@ impl Hub {
                 }
                 (true, Some(asked)) if asked + ECHO > now => continue,
                 _ => {}
+            }
+            if self.settings.hold.is_zero() {
+                self.node(id).beat = None;
+                continue;
             }
             self.counters.holds += 1;
             let until = now + self.settings.hold;
@@ -362,7 +370,7 @@ impl Hub {
     }
 
     pub(super) fn hold_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
-        let busy = answer.is_none_or(|answer| answer.is_unavailable());
+        let busy = answer.is_none_or(|answer| answer.is_passing());
         if busy && self.nodes.get(&id).is_some_and(Node::is_held) {
             self.again_at(at.now.mono + RETRY, Again::Hold(id));
         }
