@@ -14,14 +14,16 @@ use onefed_flower::objects::{self, Cut};
 use onefed_flower::{Operation, Transport, bridge, control, messages, run_log, signature};
 use onefed_link::engine::frame::{FrameError, HubFrame, SpokeFrame};
 use onefed_link::engine::record::{HubRecord, SpokeRecord};
+use onefed_link::pair::bulk::{Decoder, Item, put_ack, put_object, put_part};
 
 /// A target: its name, as in `fuzz_targets/` and `corpus/`, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("spoke_frames", spoke_frames),
     ("hub_frames", hub_frames),
+    ("bulk", bulk),
     ("records", records),
     ("bodies", bodies),
     ("envelopes", envelopes),
@@ -81,6 +83,42 @@ fn read_again<F: PartialEq + Debug>(
         }
     };
     frames.iter().map(again).collect()
+}
+
+/// The bulk connection, read by both ends: objects are the same however the bytes are cut into pieces.
+pub fn bulk(data: &[u8]) {
+    let all = |pieces: &[&[u8]]| {
+        let (mut decoder, mut items) = (Decoder::default(), Vec::new());
+        for piece in pieces {
+            let mut chunk = Bytes::copy_from_slice(piece);
+            loop {
+                match decoder.next(&mut chunk) {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) => break,
+                    Err(why) => return (items, Err(why)),
+                }
+            }
+            assert!(chunk.is_empty());
+        }
+        (items, Ok(decoder.taken()))
+    };
+    let (items, end) = all(&[data]);
+    let (head, tail) = data.split_at(data.len() / 2);
+    assert_eq!(all(&[head, tail]), (items.clone(), end));
+    let mut written = BytesMut::new();
+    for item in &items {
+        match item {
+            Item::Object(id, content) => {
+                put_object(*id, content.len(), &mut written);
+                if !content.is_empty() {
+                    put_part(content.len(), &mut written);
+                    written.extend_from_slice(content);
+                }
+            }
+            Item::Ack(taken) => put_ack(*taken, &mut written),
+        }
+    }
+    assert_eq!(all(&[&written]).0, items);
 }
 
 /// The records of both journals.

@@ -289,6 +289,53 @@ fn collect(
     Some(())
 }
 
+/// Which objects of a message are likely to resemble which of another: the chunks of its arrays, by their places. Pairs of
+/// (new, old), each new one once, in the order of the new message; none where the two have the same object.
+///
+/// Flower names arrays in an object, not in the tree, so this is a guess: an ArrayRecord is a subtree of three levels, and
+/// goes with the first of the other message that has as many arrays. Whoever uses a pair has to look whether it helps.
+pub fn counterparts(new: &Bytes, old: &Bytes) -> Vec<(ObjectId, ObjectId)> {
+    let trees = |body: &Bytes| WithMessages::decode(body.clone()).map(|both| both.trees).unwrap_or_default();
+    let (new, old) = (trees(new), trees(old));
+    let (mut records, mut others) = (Vec::new(), Vec::new());
+    for tree in &new {
+        array_records(tree, &mut records);
+    }
+    for tree in &old {
+        array_records(tree, &mut others);
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut pairs = Vec::new();
+    for record in records {
+        let same = others.iter().position(|other| other.children.len() == record.children.len());
+        let Some(other) = same.map(|at| others.remove(at)) else { continue };
+        for (array, other) in record.children.iter().zip(&other.children) {
+            if array.children.len() != other.children.len() {
+                continue;
+            }
+            for (chunk, other) in array.children.iter().zip(&other.children) {
+                if let (Ok(chunk), Ok(other)) = (chunk.object_id.parse(), other.object_id.parse())
+                    && chunk != other
+                    && seen.insert(chunk)
+                {
+                    pairs.push((chunk, other));
+                }
+            }
+        }
+    }
+    pairs
+}
+
+/// Finds the subtrees with two levels below their root; says how many this one has.
+fn array_records<'a>(tree: &'a ObjectTree, into: &mut Vec<&'a ObjectTree>) -> usize {
+    let below = tree.children.iter().map(|child| array_records(child, into) + 1);
+    let levels = below.max().unwrap_or_default();
+    if levels == 2 {
+        into.push(tree);
+    }
+    levels
+}
+
 /// The run in a GetRun request.
 pub fn asked_run(body: &Bytes) -> Option<u64> {
     RunRequest::decode(body.clone()).ok().map(|request| request.run_id)

@@ -76,12 +76,55 @@ fn answers_read_back() {
     assert_eq!(asked_fab(&fab_request(5, 6, "h")), Some((6, "h".into())));
 }
 
+/// A message as Flower makes it: message, records, and for each record its arrays with their chunks.
+fn of_records(root: u8, records: &[&[&[u8]]]) -> Bytes {
+    let record = |(at, arrays): (usize, &&[&[u8]])| {
+        let array = |chunks: &&[u8]| {
+            tree(chunks[0].wrapping_add(100), chunks.iter().map(|chunk| tree(*chunk, vec![])).collect())
+        };
+        tree(240 + at as u8, arrays.iter().map(array).collect())
+    };
+    let dict = tree(250, records.iter().enumerate().map(record).collect());
+    let message = MessageProto {
+        metadata: Some(Metadata {
+            run_id: 7,
+            message_id: id(root).to_string(),
+            reply_to_message_id: String::new(),
+        }),
+    };
+    WithMessages { messages: vec![message], trees: vec![tree(root, vec![dict])] }.encode_to_vec().into()
+}
+
+#[test]
+fn chunks_of_arrays_are_paired_by_their_places() {
+    let pairs = |new: &[&[&[u8]]], old: &[&[&[u8]]]| {
+        let pairs = counterparts(&of_records(253, new), &of_records(254, old));
+        pairs.iter().map(|(new, old)| (new.0[0], old.0[0])).collect::<Vec<_>>()
+    };
+    // Beside a record without arrays; a chunk that is the same, or was paired already, needs no base.
+    let old: &[&[&[u8]]] = &[&[&[1, 2, 3], &[4], &[5]], &[]];
+    assert_eq!(pairs(&[&[], &[&[11, 12, 3], &[14], &[11]]], old), [(11, 1), (12, 2), (14, 4)]);
+    // A model of one array.
+    assert_eq!(pairs(&[&[&[11]], &[]], &[&[&[1]], &[]]), [(11, 1)]);
+    // An array of another size; a model with another number of arrays.
+    assert_eq!(
+        pairs(&[&[&[11], &[14], &[15, 16]]], &[&[&[1, 2], &[4], &[5, 6]]]),
+        [(14, 4), (15, 5), (16, 6)]
+    );
+    assert_eq!(pairs(&[&[&[11], &[14]]], old), []);
+    // Records that change places.
+    let two: &[&[&[u8]]] = &[&[&[11]], &[&[12], &[13]]];
+    assert_eq!(pairs(two, &[&[&[2], &[3]], &[&[1]]]), [(11, 1), (12, 2), (13, 3)]);
+    assert_eq!(counterparts(&Bytes::new(), &of_records(9, old)), []);
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
         let _ = (message_head(&bytes), no_message(&bytes), asked_run(&bytes), asked_fab(&bytes), fab_of_run(&bytes));
         let _ = (asked_object(&bytes), pushed_object(&bytes), object_answer(&bytes), push_session(&bytes));
+        let _ = counterparts(&bytes, &body(100, 40));
         if let Some(cut) = Cut::of(&bytes) {
             prop_assert_eq!(cut.join(), bytes);
         }
