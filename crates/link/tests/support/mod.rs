@@ -367,6 +367,15 @@ pub async fn post(
     config: Arc<tls::ClientConfig>,
     path: &str,
 ) -> Result<StatusCode, String> {
+    ask(address, config, request(path)).await.map(|(status, _)| status)
+}
+
+/// One request over TLS and HTTP/1.1.
+pub async fn ask(
+    address: SocketAddr,
+    config: Arc<tls::ClientConfig>,
+    request: Request<ReadyBody>,
+) -> Result<(StatusCode, String), String> {
     let tcp = tokio::net::TcpStream::connect(address).await.map_err(|why| why.to_string())?;
     let name = tokio_rustls::rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
     let stream =
@@ -374,7 +383,10 @@ pub async fn post(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
     tokio::spawn(connection);
-    sender.send_request(request(path)).await.map(|answer| answer.status()).map_err(|why| why.to_string())
+    let answer = sender.send_request(request).await.map_err(|why| why.to_string())?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await.map_err(|why| why.to_string())?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// The ALPN of a transport.
