@@ -279,7 +279,7 @@ impl Hub {
             }
             HubRecord::Replied(reply) => {
                 if let Some(key) = self.take_reply(None, reply, shelf) {
-                    self.replies.entry(key).and_modify(|reply| reply.recorded = true);
+                    self.replies.entry(key).and_modify(Incoming::resume);
                 }
             }
             HubRecord::ReplyDone(key) => self.forget_reply(key, shelf),

@@ -43,6 +43,8 @@ pub(super) struct Node {
     /// Until when it is kept alive without its spoke.
     hold: Option<Duration>,
     away: Away,
+    /// It left with work in hand, and stays away until the ServerApp has seen that it did.
+    pub(super) left_until: Option<Duration>,
     /// A poll is on its way to SuperLink.
     pub(super) polling: bool,
     /// A poll's answer got lost, and a message with it, perhaps.
@@ -210,6 +212,9 @@ impl Hub {
         let node = self.node(id);
         (node.beat, node.hold, node.suspect) = (None, None, false);
         at.record(HubRecord::PollShut(id));
+        let work = self.messages.keys().chain(&self.owed).any(|key| key.node == id)
+            || self.replies.keys().any(|key| key.node == id);
+        self.node(id).left_until = work.then_some(at.now.mono + AWAY);
         self.void_messages(id, at);
     }
 
@@ -318,7 +323,16 @@ impl Hub {
         let late: Vec<_> = self.nodes.iter().filter(|(_, node)| overdue(node)).map(|(id, _)| *id).collect();
         for id in late {
             let Some(name) = self.nodes.get(&id).and_then(|node| node.spoke.clone()) else { continue };
+            let signed = self.nodes.get(&id).and_then(|node| node.headers.as_ref());
+            let signed = signed.and_then(|(_, headers)| auth::age(headers, at.now.wall));
             let Some(spoke) = self.spokes.get_mut(&name) else { continue };
+            if spoke.up && signed.is_some_and(|age| age < OVERDUE) {
+                // It is there: its last heartbeat was answered by the spoke, while the line was down.
+                self.node(id).beat = Some(now);
+                let body = objects::heartbeat_request(id, INTERVAL);
+                self.ask(Work::Hold(id), id, Operation::SendNodeHeartbeat, body, at);
+                continue;
+            }
             match (spoke.up, spoke.asked) {
                 (true, None) if spoke.heard + ECHO > now => {
                     // The spoke is there, so the node is not: SuperLink shall see that.

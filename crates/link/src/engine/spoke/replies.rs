@@ -25,6 +25,10 @@ impl Spoke {
         let head = objects::message_head(&call.body);
         let key = head.as_ref().map(|head| MessageKey { node, id: head.id });
         let known = key.filter(|key| self.replies.contains_key(key));
+        // What it pushes from here on belongs to this reply.
+        if self.sent.get(&node).is_some_and(|(_, sent)| key.is_none_or(|key| key.id != sent.id)) {
+            self.sent.remove(&node);
+        }
         let Some(key) = known.or(key.filter(|_| self.keeps())) else {
             return self.pass(ticket, call, PATIENCE, at);
         };
