@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, frame, unframe};
 use onefed_flower::objects::{self, Cut};
 use onefed_flower::{Operation, Transport, bridge, control, messages, run_log, signature};
-use onefed_link::engine::frame::{FrameError, HubFrame, SpokeFrame};
+use onefed_link::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
 use onefed_link::engine::record::{HubRecord, SpokeRecord};
 use onefed_link::pair::bulk::{Decoder, Item, put_ack, put_object, put_part};
 
@@ -33,26 +33,27 @@ const BOTH: [Transport; 2] = [Transport::Grpc, Transport::Http];
 
 /// The control connection as a hub reads it.
 pub fn spoke_frames(data: &[u8]) {
-    frames(data, SpokeFrame::decode, SpokeFrame::encode);
+    frames::<SpokeFrame>(data, |_, bytes| SpokeFrame::decode(bytes), |frame, _, bytes| frame.encode(bytes));
 }
 
 /// The control connection as a spoke reads it.
 pub fn hub_frames(data: &[u8]) {
-    frames(data, HubFrame::decode, HubFrame::encode);
+    frames(data, HubFrame::decode_with, HubFrame::encode_with);
 }
 
+/// Reads a frame; the parts are those that earlier frames of the connection brought.
+type Decode<F> = fn(&mut Parts, &mut BytesMut) -> Result<Option<F>, FrameError>;
+/// Writes a frame.
+type Encode<F> = fn(&F, &mut Parts, &mut BytesMut);
+
 /// Frames are the same however the bytes are cut into pieces, and read back as what they are.
-fn frames<F: PartialEq + Debug>(
-    data: &[u8],
-    decode: fn(&mut BytesMut) -> Result<Option<F>, FrameError>,
-    encode: fn(&F, &mut BytesMut),
-) {
+fn frames<F: PartialEq + Debug>(data: &[u8], decode: Decode<F>, encode: Encode<F>) {
     let all = |pieces: &[&[u8]]| {
-        let (mut bytes, mut read) = (BytesMut::new(), Vec::new());
+        let (mut parts, mut bytes, mut read) = (Parts::default(), BytesMut::new(), Vec::new());
         for piece in pieces {
             bytes.extend_from_slice(piece);
             loop {
-                match decode(&mut bytes) {
+                match decode(&mut parts, &mut bytes) {
                     Ok(Some(frame)) => read.push(frame),
                     Ok(None) => break,
                     Err(why) => return (read, Some(why)),
@@ -66,16 +67,13 @@ fn frames<F: PartialEq + Debug>(
     assert_eq!(all(&[head, tail]), (read_again(&read, decode, encode), why));
 }
 
-/// The frames after they were written and read once more.
-fn read_again<F: PartialEq + Debug>(
-    frames: &[F],
-    decode: fn(&mut BytesMut) -> Result<Option<F>, FrameError>,
-    encode: fn(&F, &mut BytesMut),
-) -> Vec<F> {
+/// The frames after they were written to a connection and read from it once more.
+fn read_again<F: Debug>(frames: &[F], decode: Decode<F>, encode: Encode<F>) -> Vec<F> {
+    let (mut ours, mut theirs) = (Parts::default(), Parts::default());
     let again = |frame: &F| {
         let mut bytes = BytesMut::new();
-        encode(frame, &mut bytes);
-        let read = decode(&mut bytes);
+        encode(frame, &mut ours, &mut bytes);
+        let read = decode(&mut theirs, &mut bytes);
         assert!(bytes.is_empty(), "{} bytes are left of {frame:?}", bytes.len());
         match read {
             Ok(Some(read)) => read,

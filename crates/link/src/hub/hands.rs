@@ -23,6 +23,9 @@ use crate::shell::flush::Flush;
 use crate::shell::mailbox::{Mailbox, WeakMailbox};
 use crate::store::ObjectStore;
 
+/// An object that could not be stored is asked for again after this.
+const AGAIN: Duration = Duration::from_secs(4);
+
 /// What arrives in the hub's mailbox.
 pub(crate) enum Letter {
     /// From the shell.
@@ -83,6 +86,7 @@ impl End for HubEnd {
             Err(why) => {
                 let (site, spoke) = &self.spoke;
                 tracing::warn!(object = %id, %why, site, spoke, "an object of a spoke's was not stored");
+                tokio::time::sleep(AGAIN).await;
                 self.hub.tell(Event::Lost(id)).await;
             }
         }

@@ -231,3 +231,6 @@ fn compact<E: Engine>(life: &mut Life<E>) {
         Err(why) => tracing::warn!(%why, size, "the journal could not be written anew"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// So many activations are remembered until the hub answers them.
 const MAX_ACTIVATIONS: usize = 1024;
 
+/// An object that could not be stored is asked for again after this.
+const AGAIN: Duration = Duration::from_secs(4);
+
 /// What arrives in a spoke's mailbox.
 pub(crate) enum Letter {
     /// From the shell.
@@ -74,9 +77,10 @@ impl End for SpokeEnd {
                 self.flush.soon();
                 self.engine.send(Letter::Event(Event::Stored(id, bytes))).await;
             }
-            // The engine wants it again; should it have been the disk, it hears of that by itself.
+            // The engine wants it again; should it have been the disk, it hears of that meanwhile.
             Err(why) => {
                 tracing::warn!(object = %id, %why, "an object of the hub's was not stored");
+                tokio::time::sleep(AGAIN).await;
                 self.engine.send(Letter::Event(Event::Lost(id))).await;
             }
         }

@@ -29,7 +29,6 @@ pub enum NodeTimer {
     /// The next attempt of a call that failed.
     Retry(usize),
     Trained,
-    Gone,
 }
 
 /// A call that a thread is at.
@@ -116,11 +115,6 @@ impl SuperNode {
             dropped: Vec::new(),
         }
     }
-
-    /// The message that may be asked for: handed over and not confirmed.
-    pub fn at_work(&self) -> Option<ObjectId> {
-        self.work.as_ref().map(|work| work.id)
-    }
 }
 
 fn said(answer: Option<&FleetAnswer>, transport: Transport) -> Said {
@@ -161,7 +155,6 @@ impl World {
             }
             NodeTimer::Retry(thread) => self.node_retry(n, thread),
             NodeTimer::Trained => self.node_trained(n),
-            NodeTimer::Gone => self.node_exit(n, 10 * S),
         }
     }
 
@@ -235,7 +228,7 @@ impl World {
         let node = &mut self.nodes[n];
         let Some(busy) = &mut node.threads[thread] else { return };
         let wall = self.now.saturating_add_signed(node.skew);
-        let headers = keys::headers(transport, node.key, wall);
+        let headers = keys::headers(transport, node.key, wall, self.plan.skew > 0);
         let call = FleetCall { operation: busy.operation, transport, headers, body: busy.body.clone() };
         self.next_call += 1;
         busy.call = Some(self.next_call);

@@ -25,6 +25,10 @@ impl Spoke {
         let head = objects::message_head(&call.body);
         let key = head.as_ref().map(|head| MessageKey { node, id: head.id });
         let known = key.filter(|key| self.replies.contains_key(key));
+        // What it pushes from here on belongs to this reply.
+        if self.sent.get(&node).is_some_and(|(_, sent)| key.is_none_or(|key| key.id != sent.id)) {
+            self.sent.remove(&node);
+        }
         let Some(key) = known.or(key.filter(|_| self.keeps())) else {
             return self.pass(ticket, call, PATIENCE, at);
         };
@@ -90,6 +94,9 @@ impl Spoke {
         };
         self.counters.answered_here += 1;
         if !reply.missing.contains(&pushed.id) {
+            // Its answer got lost, perhaps with the spoke, before it was written down that all is here.
+            let key = *key;
+            self.spool(key, at);
             return at.answer(ticket, ok(call.transport, objects::push_object_answer(true)));
         }
         self.pushes.insert(ticket, (*key, pushed.id, call.transport));
