@@ -134,7 +134,7 @@ pub static METRICS: &[Metric] = metrics! {
     "onefed_link_hub_replies" Counter NONE "Replies that SuperLink has." link!(replies);
     "onefed_link_hub_sessions_again" Counter NONE "Push sessions at SuperLink that had to be begun again." link!(sessions_again);
     "onefed_link_hub_holds" Counter NONE "Times that a SuperNode was kept alive in a cut." link!(holds);
-    "onefed_link_hub_suspected_losses" Counter NONE "Messages that may have been lost between SuperLink and hub, each told to the ServerApp." link!(suspected);
+    "onefed_link_hub_suspected_losses" Counter NONE "Messages that may have been lost next to SuperLink, or that a SuperNode took and never answered; each told to the ServerApp." link!(suspected);
     "onefed_link_hub_given_up" Counter NONE "Messages and replies that came to nothing at the hub." link!(given_up);
     "onefed_link_hub_refused_wants" Counter NONE "Objects that a spoke asked for and that no message of it names." link!(refused_wants);
     "onefed_link_hub_open_messages" Gauge NONE "Messages that their SuperNodes have not confirmed." link!(open_messages);
