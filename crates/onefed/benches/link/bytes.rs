@@ -12,8 +12,6 @@ use serde_json::json;
 use crate::measure::{NET, Options, Shape, Who, flowing, looked_at};
 use crate::table::{Row, Table, Target, median};
 
-/// The model, and the reply.
-const BULK: usize = 500_000_000;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Idle SuperNodes, and through how many spokes.
 const IDLE: (usize, usize) = (300, 30);
@@ -37,7 +35,7 @@ pub(crate) fn bulk(options: &Options, flower: &str, table: &mut Table) {
     let (mut stock, mut ours) = (Vec::new(), Vec::new());
     for pair in 1..=pairs {
         for (who, list) in [(Who::Stock, &mut stock), (Who::Ours, &mut ours)] {
-            match moved(who, flower) {
+            match moved(who, flower, options.bulk * 1_000_000) {
                 Ok(moved) => {
                     println!(
                         "  pair {pair}/{pairs} {who:?}: {:.0} MB/s down, {:.0} MB/s up; CPU-s per GB: hub {:.2}, spoke {:.2}; grew by {} and {} MB",
@@ -87,9 +85,9 @@ pub(crate) fn bulk(options: &Options, flower: &str, table: &mut Table) {
 }
 
 /// One message down and one up.
-fn moved(who: Who, flower: &str) -> Result<Moved, Failed> {
+fn moved(who: Who, flower: &str, bytes: usize) -> Result<Moved, Failed> {
     let transport = Release::parse(flower).map_err(|why| Failed(why.to_string()))?.transport();
-    let (model, reply) = (Arc::new(Model::new(1, BULK)), Arc::new(Model::new(2, BULK)));
+    let (model, reply) = (Arc::new(Model::new(1, bytes)), Arc::new(Model::new(2, bytes)));
     let parts = Parts::start(who, flower, transport, 1)?;
     let timing = Timing { poll: Duration::from_millis(200), ..Timing::default() };
     let nodes = vec![SuperNode::new(parts.fleet(0), transport, timing, Some(reply))?];
@@ -110,7 +108,7 @@ fn moved(who: Who, flower: &str) -> Result<Moved, Failed> {
     let (hub_after, spoke_after) = (parts.hub_usage(), parts.spoke_usage());
     drop(running);
     let rate = |bytes: u64, seconds: f64| 0.98 * bytes as f64 / 1e6 / seconds.max(0.05);
-    let gb = 2.0 * BULK as f64 / 1e9;
+    let gb = 2.0 * bytes as f64 / 1e9;
     let last = looks.last().copied().unwrap_or_default();
     Ok(Moved {
         down: rate(last.0, flowing(looks.iter().map(|look| look.0))),

@@ -23,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) pairs: Option<usize>,
     /// Rounds per run; `None` leaves it to the case.
     pub(crate) rounds: Option<u32>,
+    /// The size of the synthetic model in 10^6 bytes.
+    pub(crate) bulk: usize,
     /// The releases.
     pub(crate) flower: Vec<String>,
 }
@@ -37,6 +39,7 @@ impl Options {
         Self {
             pairs: number("ONEFED_BENCH_PAIRS").map(|pairs| pairs as usize),
             rounds: number("ONEFED_BENCH_ROUNDS"),
+            bulk: number("ONEFED_BENCH_BULK_MB").unwrap_or(500) as usize,
             flower: flower.split(',').map(str::to_owned).collect(),
         }
     }

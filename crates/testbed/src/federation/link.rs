@@ -212,6 +212,9 @@ impl Begun<'_> {
         let own = self.setup.dir.join(format!("{name}.d"));
         std::fs::create_dir_all(&own).map_err(|why| Failed(format!("{}: {why}", own.display())))?;
         file["state"] = own.display().to_string().into();
+        // The defaults of the context.
+        file["disk_bytes"] = (10u64 << 30).into();
+        file["hold_seconds"] = 600.into();
         for (key, value) in extra {
             file[key] = value.clone();
         }
