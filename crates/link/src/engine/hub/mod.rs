@@ -180,6 +180,8 @@ enum Again {
     Hold(u64),
     Offline(u64),
     Online(u64),
+    /// Messages of nodes that are never heard of again.
+    Silent,
 }
 
 /// The hub's engine.
@@ -299,6 +301,12 @@ impl Hub {
 
     /// Takes up again what the journal says is not done.
     fn resume(&mut self, now: Now) {
+        for node in self.nodes.values_mut() {
+            node.seen = now.mono;
+        }
+        if !self.messages.is_empty() {
+            self.later.insert((now.mono + nodes::SILENT_EVERY, Again::Silent));
+        }
         for key in self.confirms.keys() {
             self.later.insert((now.mono, Again::Confirm(*key)));
         }
@@ -416,6 +424,8 @@ impl Hub {
         (spoke.up, spoke.storage, spoke.heard, spoke.asked) = (true, true, at.now.mono, None);
         spoke.wants.clear();
         at.send(&name, HubFrame::Storage(self.storage));
+        // The spoke says again which replies it has. What is not among them was given up while the line was down.
+        self.drop_unfinished_replies(&name, at.shelf);
         let open = self.messages.iter().filter(|(_, m)| m.spoke == name && !m.taken && m.offered);
         for (_, message) in open {
             at.send(&name, HubFrame::Offer(message.offer.clone()));
@@ -431,6 +441,9 @@ impl Hub {
                 self.note_auth(&name, node, transport, headers, at.now);
             }
             SpokeFrame::Want(ids) => self.wanted(&name, ids, at),
+            SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key) if !self.messages.contains_key(&key) => {
+                at.send(&name, HubFrame::Gone(key));
+            }
             SpokeFrame::OfferTaken(key) => {
                 if let Some(message) = self.messages.get_mut(&key).filter(|message| !message.taken) {
                     message.taken = true;
@@ -552,6 +565,7 @@ impl Hub {
                 Again::Hold(node) => self.hold(node, at),
                 Again::Offline(node) => self.go_offline(node, at),
                 Again::Online(node) => self.go_online(node, at),
+                Again::Silent => self.forget_silent(at),
             }
         }
     }

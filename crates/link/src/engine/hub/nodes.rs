@@ -27,6 +27,10 @@ const HELD_EVERY: Duration = Duration::from_secs(100);
 const INTERVAL: f64 = 30.0;
 /// The longest interval that SuperLink takes.
 const LONGEST_INTERVAL: f64 = 1800.0;
+/// So long after the hold SuperLink has given up a silent node, and the ServerApp its messages.
+const SILENT: Duration = Duration::from_secs(180);
+/// So often silent nodes are looked for, while there are messages.
+pub(super) const SILENT_EVERY: Duration = Duration::from_secs(60);
 /// ServerApps look every 3 s whether a node has gone.
 const AWAY: Duration = Duration::from_secs(7);
 const RETRY: Duration = Duration::from_secs(2);
@@ -43,6 +47,8 @@ pub(super) struct Node {
     /// Until when it is kept alive without its spoke.
     hold: Option<Duration>,
     away: Away,
+    /// When it last gave a sign of life.
+    pub(super) seen: Duration,
     /// It left with work in hand, and stays away until the ServerApp has seen that it did.
     pub(super) left_until: Option<Duration>,
     /// A poll is on its way to SuperLink.
@@ -101,7 +107,7 @@ impl Hub {
         let Some(age) = auth::age(&headers, now.wall) else { return };
         let node = self.node(id);
         let older = node.headers.as_ref().and_then(|(_, known)| auth::age(known, now.wall));
-        node.spoke = Some(spoke.clone());
+        (node.spoke, node.seen) = (Some(spoke.clone()), now.mono);
         if older.is_none_or(|older| age <= older) {
             node.key = flower::signing_key(&headers);
             node.headers = Some((transport, headers));
@@ -204,6 +210,22 @@ impl Hub {
             tracing::warn!(node = id, message = %key.id, "a message was received and never answered");
             self.counters.suspected += 1;
             self.take_offline(id, at);
+        }
+    }
+
+    /// A SuperNode that was killed may never come back: its messages, and the objects that they keep, are not for ever.
+    pub(super) fn forget_silent(&mut self, at: &mut At<'_>) {
+        let patience = self.settings.hold + SILENT;
+        let having: std::collections::BTreeSet<u64> =
+            self.messages.keys().chain(&self.owed).map(|key| key.node).collect();
+        for id in having {
+            if self.node(id).seen + patience < at.now.mono {
+                tracing::warn!(node = id, "nothing was heard of a node for long: its messages are void");
+                self.void_messages(id, at);
+            }
+        }
+        if !self.messages.is_empty() {
+            self.again_at(at.now.mono + SILENT_EVERY, Again::Silent);
         }
     }
 

@@ -223,6 +223,16 @@ impl Hub {
     }
 
     /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    pub(super) fn drop_unfinished_replies(&mut self, spoke: &SpokeName, shelf: &dyn Shelf) {
+        let of_spoke = |node| self.nodes.get(&node).is_some_and(|node| node.spoke.as_ref() == Some(spoke));
+        let unfinished = self.replies.iter().filter(|(key, reply)| !reply.recorded && of_spoke(key.node));
+        for key in unfinished.map(|(key, _)| *key).collect::<Vec<_>>() {
+            if let Some(incoming) = self.replies.remove(&key) {
+                incoming.head.objects.iter().for_each(|id| self.pins.release(shelf, *id));
+            }
+        }
+    }
+
     pub(super) fn drop_replies_to(&mut self, key: MessageKey, at: &mut At<'_>) {
         let to_it = |(other, reply): (&MessageKey, &Incoming)| {
             (other.node == key.node && !reply.recorded && reply.answers() == Some(key.id)).then_some(*other)

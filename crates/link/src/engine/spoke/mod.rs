@@ -395,6 +395,8 @@ impl Spoke {
         }
         self.counters.retries += self.calls.send_all(at);
         for key in self.order.clone() {
+            // The hub says which of them are void meanwhile.
+            self.secure(key, at);
             self.fetch(key, at);
         }
     }

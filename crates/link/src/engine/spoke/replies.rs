@@ -94,6 +94,9 @@ impl Spoke {
         };
         self.counters.answered_here += 1;
         if !reply.missing.contains(&pushed.id) {
+            // Its answer got lost, perhaps with the spoke, before it was written down that all is here.
+            let key = *key;
+            self.spool(key, at);
             return at.answer(ticket, ok(call.transport, objects::push_object_answer(true)));
         }
         self.pushes.insert(ticket, (*key, pushed.id, call.transport));

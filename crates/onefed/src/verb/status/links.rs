@@ -87,3 +87,6 @@ fn lost(hub: &HubStatus) -> Option<String> {
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     (!parts.is_empty()).then(|| format!("messages and replies: {}; the ServerApp was told", parts.join(", ")))
 }
+
+#[cfg(test)]
+mod tests;
