@@ -66,6 +66,12 @@ pub struct SpokeLine {
     pub bytes_down: u64,
     /// Bytes on the wire from the spoke to the hub, over all its connections.
     pub bytes_up: u64,
+    /// Bytes that the codec has kept off the wire to the spoke, since the hub's start.
+    #[serde(default)]
+    pub saved_down: u64,
+    /// Bytes that the codec has kept off the wire from the spoke, since the hub's start.
+    #[serde(default)]
+    pub saved_up: u64,
     /// Fleet calls answered.
     pub calls: u64,
     /// PINGs that the hub sent on the present connection.

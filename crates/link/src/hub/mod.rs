@@ -29,6 +29,7 @@ use crate::shell::actor::{self, Actor};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::mailbox;
+use crate::shell::packer::{Packer, Saved};
 use crate::shell::state::Disk;
 use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
 use crate::superlink::{SuperLink, SuperLinkAddress};
@@ -96,6 +97,8 @@ pub(crate) struct Shared {
     origins: Origins,
     /// Fleet calls that came over each line.
     calls: Mutex<BTreeMap<SpokeName, u64>>,
+    /// What the codec has kept off each line.
+    saved: Mutex<BTreeMap<SpokeName, Arc<Saved>>>,
 }
 
 /// What the admin endpoint shows and asks.
@@ -152,12 +155,14 @@ impl Hub {
             ledger: Ledger::default(),
             origins: Origins::default(),
             calls: Mutex::default(),
+            saved: Mutex::default(),
         });
         let inner = start(&shared, &config.disk, config.hold).await?;
         let ends = shared.clone();
         let pairs = Pairs::new(says, move |hello| {
             let spoke = (hello.site.clone(), hello.spoke.clone());
-            Arc::new(HubEnd { spoke, shared: ends.clone(), hub: inner.clone() })
+            let packer = Arc::new(Packer::new(inner.store.clone(), ends.saved_by(&spoke)));
+            Arc::new(HubEnd { spoke, shared: ends.clone(), hub: inner.clone(), packer })
         });
         Ok(Self { fleet, admin, pairs, door: shared })
     }
@@ -271,6 +276,14 @@ impl Shared {
         }
     }
 
+    fn saved(&self) -> MutexGuard<'_, BTreeMap<SpokeName, Arc<Saved>>> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn saved_by(&self, spoke: &SpokeName) -> Arc<Saved> {
+        self.saved().entry(spoke.clone()).or_default().clone()
+    }
+
     fn calls(&self) -> MutexGuard<'_, BTreeMap<SpokeName, u64>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -313,8 +326,11 @@ impl Sight {
         let mut calls = self.shared.calls();
         // Spokes that the pairs have forgotten.
         calls.retain(|(site, spoke), _| sights.iter().any(|seen| seen.site == *site && seen.spoke == *spoke));
+        let mut saved = self.shared.saved();
+        saved.retain(|(site, spoke), _| sights.iter().any(|seen| seen.site == *site && seen.spoke == *spoke));
         let line = |seen: PairSight| {
             let name = (seen.site, seen.spoke);
+            let (saved_down, saved_up) = saved.get(&name).map(|saved| saved.bytes()).unwrap_or_default();
             SpokeLine {
                 calls: calls.get(&name).copied().unwrap_or_default(),
                 site: name.0,
@@ -324,6 +340,8 @@ impl Sight {
                 peer: seen.peer.to_string(),
                 bytes_down: seen.control.1 + seen.bulk.1,
                 bytes_up: seen.control.0 + seen.bulk.0,
+                saved_down,
+                saved_up,
                 pings_sent: seen.pings.sent,
                 pings_acked: seen.pings.acked,
                 ping_age_seconds: seen.pings.last_ack.map(|at| at.elapsed().as_secs()),

@@ -27,6 +27,7 @@ use crate::shell::actor::{self, Actor};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::mailbox;
+use crate::shell::packer::Packer;
 use crate::shell::state::Disk;
 use crate::status::{SCHEMA_VERSION, SpokeStatus};
 use crate::wire::SPOKE_PATH;
@@ -79,6 +80,7 @@ impl Spoke {
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
+        let packer = Arc::new(Packer::new(store.clone(), Arc::default()));
         let calls = Calls::new(engine.clone());
         let hands = SpokeHands {
             site: site.clone(),
@@ -90,6 +92,7 @@ impl Spoke {
             runtime,
             pair: None,
             room: None,
+            packer: packer.clone(),
         };
         let actor = Actor {
             letters,
@@ -103,7 +106,7 @@ impl Spoke {
         };
         let epoch = actor::start(actor, Engine::epoch).map_err(|why| config.disk.error(why))?;
         config.line.hello.epoch = epoch;
-        let end = Arc::new(SpokeEnd { engine, store, flush });
+        let end = Arc::new(SpokeEnd { engine, packer, flush });
         let line = Arc::new(Dialler::start(config.line, end));
         let ledger = Ledger::default();
         let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger };

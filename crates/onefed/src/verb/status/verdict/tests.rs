@@ -46,6 +46,8 @@ fn hub() -> HubStatus {
         peer: "10.0.0.2:1".to_owned(),
         bytes_down: 0,
         bytes_up: 0,
+        saved_down: 0,
+        saved_up: 0,
         calls: 0,
         pings_sent: 0,
         pings_acked: 0,
