@@ -12,16 +12,18 @@ use http::{HeaderMap, StatusCode};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, frame, unframe};
 use onefed_flower::objects::{self, Cut};
 use onefed_flower::{Operation, Transport, bridge, control, messages, run_log, signature};
-use onefed_link::engine::frame::{FrameError, HubFrame, SpokeFrame};
+use onefed_link::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
 use onefed_link::engine::record::{HubRecord, SpokeRecord};
+use onefed_link::pair::bulk::{Decoder, Item, put_ack, put_object, put_part};
 
 /// A target: its name, as in `fuzz_targets/` and `corpus/`, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("spoke_frames", spoke_frames),
     ("hub_frames", hub_frames),
+    ("bulk", bulk),
     ("records", records),
     ("bodies", bodies),
     ("envelopes", envelopes),
@@ -31,26 +33,27 @@ const BOTH: [Transport; 2] = [Transport::Grpc, Transport::Http];
 
 /// The control connection as a hub reads it.
 pub fn spoke_frames(data: &[u8]) {
-    frames(data, SpokeFrame::decode, SpokeFrame::encode);
+    frames::<SpokeFrame>(data, |_, bytes| SpokeFrame::decode(bytes), |frame, _, bytes| frame.encode(bytes));
 }
 
 /// The control connection as a spoke reads it.
 pub fn hub_frames(data: &[u8]) {
-    frames(data, HubFrame::decode, HubFrame::encode);
+    frames(data, HubFrame::decode_with, HubFrame::encode_with);
 }
 
+/// Reads a frame; the parts are those that earlier frames of the connection brought.
+type Decode<F> = fn(&mut Parts, &mut BytesMut) -> Result<Option<F>, FrameError>;
+/// Writes a frame.
+type Encode<F> = fn(&F, &mut Parts, &mut BytesMut);
+
 /// Frames are the same however the bytes are cut into pieces, and read back as what they are.
-fn frames<F: PartialEq + Debug>(
-    data: &[u8],
-    decode: fn(&mut BytesMut) -> Result<Option<F>, FrameError>,
-    encode: fn(&F, &mut BytesMut),
-) {
+fn frames<F: PartialEq + Debug>(data: &[u8], decode: Decode<F>, encode: Encode<F>) {
     let all = |pieces: &[&[u8]]| {
-        let (mut bytes, mut read) = (BytesMut::new(), Vec::new());
+        let (mut parts, mut bytes, mut read) = (Parts::default(), BytesMut::new(), Vec::new());
         for piece in pieces {
             bytes.extend_from_slice(piece);
             loop {
-                match decode(&mut bytes) {
+                match decode(&mut parts, &mut bytes) {
                     Ok(Some(frame)) => read.push(frame),
                     Ok(None) => break,
                     Err(why) => return (read, Some(why)),
@@ -64,16 +67,13 @@ fn frames<F: PartialEq + Debug>(
     assert_eq!(all(&[head, tail]), (read_again(&read, decode, encode), why));
 }
 
-/// The frames after they were written and read once more.
-fn read_again<F: PartialEq + Debug>(
-    frames: &[F],
-    decode: fn(&mut BytesMut) -> Result<Option<F>, FrameError>,
-    encode: fn(&F, &mut BytesMut),
-) -> Vec<F> {
+/// The frames after they were written to a connection and read from it once more.
+fn read_again<F: Debug>(frames: &[F], decode: Decode<F>, encode: Encode<F>) -> Vec<F> {
+    let (mut ours, mut theirs) = (Parts::default(), Parts::default());
     let again = |frame: &F| {
         let mut bytes = BytesMut::new();
-        encode(frame, &mut bytes);
-        let read = decode(&mut bytes);
+        encode(frame, &mut ours, &mut bytes);
+        let read = decode(&mut theirs, &mut bytes);
         assert!(bytes.is_empty(), "{} bytes are left of {frame:?}", bytes.len());
         match read {
             Ok(Some(read)) => read,
@@ -81,6 +81,42 @@ fn read_again<F: PartialEq + Debug>(
         }
     };
     frames.iter().map(again).collect()
+}
+
+/// The bulk connection, read by both ends: objects are the same however the bytes are cut into pieces.
+pub fn bulk(data: &[u8]) {
+    let all = |pieces: &[&[u8]]| {
+        let (mut decoder, mut items) = (Decoder::default(), Vec::new());
+        for piece in pieces {
+            let mut chunk = Bytes::copy_from_slice(piece);
+            loop {
+                match decoder.next(&mut chunk) {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) => break,
+                    Err(why) => return (items, Err(why)),
+                }
+            }
+            assert!(chunk.is_empty());
+        }
+        (items, Ok(decoder.taken()))
+    };
+    let (items, end) = all(&[data]);
+    let (head, tail) = data.split_at(data.len() / 2);
+    assert_eq!(all(&[head, tail]), (items.clone(), end));
+    let mut written = BytesMut::new();
+    for item in &items {
+        match item {
+            Item::Object(id, content) => {
+                put_object(*id, content.len(), &mut written);
+                if !content.is_empty() {
+                    put_part(content.len(), &mut written);
+                    written.extend_from_slice(content);
+                }
+            }
+            Item::Ack(taken) => put_ack(*taken, &mut written),
+        }
+    }
+    assert_eq!(all(&[&written]).0, items);
 }
 
 /// The records of both journals.

@@ -206,6 +206,7 @@ mod tests {
             why: None,
             nodes: nodes.iter().map(node).collect(),
             refused: Vec::new(),
+            link: None,
         }
     }
 

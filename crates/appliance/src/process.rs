@@ -55,11 +55,9 @@ pub struct HubFile {
     pub keepalive_timeout_ms: u64,
     /// Where it keeps what must survive it: a directory of its own on a disk that survives a reboot.
     pub state: PathBuf,
-    /// How many bytes of that disk objects may take.
-    #[serde(default = "disk_bytes")]
+    /// How many bytes of that disk objects may take, `FL_LINK_DISK`.
     pub disk_bytes: u64,
-    /// For how long a cut of the line is hidden, in seconds.
-    #[serde(default = "hold_seconds")]
+    /// For how long a cut of the line is hidden, in seconds, `FL_LINK_HOLD`.
     pub hold_seconds: u64,
 }
 
@@ -92,22 +90,10 @@ pub struct SpokeFile {
     pub keepalive_timeout_ms: u64,
     /// Where it keeps what must survive it: a directory of its own on a disk that survives a reboot.
     pub state: PathBuf,
-    /// How many bytes of that disk objects may take.
-    #[serde(default = "disk_bytes")]
+    /// How many bytes of that disk objects may take, `FL_LINK_DISK`.
     pub disk_bytes: u64,
-    /// For how long a cut of the line is hidden, in seconds.
-    #[serde(default = "hold_seconds")]
+    /// For how long a cut of the line is hidden, in seconds, `FL_LINK_HOLD`.
     pub hold_seconds: u64,
-}
-
-/// What objects may take of the disk where the file does not say: 10 GiB.
-pub(crate) fn disk_bytes() -> u64 {
-    10 << 30
-}
-
-/// For how long a cut is hidden where the file does not say: 10 minutes.
-pub(crate) fn hold_seconds() -> u64 {
-    600
 }
 
 /// Runs a hub until it is told to stop.

@@ -326,6 +326,15 @@ impl FleetAnswer {
         matches!(self.status, FleetStatus::Grpc(14, _) | FleetStatus::Http(StatusCode::SERVICE_UNAVAILABLE))
     }
 
+    /// Whether the call could not be served just now, as opposed to being refused: the next one may well be. A SuperLink
+    /// whose database is locked calls that an internal error.
+    pub fn is_passing(&self) -> bool {
+        match self.status {
+            FleetStatus::Grpc(code, _) => matches!(code, 2 | 4 | 8 | 10 | 13 | 14),
+            FleetStatus::Http(status) => status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
     /// Whether SuperLink refused the caller's identity (401 / UNAUTHENTICATED).
     pub fn is_unauthenticated(&self) -> bool {
         matches!(self.status, FleetStatus::Grpc(16, _) | FleetStatus::Http(StatusCode::UNAUTHORIZED))

@@ -466,6 +466,12 @@ pub fn heartbeat_request(node: u64, interval: f64) -> Bytes {
     Heartbeat { node: Some(NodeProto { node_id: node }), interval }.encode_to_vec().into()
 }
 
+/// The interval that a SendNodeHeartbeat request names, in seconds.
+pub fn heartbeat_interval(body: &Bytes) -> Option<f64> {
+    let interval = Heartbeat::decode(body.clone()).ok()?.interval;
+    (interval.is_finite() && interval > 0.0).then_some(interval)
+}
+
 /// A PullMessages request.
 pub fn pull_messages_request(node: u64) -> Bytes {
     Heartbeat { node: Some(NodeProto { node_id: node }), interval: 0.0 }.encode_to_vec().into()

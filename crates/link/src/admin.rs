@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use onefed_flower::control::is_control_path;
@@ -14,7 +15,9 @@ use onefed_trust::{CertificateInfo, ClientRole};
 use crate::admission;
 use crate::hub::Sight;
 use crate::listen::{Body, Peer, boxed, json, text};
-use crate::wire::{REGISTER_NODE_PATH, STATUS_PATH, UNREGISTER_NODE_PATH};
+use crate::metrics;
+use crate::status::HubStatus;
+use crate::wire::{METRICS_PATH, REGISTER_NODE_PATH, STATUS_PATH, UNREGISTER_NODE_PATH};
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -48,14 +51,16 @@ async fn answer(
         return text(StatusCode::FORBIDDEN, "this certificate is neither an operator's nor a user's");
     };
     let for_operators = is_admission_path(&path)
-        || [STATUS_PATH, REGISTER_NODE_PATH, UNREGISTER_NODE_PATH].contains(&path.as_str());
+        || [STATUS_PATH, METRICS_PATH, REGISTER_NODE_PATH, UNREGISTER_NODE_PATH].contains(&path.as_str());
     if for_operators && role != ClientRole::Operator {
-        let what = if path == STATUS_PATH { "the state of the hub is" } else { "admitting SuperNodes is" };
+        let seen = [STATUS_PATH, METRICS_PATH].contains(&path.as_str());
+        let what = if seen { "the state of the hub is" } else { "admitting SuperNodes is" };
         tracing::info!(path, name, "refused at the admin endpoint: not an operator");
         return text(StatusCode::FORBIDDEN, format!("{what} for operators"));
     }
     match (request.method(), path.as_str()) {
         (&Method::GET, STATUS_PATH) => return json(&sight.status().await),
+        (&Method::GET, METRICS_PATH) => return metrics(&sight.status().await),
         (&Method::POST, REGISTER_NODE_PATH) => {
             return admission::register(&shared.superlink, request, name).await;
         }
@@ -78,4 +83,10 @@ async fn answer(
             boxed(FleetAnswer::refusal(transport, Refusal::Unavailable, &why).into_response())
         }
     }
+}
+
+fn metrics(status: &HubStatus) -> Response<Body> {
+    let mut answer = text(StatusCode::OK, metrics::render(status));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    answer
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport};
 
-use crate::listen::{Body, boxed, text};
 use crate::shell::budget::Budget;
 
 /// How long a caller may take to send its call, and may have to wait for room for it.
@@ -37,14 +36,4 @@ pub(crate) async fn read_call(
     }
     FleetCall::from_request(operation, transport, &parts.headers, body)
         .map_err(|why| malformed(&why.to_string()))
-}
-
-/// Refuses what is not a Fleet operation, in the words of the transport that it looks like.
-pub(crate) fn refuse_other(path: &str, request: &Request<Incoming>) -> Response<Body> {
-    let kind = request.headers().get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let text_ = format!("{path} is not one of the twelve Fleet operations");
-    if kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
-        return boxed(FleetAnswer::refusal(Transport::Grpc, Refusal::NotFleet, &text_).into_response());
-    }
-    text(StatusCode::NOT_FOUND, text_)
 }

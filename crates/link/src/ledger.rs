@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use onefed_flower::Operation;
 use onefed_flower::fleet::{FleetAnswer, FleetCall};
-use onefed_flower::messages;
+use onefed_flower::{messages, objects};
 use onefed_trust::NodePublicKey;
 
 use crate::status::{NodeStatus, RefusedNode};
 
 /// Flower takes a node for offline when its heartbeat of 30 s was missed twice.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest heartbeat interval that SuperLink takes, in seconds. Each counts twice.
+const LONGEST: f64 = 1800.0;
 
 /// With more nodes than this, those that were not seen for a while are forgotten.
 const MAX_NODES: usize = 10_000;
@@ -38,13 +40,15 @@ struct Books {
 struct Entry {
     site: String,
     seen: Instant,
+    /// For so long it counts as online after that: in a cut the hub names a longer interval for it.
+    patience: Duration,
     gone: bool,
     key: Option<String>,
 }
 
 impl Entry {
     fn online(&self) -> bool {
-        !self.gone && self.seen.elapsed() < PATIENCE
+        !self.gone && self.seen.elapsed() < self.patience
     }
 }
 
@@ -69,7 +73,10 @@ impl Ledger {
             if let Some(key) = &key {
                 books.refused.remove(key);
             }
-            books.nodes.insert(id, Entry { site: site.to_owned(), seen: Instant::now(), gone: false, key });
+            let named = named_interval(call);
+            let patience = named.map_or(PATIENCE, |interval| Duration::from_secs_f64(2.0 * interval));
+            let (site, seen) = (site.to_owned(), Instant::now());
+            books.nodes.insert(id, Entry { site, seen, patience, gone: false, key });
         };
         match call.operation {
             // Not the key that the call is signed with: the answer is about the key in its body.
@@ -170,6 +177,12 @@ impl Ledger {
     pub(crate) fn round(&self, run_id: u64) -> Option<u64> {
         self.books().rounds.get(&run_id).copied()
     }
+}
+
+/// The interval of a heartbeat's own words, in seconds, as far as SuperLink takes it.
+fn named_interval(call: &FleetCall) -> Option<f64> {
+    let heartbeat = call.operation == Operation::SendNodeHeartbeat;
+    heartbeat.then(|| objects::heartbeat_interval(&call.body)).flatten().map(|named| named.min(LONGEST))
 }
 
 /// How a key is told to people: by the fingerprint that `ssh-keygen -l` shows.

@@ -33,6 +33,10 @@ const STREAMS: u32 = 4096;
 /// So many connections at once; more wait.
 const CONNECTIONS: usize = 8192;
 pub(crate) const CONNECTION_WINDOW: u32 = 32 << 20;
+/// On a LAN nothing is gained by more than this, and each SuperNode could fill it.
+const NEAR_WINDOW: u32 = 1 << 20;
+/// A SuperNode that takes no byte for so long is gone, and what it was sent is not kept any longer.
+const NEAR_PATIENCE: Duration = Duration::from_secs(60);
 
 /// An error that a body may end with.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -90,7 +94,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Opens a listener. `who` names it in errors and logs. With `keepalive`, HTTP/2 connections are pinged.
+    /// Opens a listener. `who` names it in errors and logs. With `keepalive`, HTTP/2 connections are pinged; without, they
+    /// come from the same network.
     pub(crate) async fn open(
         who: &'static str,
         address: SocketAddr,
@@ -175,8 +180,12 @@ fn prepare(tcp: &TcpStream, keepalive: Option<KeepAlive>) {
     match keepalive {
         // The kernel gives a connection up whose data stays unacknowledged, as the PING timeout does above it.
         Some(keepalive) => pair::tune(tcp, keepalive.timeout),
-        // Not essential; a socket that refuses it is about to fail anyway.
-        None => drop(tcp.set_nodelay(true)),
+        None => {
+            // Not essential; a socket that refuses it is about to fail anyway.
+            let _ = tcp.set_nodelay(true);
+            let millis = u32::try_from(NEAR_PATIENCE.as_millis()).unwrap_or(u32::MAX);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp, millis);
+        }
     }
 }
 
@@ -201,6 +210,11 @@ async fn drive<S, Serve, Answer>(
         let answer = serve(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
+    let (stream_window, connection_window) = match keepalive {
+        _ if peer.bulk => (pair::BULK_WINDOW, CONNECTION_WINDOW),
+        Some(_) => (STREAM_WINDOW, CONNECTION_WINDOW),
+        None => (NEAR_WINDOW, 4 * NEAR_WINDOW),
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     builder
@@ -209,8 +223,8 @@ async fn drive<S, Serve, Answer>(
         .max_concurrent_streams(STREAMS)
         .max_frame_size(pair::CHUNK as u32)
         .max_send_buf_size(pair::SEND_BUFFER)
-        .initial_stream_window_size(if peer.bulk { pair::BULK_WINDOW } else { STREAM_WINDOW })
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window);
     if let Some(keepalive) = keepalive.filter(|_| !peer.bulk) {
         builder.http2().keep_alive_interval(keepalive.time).keep_alive_timeout(keepalive.timeout);
     }

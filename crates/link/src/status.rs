@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::SpokeStats;
+use crate::unknown::UnknownOperation;
+
 /// The version of these documents.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -37,6 +40,60 @@ pub struct HubStatus {
     /// Spokes whose hello the hub refused, and that it has not taken in since.
     #[serde(default)]
     pub refused_spokes: Vec<RefusedSpoke>,
+    /// Fleet operations that SuperNodes without a spoke asked for, and that this release does not know.
+    #[serde(default)]
+    pub unknown: Vec<UnknownOperation>,
+    /// What the hub has done and has in hand, over all spokes; `None` from a hub that does not say.
+    #[serde(default)]
+    pub link: Option<HubLink>,
+}
+
+/// What a hub has done for its spokes since it started, and what it has in hand. Counts, if not said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HubLink {
+    /// Whether its disk has room. If not, calls are passed through one by one, and no cut is hidden.
+    pub room: bool,
+    /// For how many seconds a site's nodes are kept alive without it, `FL_LINK_HOLD`.
+    pub hold_seconds: u64,
+    /// Calls that spokes passed on.
+    pub calls: u64,
+    /// Calls that came a second time, and were not made a second time.
+    pub repeated: u64,
+    /// Messages pulled from SuperLink.
+    pub messages: u64,
+    /// Objects pulled from SuperLink, each once for all sites.
+    pub objects_pulled: u64,
+    /// Bytes of their content.
+    pub content_pulled: u64,
+    /// Objects that were on the hub's disk when a message named them.
+    pub objects_reused: u64,
+    /// Replies that SuperLink has.
+    pub replies: u64,
+    /// Push sessions that had to be begun again.
+    pub sessions_again: u64,
+    /// Nodes that were kept alive in a cut, each time counted.
+    pub holds: u64,
+    /// Messages that may have been lost between SuperLink and hub; the ServerApp was told by taking the node offline.
+    pub suspected: u64,
+    /// Replies and messages that came to nothing, each with a line in the hub's log.
+    pub given_up: u64,
+    /// Objects that a spoke asked for and that no message of it names.
+    pub refused_wants: u64,
+    /// Messages that their SuperNodes have not confirmed.
+    pub open_messages: u64,
+    /// Replies that SuperLink does not have yet.
+    pub open_replies: u64,
+    /// Bytes of objects on its disk.
+    pub disk_bytes: u64,
+    /// Of these, needed by messages and replies under way.
+    pub disk_needed_bytes: u64,
+    /// What objects may take, `FL_LINK_DISK`.
+    pub disk_limit_bytes: u64,
+    /// Objects removed to make room.
+    pub evictions: u64,
+    /// Objects found damaged on the disk.
+    pub damaged: u64,
 }
 
 /// Whether SuperLink is there.
@@ -66,12 +123,6 @@ pub struct SpokeLine {
     pub bytes_down: u64,
     /// Bytes on the wire from the spoke to the hub, over all its connections.
     pub bytes_up: u64,
-    /// Bytes that the codec has kept off the wire to the spoke, since the hub's start.
-    #[serde(default)]
-    pub saved_down: u64,
-    /// Bytes that the codec has kept off the wire from the spoke, since the hub's start.
-    #[serde(default)]
-    pub saved_up: u64,
     /// Fleet calls answered.
     pub calls: u64,
     /// PINGs that the hub sent on the present connection.
@@ -82,6 +133,61 @@ pub struct SpokeLine {
     pub ping_age_seconds: Option<u64>,
     /// Round-trip time of the last PING in milliseconds, if there was one.
     pub rtt_ms: Option<f64>,
+    /// Why the line went down; empty while it is up.
+    #[serde(default)]
+    pub why: String,
+    /// How often it went down.
+    #[serde(default)]
+    pub cuts: u64,
+    /// From the hub to the spoke.
+    #[serde(default)]
+    pub down: Flow,
+    /// From the spoke to the hub.
+    #[serde(default)]
+    pub up: Flow,
+    /// Its nodes that the hub keeps alive at SuperLink although it is out of reach.
+    #[serde(default)]
+    pub held: u64,
+    /// Seconds until the first of them is given up.
+    #[serde(default)]
+    pub held_seconds_left: Option<u64>,
+    /// What the spoke last said of itself, and how many seconds ago; `None` before its first word.
+    #[serde(default)]
+    pub said: Option<Said>,
+}
+
+/// One direction of a line since the hub started, over all its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flow {
+    /// Objects that crossed.
+    pub objects: u64,
+    /// Bytes of their content.
+    pub content: u64,
+    /// Bytes of content that did not have to cross, since the other end had them. Counted by the spoke since it started.
+    pub saved_by_cache: u64,
+    /// Bytes that coding kept off the wire. Counted down by the spoke since it started, up by the hub.
+    pub saved_by_codec: u64,
+}
+
+/// What a spoke said of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// How many seconds ago.
+    pub age_seconds: u64,
+    /// What.
+    #[serde(flatten)]
+    pub stats: SpokeStats,
+}
+
+impl SpokeLine {
+    /// How many of the bytes that had to get over were kept off the line, in per cent; `None` while that is nothing.
+    pub fn saved_percent(&self) -> Option<f64> {
+        let saved: u64 =
+            [self.down, self.up].iter().map(|flow| flow.saved_by_cache + flow.saved_by_codec).sum();
+        let all = saved + self.bytes_down + self.bytes_up;
+        (saved > 0).then(|| 100.0 * saved as f64 / all as f64)
+    }
 }
 
 /// One SuperNode, as its Fleet calls show it.
@@ -161,6 +267,9 @@ pub struct SpokeStatus {
     /// SuperNodes at this spoke that SuperLink did not let come online, and have not come online since.
     #[serde(default)]
     pub refused: Vec<RefusedNode>,
+    /// What the spoke has done and has in hand.
+    #[serde(default)]
+    pub link: Option<SpokeStats>,
 }
 
 /// What a spoke knows of the SuperNode with a given key.

@@ -12,6 +12,8 @@ pub const HELLO_PATH: &str = "/onefed/v1/hello";
 pub const SPOKE_PATH: &str = "/onefed/v1/spoke";
 /// Where an operator asks the hub for its state (admin endpoint).
 pub const STATUS_PATH: &str = "/onefed/v1/status";
+/// Where Prometheus reads the same as metrics (admin endpoint; [`crate::metrics`]).
+pub const METRICS_PATH: &str = "/metrics";
 
 /// Where an operator admits a SuperNode ([`AdmitNode`]; admin endpoint).
 pub const REGISTER_NODE_PATH: &str = "/onefed/v1/nodes/register";

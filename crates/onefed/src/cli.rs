@@ -63,7 +63,8 @@ pub(crate) enum Verb {
         #[arg(long)]
         yes: bool,
     },
-    /// Show zones, services, VMs, link, certificates, SuperNodes and runs on one screen.
+    /// Show zones, services, VMs, link, certificates, SuperNodes and runs on one screen; with `--format metrics`, what the hub
+    /// counts.
     Status {
         #[command(flatten)]
         place: Place,

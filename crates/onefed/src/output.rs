@@ -10,6 +10,9 @@ pub(crate) enum Format {
     Text,
     /// One JSON document with a `schema_version`.
     Json,
+    /// Text that Prometheus reads. Only `status` has anything to say in it.
+    #[value(hide = true)]
+    Metrics,
     /// OpenNebula's own template syntax. Only `templates` has anything to say in it.
     #[value(hide = true)]
     One,
@@ -57,6 +60,14 @@ impl Output {
     /// Writes data in OpenNebula's syntax; nothing in the other modes.
     pub(crate) fn one(mut self, text: impl AsRef<str>) {
         if self.format == Format::One {
+            self.format = Format::Text;
+            self.text(text);
+        }
+    }
+
+    /// Writes metrics; nothing in the other modes.
+    pub(crate) fn metrics(mut self, text: impl AsRef<str>) {
+        if self.format == Format::Metrics {
             self.format = Format::Text;
             self.text(text);
         }

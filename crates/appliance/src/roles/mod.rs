@@ -16,7 +16,7 @@ use crate::foreground::free;
 use crate::service::{Service, User};
 use crate::steps::Steps;
 use crate::tls::Secured;
-use crate::{Machine, SpokeFile, StepError, flower, process};
+use crate::{Machine, SpokeFile, StepError, flower};
 
 pub(crate) use gateway::gateway;
 pub(crate) use superlink::superlink;
@@ -101,8 +101,8 @@ fn spoke_file(
         keepalive_time_ms: millis(context.keepalive).0,
         keepalive_timeout_ms: millis(context.keepalive).1,
         state: machine.link_dir("spoke"),
-        disk_bytes: process::disk_bytes(),
-        hold_seconds: process::hold_seconds(),
+        disk_bytes: context.link.disk_bytes,
+        hold_seconds: context.link.hold.as_secs(),
     }
 }
 

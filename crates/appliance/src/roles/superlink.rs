@@ -12,7 +12,7 @@ use crate::files::dir_within;
 use crate::publication::{attribute, encode};
 use crate::record::HealthCheck;
 use crate::steps::Steps;
-use crate::{HubFile, StepError, flower, process, tls};
+use crate::{HubFile, StepError, flower, tls};
 
 pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> Result<(), StepError> {
     let (machine, context) = (steps.machine, steps.context);
@@ -51,8 +51,8 @@ pub(crate) async fn superlink(steps: &mut Steps<'_>, own: &SuperLinkContext) -> 
         keepalive_time_ms: millis(context.keepalive).0,
         keepalive_timeout_ms: millis(context.keepalive).1,
         state: machine.link_dir("hub"),
-        disk_bytes: process::disk_bytes(),
-        hold_seconds: process::hold_seconds(),
+        disk_bytes: context.link.disk_bytes,
+        hold_seconds: context.link.hold.as_secs(),
     };
     let host = host(machine, context, release, &environment)?;
     let inner_tls = match (&inner.files, &inner.ca) {

@@ -61,7 +61,11 @@ fn print(headers: &HeaderMap) -> Vec<u8> {
     print
 }
 
-/// How old the headers' signature is; nothing for one from the future or without a time.
+/// How old the headers' signature is; nothing for one without a time, or from further in the future than SuperLink takes
+/// it. A SuperNode's clock may well be a little ahead of this one.
 pub(super) fn age(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
-    signature::signed_at(headers).and_then(|at| wall.duration_since(at).ok())
+    match wall.duration_since(signature::signed_at(headers)?) {
+        Ok(age) => Some(age),
+        Err(ahead) => (ahead.duration() < AHEAD).then_some(Duration::ZERO),
+    }
 }

@@ -15,6 +15,8 @@ use onefed_flower::{Operation, Transport};
 use prost::Message as _;
 use ring::digest::{SHA256, digest};
 
+use crate::stats::SpokeStats;
+
 /// From this kind on a frame may be skipped by those who do not know it.
 pub const OPTIONAL: u8 = 0x80;
 /// The payload is compressed.
@@ -60,6 +62,8 @@ pub enum SpokeFrame {
     Echo(u64),
     /// Whether the spoke can keep anything on its disk.
     Storage(bool),
+    /// What the spoke has done and has in hand, for the hub's status.
+    Stats(Box<SpokeStats>),
     /// The SuperNode took the message several times and never confirmed it: nothing will come of it.
     GaveUp(MessageKey),
 }
@@ -263,6 +267,7 @@ impl SpokeFrame {
             }
             Self::Echo(number) => (OPTIONAL, of_number(*number)),
             Self::Storage(ok) => (OPTIONAL + 1, of_number(u64::from(*ok))),
+            Self::Stats(stats) => (OPTIONAL + 2, Payload { body: stats.to_bytes(), ..Payload::default() }),
             Self::GaveUp(key) => (8, of_key(*key)),
         };
         put(kind, &payload, out);
@@ -288,10 +293,11 @@ impl SpokeFrame {
                     8 => Self::GaveUp(p.key()?),
                     OPTIONAL => Self::Echo(p.number),
                     0x81 => Self::Storage(p.number != 0),
+                    0x82 => Self::Stats(Box::new(SpokeStats::from_bytes(p.body)?)),
                     _ => return None,
                 })
             },
-            |kind| matches!(kind, 1..=8 | OPTIONAL | 0x81),
+            |kind| matches!(kind, 1..=8 | OPTIONAL | 0x81 | 0x82),
         )
     }
 }

@@ -24,6 +24,9 @@ use crate::shell::mailbox::{Mailbox, WeakMailbox};
 use crate::shell::packer::{NotTaken, Packer};
 use crate::store::ObjectStore;
 
+/// An object that could not be stored is asked for again after this.
+const AGAIN: Duration = Duration::from_secs(4);
+
 /// What arrives in the hub's mailbox.
 pub(crate) enum Letter {
     /// From the shell.
@@ -65,6 +68,7 @@ impl End for HubEnd {
     type Out = HubFrame;
 
     fn up(&self, pair: Pair<HubFrame>) {
+        self.shared.seen.up(&self.spoke);
         self.hub.engine.send_now(Letter::Up(self.spoke.clone(), pair, self.packer.clone()));
     }
 
@@ -77,15 +81,19 @@ impl End for HubEnd {
         let id = parcel.id;
         match self.packer.take(parcel).await {
             Ok(bytes) => {
+                self.shared.seen.received(&self.spoke, bytes);
                 self.hub.flush.soon();
                 self.hub.tell(Event::Stored(id, bytes)).await;
             }
-            Err(NotTaken::Again(why)) => {
+            Err(NotTaken::Broken(why)) => return Err(why),
+            Err(why) => {
                 let (site, spoke) = &self.spoke;
-                tracing::warn!(object = %id, why, site, spoke, "an object of a spoke's was not stored");
+                tracing::warn!(object = %id, %why, site, spoke, "an object of a spoke's was not stored");
+                if matches!(why, NotTaken::Disk(_)) {
+                    tokio::time::sleep(AGAIN).await;
+                }
                 self.hub.tell(Event::Lost(id)).await;
             }
-            Err(broken) => return Err(broken.to_string()),
         }
         Ok(())
     }
@@ -100,7 +108,10 @@ impl End for HubEnd {
                 continue;
             };
             match self.packer.pack(wanted).await {
-                Some(parcel) => return parcel,
+                Some(parcel) => {
+                    self.shared.seen.sent(&self.spoke, parcel.length);
+                    return parcel;
+                }
                 None => self.hub.tell(Event::Lost(wanted.id)).await,
             }
         }
@@ -111,8 +122,7 @@ impl End for HubEnd {
     }
 
     fn down(&self, why: &str) {
-        let (site, spoke) = &self.spoke;
-        tracing::warn!(site, spoke, why, "spoke gone");
+        self.shared.seen.down(&self.spoke, why);
         self.hub.engine.send_now(Letter::Down(self.spoke.clone()));
     }
 }
@@ -246,7 +256,12 @@ impl Hands<Hub> for HubHands {
         }
     }
 
+    fn room(&mut self, room: bool) {
+        self.shared.seen.room(room);
+    }
+
     fn feed(&mut self, engine: &mut Hub, shelf: &dyn Shelf) {
+        self.shared.seen.look(engine);
         for (spoke, there) in &mut self.spokes {
             if engine.has_object(spoke)
                 && there.room.as_ref().is_some_and(|room| !room.is_closed())

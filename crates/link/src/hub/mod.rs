@@ -3,11 +3,12 @@
 
 mod hands;
 mod origins;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{Request, Response};
@@ -19,19 +20,21 @@ use tokio::runtime::Handle;
 
 use self::hands::{HubEnd, HubHands, Inner};
 use self::origins::Origins;
+use self::seen::Seen;
 use crate::engine::frame::SpokeFrame;
 use crate::engine::hub::{Settings, SpokeName};
-use crate::fleet::{read_call, refuse_other};
+use crate::fleet::read_call;
 use crate::ledger::Ledger;
 use crate::listen::{Body, Listener, boxed};
-use crate::pair::{Door, PairSight, Pairs, PairsConfig};
+use crate::pair::{Door, Pairs, PairsConfig};
 use crate::shell::actor::{self, Actor};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::mailbox;
-use crate::shell::packer::{Packer, Saved};
+use crate::shell::packer::Packer;
 use crate::shell::state::Disk;
-use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SpokeLine, SuperLinkStatus};
+use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SuperLinkStatus};
+use crate::store::ObjectStore;
 use crate::superlink::{SuperLink, SuperLinkAddress};
 use crate::{KeepAlive, Result, admin};
 
@@ -82,6 +85,7 @@ pub struct Hub {
     admin: Option<Listener>,
     pairs: Arc<Pairs<HubEnd>>,
     door: Arc<Shared>,
+    store: ObjectStore,
 }
 
 /// What the hub's connections and its engine's hands share.
@@ -95,10 +99,7 @@ pub(crate) struct Shared {
     pub(crate) superlink: SuperLink,
     ledger: Ledger,
     origins: Origins,
-    /// Fleet calls that came over each line.
-    calls: Mutex<BTreeMap<SpokeName, u64>>,
-    /// What the codec has kept off each line.
-    saved: Mutex<BTreeMap<SpokeName, Arc<Saved>>>,
+    seen: Seen,
 }
 
 /// What the admin endpoint shows and asks.
@@ -106,6 +107,7 @@ pub(crate) struct Shared {
 pub(crate) struct Sight {
     pub(crate) shared: Arc<Shared>,
     pairs: Arc<Pairs<HubEnd>>,
+    store: ObjectStore,
 }
 
 impl Hub {
@@ -154,17 +156,17 @@ impl Hub {
             superlink,
             ledger: Ledger::default(),
             origins: Origins::default(),
-            calls: Mutex::default(),
-            saved: Mutex::default(),
+            seen: Seen::new(&config.disk, config.hold),
         });
         let inner = start(&shared, &config.disk, config.hold).await?;
+        let store = inner.store.clone();
         let ends = shared.clone();
         let pairs = Pairs::new(says, move |hello| {
             let spoke = (hello.site.clone(), hello.spoke.clone());
-            let packer = Arc::new(Packer::new(inner.store.clone(), ends.saved_by(&spoke)));
+            let packer = Arc::new(Packer::new(inner.store.clone()));
             Arc::new(HubEnd { spoke, shared: ends.clone(), hub: inner.clone(), packer })
         });
-        Ok(Self { fleet, admin, pairs, door: shared })
+        Ok(Self { fleet, admin, pairs, door: shared, store })
     }
 
     /// Where spokes come in.
@@ -185,8 +187,8 @@ impl Hub {
 
     /// Serves until the future is dropped.
     pub async fn serve(self) {
-        let Self { fleet, admin, pairs, door: shared } = self;
-        let sight = Sight { shared: shared.clone(), pairs: pairs.clone() };
+        let Self { fleet, admin, pairs, door: shared, store } = self;
+        let sight = Sight { shared: shared.clone(), pairs: pairs.clone(), store };
         let fleet = fleet.serve(move |peer| {
             let peer_address = peer.address;
             let (shared, pairs, door) = (shared.clone(), pairs.clone(), Arc::new(Door::new(peer)));
@@ -233,7 +235,7 @@ async fn start(shared: &Arc<Shared>, disk: &Disk, hold: Duration) -> Result<Inne
         dir: disk.dir.clone(),
         name: "hub",
         settings: Settings { hold },
-        began: Instant::now(),
+        began: shared.seen.began,
     };
     actor::start(actor, |_| ()).map_err(|why| disk.error(why))?;
     Ok(Inner { engine, store, flush })
@@ -245,7 +247,7 @@ async fn pass(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> 
     let Some((operation, transport)) = Operation::from_path(path) else {
         shared.refused.fetch_add(1, Ordering::Relaxed);
         tracing::info!(path, %peer, "refused: not a Fleet operation");
-        return refuse_other(path, &request);
+        return shared.seen.unknown.refuse(path, request.headers());
     };
     let call = match read_call(operation, transport, request, &shared.incoming).await {
         Ok(call) => call,
@@ -259,10 +261,10 @@ async fn pass(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> 
 impl Shared {
     /// Notes what a spoke's frame says about its nodes.
     fn note_frame(&self, spoke: &SpokeName, frame: &SpokeFrame) {
+        self.seen.frame(spoke, frame);
         match frame {
             SpokeFrame::Call { call, .. } => {
                 self.origins.note(&spoke.0, call);
-                *self.calls().entry(spoke.clone()).or_default() += 1;
             }
             SpokeFrame::Auth { node, .. } => self.origins.note_node(&spoke.0, *node),
             _ => {}
@@ -274,18 +276,6 @@ impl Shared {
         if let Some(site) = self.origins.of(call) {
             self.ledger.note(&site, call, answer);
         }
-    }
-
-    fn saved(&self) -> MutexGuard<'_, BTreeMap<SpokeName, Arc<Saved>>> {
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn saved_by(&self, spoke: &SpokeName) -> Arc<Saved> {
-        self.saved().entry(spoke.clone()).or_default().clone()
-    }
-
-    fn calls(&self) -> MutexGuard<'_, BTreeMap<SpokeName, u64>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -312,42 +302,14 @@ impl Sight {
             superlink,
             certificate_days: shared.certificate.as_ref().map_or(0, |cert| cert.days_left(SystemTime::now())),
             uptime_seconds: shared.started.elapsed().as_secs(),
-            spokes: self.spokes(),
+            spokes: shared.seen.lines(self.pairs.sights()),
             nodes: shared.ledger.nodes(),
             runs: runs.collect(),
             refused: shared.refused.load(Ordering::Relaxed),
             refused_nodes: shared.ledger.refused(),
             refused_spokes: self.pairs.refused(),
+            unknown: shared.seen.unknown.list(),
+            link: Some(shared.seen.link(&self.store)),
         }
-    }
-
-    fn spokes(&self) -> Vec<SpokeLine> {
-        let sights = self.pairs.sights();
-        let mut calls = self.shared.calls();
-        // Spokes that the pairs have forgotten.
-        calls.retain(|(site, spoke), _| sights.iter().any(|seen| seen.site == *site && seen.spoke == *spoke));
-        let mut saved = self.shared.saved();
-        saved.retain(|(site, spoke), _| sights.iter().any(|seen| seen.site == *site && seen.spoke == *spoke));
-        let line = |seen: PairSight| {
-            let name = (seen.site, seen.spoke);
-            let (saved_down, saved_up) = saved.get(&name).map(|saved| saved.bytes()).unwrap_or_default();
-            SpokeLine {
-                calls: calls.get(&name).copied().unwrap_or_default(),
-                site: name.0,
-                spoke: name.1,
-                connected: seen.connected,
-                since_seconds: seen.since.elapsed().as_secs(),
-                peer: seen.peer.to_string(),
-                bytes_down: seen.control.1 + seen.bulk.1,
-                bytes_up: seen.control.0 + seen.bulk.0,
-                saved_down,
-                saved_up,
-                pings_sent: seen.pings.sent,
-                pings_acked: seen.pings.acked,
-                ping_age_seconds: seen.pings.last_ack.map(|at| at.elapsed().as_secs()),
-                rtt_ms: seen.pings.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
-            }
-        };
-        sights.into_iter().map(line).collect()
     }
 }

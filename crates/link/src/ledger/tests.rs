@@ -29,7 +29,15 @@ fn activate(key: &NodeKey) -> Vec<u8> {
 fn asked(ledger: &Ledger, key: &NodeKey) -> NodeByKey {
     let (nodes, refused) = (ledger.nodes(), ledger.refused());
     let (site, why) = (String::new(), None);
-    let status = SpokeStatus { schema_version: SCHEMA_VERSION, site, connected: true, why, nodes, refused };
+    let status = SpokeStatus {
+        schema_version: SCHEMA_VERSION,
+        site,
+        connected: true,
+        why,
+        nodes,
+        refused,
+        link: None,
+    };
     let sent = serde_json::to_vec(&status).unwrap();
     let read: SpokeStatus = serde_json::from_slice(&sent).unwrap();
     assert_eq!(read, status);

@@ -197,7 +197,7 @@ async fn keep<E: End<In = HubFrame, Out = SpokeFrame>>(
                 let why = run(end.clone(), pair.control, pair.bulk, stop, keepalive, is_up).await;
                 drop(pair.wired);
                 down_since = Instant::now();
-                tracing::warn!(hub, why = &*why, up_ms = millis(began.elapsed()), "line cut");
+                tracing::debug!(hub, why = &*why, up_ms = millis(began.elapsed()), "pair ended");
                 if began.elapsed() >= PROVEN {
                     backoff.reset();
                 }

@@ -398,7 +398,7 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
         self.note(session, |now| {
             (now.connected, now.changed, now.why) = (false, Instant::now(), why.to_string());
         });
-        tracing::warn!(site, spoke, %peer, why = &*why, up_ms = millis(began.elapsed()), "spoke gone");
+        tracing::debug!(site, spoke, %peer, why = &*why, up_ms = millis(began.elapsed()), "pair ended");
     }
 
     /// Changes what is remembered of a spoke, if this is its present session.

@@ -62,6 +62,8 @@ pub(crate) trait Hands<E: Engine>: Send + 'static {
     fn open(&mut self, letter: Self::Letter) -> Option<E::Event>;
     /// Begins an action that is no record.
     fn act(&mut self, action: E::Action);
+    /// Hears whether the disk has room, when that has changed.
+    fn room(&mut self, room: bool);
     /// Called after every batch: asks the engine for objects to send.
     fn feed(&mut self, engine: &mut E, shelf: &dyn Shelf);
     /// The engine is gone: ends all connections and waiting calls.
@@ -170,7 +172,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
     }
 
     /// Tells the engine now and then whether the disk has room, and sees to the journal's size.
-    fn look(&self, life: &mut Life<E>, actions: &mut Vec<E::Action>) {
+    fn look(&mut self, life: &mut Life<E>, actions: &mut Vec<E::Action>) {
         if life.room.is_some() && life.looked.elapsed() < LOOK {
             return;
         }
@@ -181,6 +183,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
             if !room {
                 tracing::warn!(dir = %self.dir.display(), "no room on the disk: calls are passed through one by one");
             }
+            self.hands.room(room);
             life.engine.handle(self.now(), E::storage(room), &self.store, actions);
         }
     }
@@ -228,3 +231,6 @@ fn compact<E: Engine>(life: &mut Life<E>) {
         Err(why) => tracing::warn!(%why, size, "the journal could not be written anew"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! Objects made ready for the bulk connection, and put together again behind it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onefed_flower::objects::ObjectId;
@@ -16,43 +15,31 @@ use crate::store::{ObjectStore, PutError};
 /// Less than this is coded where it is: handing it to another thread would take longer.
 const QUICK: usize = 32 << 10;
 
-/// How many bytes the codec has kept off a line, by direction, as this end sees it.
-#[derive(Debug, Default)]
-pub(crate) struct Saved {
-    sent: AtomicU64,
-    received: AtomicU64,
-}
-
-impl Saved {
-    /// Bytes that did not have to be sent, and bytes that did not have to be received.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
-        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
-    }
-}
-
 /// One end of a bulk connection, as far as coding goes.
 pub(crate) struct Packer {
     store: ObjectStore,
     policy: Mutex<Policy>,
     /// The bases that this end has named, of objects that have not come.
     named: Mutex<HashMap<ObjectId, ObjectId>>,
-    saved: Arc<Saved>,
 }
 
 /// Why an object that came is not in the store.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotTaken {
-    /// It can be had in another way, or at another time.
+    /// It could not be put together from its base: it is to be had as it is.
     #[error("{0}")]
-    Again(String),
+    Base(String),
+    /// There is no room for it now.
+    #[error("{0}")]
+    Disk(String),
     /// The other end does not keep to what was agreed.
-    #[error("the other end sent object {0}: {1}")]
-    Broken(ObjectId, String),
+    #[error("{0}")]
+    Broken(String),
 }
 
 impl Packer {
-    pub(crate) fn new(store: ObjectStore, saved: Arc<Saved>) -> Self {
-        Self { store, policy: Mutex::default(), named: Mutex::default(), saved }
+    pub(crate) fn new(store: ObjectStore) -> Self {
+        Self { store, policy: Mutex::default(), named: Mutex::default() }
     }
 
     fn policy(&self) -> MutexGuard<'_, Policy> {
@@ -102,7 +89,6 @@ impl Packer {
         let Some((encoded, took)) = coded.await else { return Some(Parcel::plain(wanted.id, content)) };
         let (length, left) = (content.len(), encoded.bytes.len());
         self.policy().coded(length as u64, left as u64, took);
-        self.saved.sent.fetch_add((length - left.min(length)) as u64, Ordering::Relaxed);
         let base = base_id.filter(|_| encoded.coding == Coding::Delta);
         Some(Parcel { id: wanted.id, coding: encoded.coding, length, base, bytes: encoded.bytes })
     }
@@ -114,34 +100,32 @@ impl Packer {
     pub(crate) async fn take(&self, parcel: Parcel) -> Result<u64, NotTaken> {
         let Parcel { id, coding, length, base, bytes } = parcel;
         let named = self.named().remove(&id);
-        let again = |why: String| NotTaken::Again(why);
-        let saved = (length - bytes.len().min(length)) as u64;
         let base = match base {
             None => None,
             Some(base) if named != Some(base) => {
-                return Err(NotTaken::Broken(id, format!("coded against {base}, which was not named")));
+                return Err(NotTaken::Broken(format!("object {id} against {base}, which was not named")));
             }
             Some(base) => match self.store.get(base).await {
                 Some(content) => Some(content),
-                None => return Err(again(format!("its base {base} is not here any more"))),
+                None => return Err(NotTaken::Base(format!("its base {base} is not here any more"))),
             },
         };
         let delta = base.is_some();
-        let wrong = |why: String| if delta { again(why) } else { NotTaken::Broken(id, why) };
+        let wrong = |why: String| match delta {
+            true => NotTaken::Base(why),
+            false => NotTaken::Broken(format!("object {id}: {why}")),
+        };
         let decoded = work(length, move || codec::decode(coding, &bytes, length, base.as_deref())).await;
         let content = match decoded {
             Some(Ok(content)) => content,
-            Some(Err(why @ CodecError::Memory(_))) => return Err(again(why.to_string())),
+            Some(Err(why @ CodecError::Memory(_))) => return Err(NotTaken::Disk(why.to_string())),
             Some(Err(why)) => return Err(wrong(why.to_string())),
-            None => return Err(again("it could not be decoded".to_owned())),
+            None => return Err(NotTaken::Disk("it could not be decoded".to_owned())),
         };
         match self.store.put(id, content).await {
-            Ok(()) => {
-                self.saved.received.fetch_add(saved, Ordering::Relaxed);
-                Ok(length as u64)
-            }
+            Ok(()) => Ok(length as u64),
             Err(why @ PutError::WrongHash) => Err(wrong(why.to_string())),
-            Err(why) => Err(again(why.to_string())),
+            Err(why) => Err(NotTaken::Disk(why.to_string())),
         }
     }
 }

@@ -95,8 +95,10 @@ impl Waiting {
     /// Answers a call, if somebody still waits.
     pub(super) fn answer(&self, ticket: Ticket, answer: Answer) {
         let waiting = self.all().remove(&ticket);
-        // Who has gone since then does not hear it.
-        let _ = waiting.map(|waiting| waiting.send(answer));
+        if let Some(waiting) = waiting {
+            // Who has gone since then does not hear it.
+            let _ = waiting.send(answer);
+        }
     }
 
     /// Ends all calls without an answer.

@@ -1,18 +1,23 @@
 //! What a spoke's engine asks for, done: frames to the hub, answers to SuperNodes, objects to and from the disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use onefed_flower::Operation;
+use onefed_flower::fleet::FleetCall;
 use onefed_flower::uncopied;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::calls::{Answer, Waiting, unavailable};
+use super::seen::Seen;
 use crate::engine::frame::{HubFrame, SpokeFrame};
 use crate::engine::record::SpokeRecord;
 use crate::engine::spoke::{Action, Event, NotStored, Settings, Spoke};
 use crate::engine::{Now, Shelf, Wanted};
+use crate::ledger::Ledger;
 use crate::pair::{End, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
@@ -23,6 +28,12 @@ use crate::store::{ObjectStore, PutError};
 
 /// How long an answer may wait for room in memory before it is read from the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So many activations are remembered until the hub answers them.
+const MAX_ACTIVATIONS: usize = 1024;
+
+/// An object that could not be stored is asked for again after this.
+const AGAIN: Duration = Duration::from_secs(4);
 
 /// What arrives in a spoke's mailbox.
 pub(crate) enum Letter {
@@ -43,6 +54,7 @@ pub(super) struct SpokeEnd {
     pub(super) engine: Mailbox<Letter>,
     pub(super) packer: Arc<Packer>,
     pub(super) flush: Flush,
+    pub(super) seen: Arc<Seen>,
 }
 
 impl End for SpokeEnd {
@@ -50,6 +62,7 @@ impl End for SpokeEnd {
     type Out = SpokeFrame;
 
     fn up(&self, pair: Pair<SpokeFrame>) {
+        self.seen.up();
         self.engine.send_now(Letter::Up(pair));
     }
 
@@ -64,12 +77,15 @@ impl End for SpokeEnd {
                 self.flush.soon();
                 self.engine.send(Letter::Event(Event::Stored(id, bytes))).await;
             }
-            // The engine wants it again; should it have been the disk, it hears of that by itself.
-            Err(NotTaken::Again(why)) => {
-                tracing::warn!(object = %id, why, "an object of the hub's was not stored");
+            Err(NotTaken::Broken(why)) => return Err(why),
+            // The engine wants it again; should it have been the disk, it hears of that meanwhile.
+            Err(why) => {
+                tracing::warn!(object = %id, %why, "an object of the hub's was not stored");
+                if matches!(why, NotTaken::Disk(_)) {
+                    tokio::time::sleep(AGAIN).await;
+                }
                 self.engine.send(Letter::Event(Event::Lost(id))).await;
             }
-            Err(broken) => return Err(broken.to_string()),
         }
         Ok(())
     }
@@ -84,7 +100,10 @@ impl End for SpokeEnd {
                 continue;
             };
             match self.packer.pack(wanted).await {
-                Some(parcel) => return parcel,
+                Some(parcel) => {
+                    self.seen.sent(parcel.length);
+                    return parcel;
+                }
                 None => self.engine.send(Letter::Event(Event::Lost(wanted.id))).await,
             }
         }
@@ -94,7 +113,8 @@ impl End for SpokeEnd {
         self.packer.sent(bytes, took);
     }
 
-    fn down(&self, _why: &str) {
+    fn down(&self, why: &str) {
+        self.seen.down(why);
         self.engine.send_now(Letter::Down);
     }
 }
@@ -112,6 +132,32 @@ pub(super) struct SpokeHands {
     pub(super) pair: Option<Pair<SpokeFrame>>,
     pub(super) room: Option<oneshot::Sender<Wanted>>,
     pub(super) packer: Arc<Packer>,
+    pub(super) seen: Arc<Seen>,
+    pub(super) ledger: Arc<Ledger>,
+    /// Activations that the hub has not answered, by the number of the call.
+    pub(super) activations: BTreeMap<u64, FleetCall>,
+}
+
+impl SpokeHands {
+    /// Notes why SuperLink does not let a node come online: its SuperNode hears only that it should try again.
+    fn note_sent(&mut self, frame: &SpokeFrame) {
+        if let SpokeFrame::Call { seq, call, .. } = frame
+            && call.operation == Operation::ActivateNode
+        {
+            self.activations.insert(*seq, call.clone());
+            while self.activations.len() > MAX_ACTIVATIONS {
+                self.activations.pop_first();
+            }
+        }
+    }
+
+    fn note_heard(&mut self, frame: &HubFrame) {
+        if let HubFrame::Result { seq, answer } = frame
+            && let Some(call) = self.activations.remove(seq)
+        {
+            self.ledger.note(&self.site, &call, answer);
+        }
+    }
 }
 
 impl Hands<Spoke> for SpokeHands {
@@ -133,7 +179,10 @@ impl Hands<Spoke> for SpokeHands {
                 self.room = None;
                 self.pair.take().map(|_| Event::Down)
             }
-            Letter::Frame(frame) => self.pair.is_some().then_some(Event::Frame(frame)),
+            Letter::Frame(frame) => {
+                self.note_heard(&frame);
+                self.pair.is_some().then_some(Event::Frame(frame))
+            }
             Letter::Room(room) => {
                 self.room = Some(room).filter(|_| self.pair.is_some());
                 None
@@ -144,6 +193,7 @@ impl Hands<Spoke> for SpokeHands {
     fn act(&mut self, action: Action) {
         match action {
             Action::Send(frame) => {
+                self.note_sent(&frame);
                 if let Some(pair) = &self.pair {
                     if let SpokeFrame::Want(wanted) = &frame {
                         self.packer.name(wanted);
@@ -156,12 +206,15 @@ impl Hands<Spoke> for SpokeHands {
                 let Some(engine) = self.engine.get() else { return };
                 let (calls, store) = (self.calls.clone(), self.store.clone());
                 let (site, budget) = (self.site.clone(), self.budget.clone());
+                let seen = self.seen.clone();
                 self.runtime.spawn(async move {
                     let not_now = |why: &str| Answer::Said(unavailable(transport, &site, why));
                     let Ok(room) = tokio::time::timeout(PATIENCE, budget.object_room()).await else {
                         return calls.answer(ticket, not_now("too many objects are asked for at once"));
                     };
-                    let answer = match store.get(id).await {
+                    let content = store.get(id).await;
+                    seen.served(content.as_ref().map_or(0, Bytes::len));
+                    let answer = match content {
                         Some(content) if whole => {
                             Answer::Made(uncopied::whole_answer(transport, room.hold(content)))
                         }
@@ -177,6 +230,7 @@ impl Hands<Spoke> for SpokeHands {
             Action::StorePushed(ticket, id, content) => {
                 let Some(engine) = self.engine.get() else { return };
                 let (store, flush) = (self.store.clone(), self.flush.clone());
+                self.seen.pushed(content.len());
                 self.runtime.spawn(async move {
                     let stored = store.put(id, content).await.map_err(|why| match why {
                         PutError::WrongHash => NotStored::WrongHash,
@@ -195,7 +249,12 @@ impl Hands<Spoke> for SpokeHands {
         }
     }
 
+    fn room(&mut self, room: bool) {
+        self.seen.room(room);
+    }
+
     fn feed(&mut self, engine: &mut Spoke, shelf: &dyn Shelf) {
+        self.seen.look(engine, self.pair.as_ref());
         if engine.has_object()
             && self.room.as_ref().is_some_and(|room| !room.is_closed())
             && let Some(wanted) = engine.next_object(shelf)

@@ -3,7 +3,9 @@
 
 mod calls;
 mod hands;
+mod seen;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +13,15 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use onefed_flower::Operation;
-use onefed_flower::fleet::FleetAnswer;
 use tokio::runtime::Handle;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::calls::{Answer, Calls};
 use self::hands::{SpokeEnd, SpokeHands};
+use self::seen::Seen;
 use crate::Result;
 use crate::engine::spoke::{Settings, Spoke as Engine};
-use crate::fleet::{read_call, refuse_other};
+use crate::fleet::read_call;
 use crate::ledger::Ledger;
 use crate::listen::{Body, Listener, boxed, json};
 use crate::pair::{Dialler, LineConfig};
@@ -65,7 +67,8 @@ struct Shared {
     line: Arc<Dialler>,
     calls: Calls,
     incoming: Budget,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
+    seen: Arc<Seen>,
 }
 
 impl Spoke {
@@ -80,8 +83,10 @@ impl Spoke {
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
-        let packer = Arc::new(Packer::new(store.clone(), Arc::default()));
+        let packer = Arc::new(Packer::new(store.clone()));
+        let ledger = Arc::<Ledger>::default();
         let calls = Calls::new(engine.clone());
+        let seen = Arc::new(Seen::new(&config.disk, store.clone(), config.hold));
         let hands = SpokeHands {
             site: site.clone(),
             calls: calls.waiting(),
@@ -93,6 +98,9 @@ impl Spoke {
             pair: None,
             room: None,
             packer: packer.clone(),
+            seen: seen.clone(),
+            ledger: ledger.clone(),
+            activations: BTreeMap::new(),
         };
         let actor = Actor {
             letters,
@@ -106,10 +114,10 @@ impl Spoke {
         };
         let epoch = actor::start(actor, Engine::epoch).map_err(|why| config.disk.error(why))?;
         config.line.hello.epoch = epoch;
-        let end = Arc::new(SpokeEnd { engine, packer, flush });
+        let end = Arc::new(SpokeEnd { engine, packer, flush, seen: seen.clone() });
         let line = Arc::new(Dialler::start(config.line, end));
-        let ledger = Ledger::default();
-        let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger };
+        seen.of(&line);
+        let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger, seen };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -159,7 +167,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     let Some((operation, transport)) = Operation::from_path(request.uri().path()) else {
         return match request.uri().path() {
             SPOKE_PATH => json(&shared.status()),
-            other => refuse_other(other, &request),
+            other => shared.seen.unknown.refuse(other, request.headers()),
         };
     };
     let call = match read_call(operation, transport, request, &shared.incoming).await {
@@ -179,7 +187,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     if let Some(call) = noted {
         shared.ledger.note(&shared.site, &call, &answer);
     }
-    boxed(FleetAnswer::safe_for(answer, operation, transport).into_response())
+    boxed(answer.safe_for(operation, transport).into_response())
 }
 
 impl Shared {
@@ -192,6 +200,7 @@ impl Shared {
             why,
             nodes: self.ledger.nodes(),
             refused: self.ledger.refused(),
+            link: Some(self.seen.stats()),
         }
     }
 }

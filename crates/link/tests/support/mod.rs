@@ -4,9 +4,10 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "shared by tests")]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -248,8 +249,8 @@ impl Trust {
 /// How long a cut is hidden.
 pub const HOLD: Duration = Duration::from_secs(60);
 
-fn disk(state: &tempfile::TempDir) -> Disk {
-    Disk { dir: state.path().join("state"), bytes: 1 << 30 }
+fn disk(state: &Path) -> Disk {
+    Disk { dir: state.join("state"), bytes: 1 << 30 }
 }
 
 /// A running hub: its Fleet and admin addresses.
@@ -278,7 +279,40 @@ pub async fn hub_with(
     ca_pem: Option<String>,
 ) -> RunningHub {
     let state = tempfile::tempdir().unwrap();
-    let config = HubConfig {
+    let config = hub_config(trust, release, superlink, keepalive, fleet, ca_pem, state.path());
+    run_hub(Hub::open(config).await.unwrap(), Some(state))
+}
+
+/// A hub that keeps its state in a directory; waits until it is free.
+pub async fn hub_in(
+    trust: &Trust,
+    release: &str,
+    superlink: SocketAddr,
+    keepalive: KeepAlive,
+    fleet: &str,
+    state: &Path,
+) -> RunningHub {
+    let began = Instant::now();
+    loop {
+        let config = hub_config(trust, release, superlink, keepalive, fleet, None, state);
+        match Hub::open(config).await {
+            Ok(hub) => break run_hub(hub, None),
+            Err(why) => assert!(began.elapsed() < UP, "{why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn hub_config(
+    trust: &Trust,
+    release: &str,
+    superlink: SocketAddr,
+    keepalive: KeepAlive,
+    fleet: &str,
+    ca_pem: Option<String>,
+    state: &Path,
+) -> HubConfig {
+    HubConfig {
         federation: "test".into(),
         site_enrolment: "open".into(),
         superlink: SuperLinkAddress {
@@ -295,16 +329,25 @@ pub async fn hub_with(
             client_ca_pem: Some(trust.root.cert_pem().into()),
         }),
         keepalive,
-        disk: disk(&state),
+        disk: disk(state),
         hold: HOLD,
-    };
-    let hub = Hub::open(config).await.unwrap();
+    }
+}
+
+fn run_hub(hub: Hub, state: Option<tempfile::TempDir>) -> RunningHub {
     let (fleet, admin) = (hub.fleet_address().unwrap(), hub.admin_address().unwrap().unwrap());
     let task = tokio::spawn(async move {
         let _state = state;
         hub.serve().await;
     });
     RunningHub { fleet, admin, task }
+}
+
+/// A running spoke: where its SuperNodes come in, and its line.
+pub struct RunningSpoke {
+    pub listen: SocketAddr,
+    pub line: Arc<Dialler>,
+    pub task: tokio::task::JoinHandle<()>,
 }
 
 /// A running spoke that listens in plaintext, and its line.
@@ -315,8 +358,39 @@ pub async fn spoke(
     federation: &str,
 ) -> (SocketAddr, Arc<Dialler>) {
     let state = tempfile::tempdir().unwrap();
-    let config = SpokeConfig {
-        listen: "127.0.0.1:0".parse().unwrap(),
+    let config = spoke_config(trust, hub, keepalive, federation, "127.0.0.1:0", state.path());
+    let spoke = run_spoke(Spoke::open(config).await.unwrap(), Some(state));
+    (spoke.listen, spoke.line)
+}
+
+/// A spoke that keeps its state in a directory; waits until it is free.
+pub async fn spoke_in(
+    trust: &Trust,
+    hub: SocketAddr,
+    keepalive: KeepAlive,
+    listen: &str,
+    state: &Path,
+) -> RunningSpoke {
+    let began = Instant::now();
+    loop {
+        match Spoke::open(spoke_config(trust, hub, keepalive, "test", listen, state)).await {
+            Ok(spoke) => break run_spoke(spoke, None),
+            Err(why) => assert!(began.elapsed() < UP, "{why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn spoke_config(
+    trust: &Trust,
+    hub: SocketAddr,
+    keepalive: KeepAlive,
+    federation: &str,
+    listen: &str,
+    state: &Path,
+) -> SpokeConfig {
+    SpokeConfig {
+        listen: listen.parse().unwrap(),
         tls: None,
         line: LineConfig {
             host: hub.ip().to_string(),
@@ -335,16 +409,18 @@ pub async fn spoke(
                 epoch: 0,
             },
         },
-        disk: disk(&state),
+        disk: disk(state),
         hold: HOLD,
-    };
-    let spoke = Spoke::open(config).await.unwrap();
-    let (address, line) = (spoke.address().unwrap(), spoke.line());
-    tokio::spawn(async move {
+    }
+}
+
+fn run_spoke(spoke: Spoke, state: Option<tempfile::TempDir>) -> RunningSpoke {
+    let (listen, line) = (spoke.address().unwrap(), spoke.line());
+    let task = tokio::spawn(async move {
         let _state = state;
         spoke.serve().await;
     });
-    (address, line)
+    RunningSpoke { listen, line, task }
 }
 
 pub fn short() -> KeepAlive {
@@ -367,6 +443,15 @@ pub async fn post(
     config: Arc<tls::ClientConfig>,
     path: &str,
 ) -> Result<StatusCode, String> {
+    ask(address, config, request(path)).await.map(|(status, _)| status)
+}
+
+/// One request over TLS and HTTP/1.1.
+pub async fn ask(
+    address: SocketAddr,
+    config: Arc<tls::ClientConfig>,
+    request: Request<ReadyBody>,
+) -> Result<(StatusCode, String), String> {
     let tcp = tokio::net::TcpStream::connect(address).await.map_err(|why| why.to_string())?;
     let name = tokio_rustls::rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
     let stream =
@@ -374,7 +459,10 @@ pub async fn post(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
     tokio::spawn(connection);
-    sender.send_request(request(path)).await.map(|answer| answer.status()).map_err(|why| why.to_string())
+    let answer = sender.send_request(request).await.map_err(|why| why.to_string())?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await.map_err(|why| why.to_string())?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// The ALPN of a transport.

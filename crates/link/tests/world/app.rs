@@ -97,8 +97,10 @@ impl World {
         parts.push(self.maker.leaf(format!("config {run} {round}")));
         parts.push(Rc::clone(&parts[0]));
         let record = self.maker.node(format!("record {run} {round} "), parts);
-        for node in nodes {
-            let tree = self.maker.node(format!("message {run} {round} {node} "), vec![Rc::clone(&record)]);
+        let each = self.plan.each;
+        for (node, at) in nodes.into_iter().flat_map(|node| (0..each).map(move |at| (node, at))) {
+            let root = format!("message {run} {round} {node} {at} ");
+            let tree = self.maker.node(root, vec![Rc::clone(&record)]);
             let msg = Rc::new(Msg { id: tree.id, run, src: 1, dst: node, reply_to: None, tree });
             self.note(|| format!("app: message {:?} for node {node:x}", msg.id));
             let (session, missing) = self.superlink.app_push(self.now, &msg);

@@ -6,6 +6,7 @@ use onefed_flower::objects::ObjectId;
 
 use crate::app::End;
 use crate::keys;
+use crate::plan::Fault;
 use crate::rng::{S, T};
 use crate::world::{Call, World};
 
@@ -22,7 +23,17 @@ pub struct Tally {
 impl World {
     /// How long the world goes on after the run, so that everything can come to rest.
     pub fn quiet_time(&self) -> T {
-        if self.plan.direct { 0 } else { 90 * S }
+        match self.leaves_silent_nodes() {
+            _ if self.plan.direct => 0,
+            true if self.plan.seed % 8 == 0 => 900 * S,
+            _ => 40 * S,
+        }
+    }
+
+    /// Nodes that are gone for good keep their messages at the hub for a while.
+    fn leaves_silent_nodes(&self) -> bool {
+        self.plan.has(|f| matches!(f, Fault::Node(..) | Fault::Leave(..) | Fault::Stop))
+            || self.next_key as usize > self.nodes.len()
     }
 
     /// How long the run may take after the last fault.
@@ -103,6 +114,82 @@ impl World {
     pub fn check_end(&self) {
         if self.plan.direct {
             return;
+        }
+        self.check_acknowledged();
+        self.check_invisible();
+        self.check_once();
+        if !self.leaves_silent_nodes() || self.plan.seed % 8 == 0 {
+            self.check_rest();
+        }
+    }
+
+    /// What a SuperNode was told is stored has come to the ServerApp, unless that had given the node up or the run ended.
+    fn check_acknowledged(&self) {
+        for (n, node) in self.nodes.iter().enumerate() {
+            for (reply, message) in &node.acknowledged {
+                let end = self.app.ends[message].1;
+                let fine = match end {
+                    Some(End::Reply(got)) => got == *reply,
+                    Some(End::NodeUnavailable | End::Stopped) => true,
+                    Some(End::MessageUnavailable) | None => false,
+                };
+                assert!(
+                    fine,
+                    "node {n}: its reply {reply:?} to {message:?} was taken, and the end is {end:?}"
+                );
+            }
+        }
+    }
+
+    /// Lines, spokes and connections that fail for a while are not seen in the run.
+    fn check_invisible(&self) {
+        let tally = self.tally();
+        let dropped: Vec<_> = self.nodes.iter().flat_map(|node| &node.dropped).collect();
+        if self.plan.invisible() {
+            let errors = tally.node_unavailable + tally.message_unavailable;
+            assert!(errors == 0, "the faults of the link are seen in the run: {tally:?}");
+            assert!(dropped.is_empty(), "SuperNodes dropped {dropped:?}");
+        }
+        let lossy = self.plan.has(|f| matches!(f, Fault::Stop | Fault::Leave(..) | Fault::Node(..)));
+        let wedged = self.nodes.iter().filter(|node| node.wedged).count();
+        assert!(lossy || wedged == 0, "{wedged} SuperNodes wait for ever");
+    }
+
+    /// Without faults every object crosses a line once, and is pulled from SuperLink once for all sites.
+    fn check_once(&self) {
+        if !self.plan.faults.is_empty() {
+            return;
+        }
+        for ((line, way, id), count) in &self.crossed {
+            assert!(*count == 1, "{id:?} crossed line {line} {count} times, way {way}");
+        }
+        for (id, count) in &self.superlink.pulled {
+            assert!(*count == 1, "{id:?} was pulled from SuperLink {count} times");
+        }
+    }
+
+    /// Everything has come to rest: nothing is in hand, journals are short, shelves free.
+    fn check_rest(&self) {
+        let hub = self.hub.engine.as_ref().expect("the hub is back");
+        let depth = hub.depth();
+        let at_rest = (depth.messages, depth.replies, depth.pulls) == (0, 0, 0);
+        assert!(at_rest, "the hub is not at rest: {depth:?}");
+        // What is kept: app bundles of the runs.
+        let bundles = self.plan.runs as usize;
+        assert!(self.hub.disk.kept() <= bundles, "the hub keeps {} objects", self.hub.disk.kept());
+        assert!(depth.objects <= bundles, "the hub keeps {depth:?}");
+        let replies = self.app.ends.len();
+        let calls = 4 * (self.next_key as usize + 1);
+        let records = hub.snapshot().len();
+        assert!(records <= replies + calls, "the hub's journal has {records} records at rest");
+        for (s, spoke) in self.spokes.iter().enumerate() {
+            let engine = spoke.engine.as_ref().expect("the spoke is back");
+            let depth = engine.depth();
+            let at_rest = (depth.messages, depth.replies, depth.objects) == (0, 0, 0);
+            assert!(at_rest, "spoke {s} is not at rest: {depth:?}");
+            assert_eq!(spoke.disk.kept(), 0, "spoke {s} keeps objects");
+            let records = engine.snapshot().len();
+            assert!(records <= 1 + 3 * (self.next_key as usize + 1), "spoke {s}: {records} records at rest");
         }
     }
 }

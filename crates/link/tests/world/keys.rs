@@ -52,8 +52,9 @@ pub fn pem(number: u32) -> String {
 }
 
 /// The headers of a call that the owner of a key signs when its clock shows this time.
-pub fn headers(transport: Transport, number: u32, wall: T) -> HeaderMap {
-    let wall = wall / SLOT * SLOT;
+pub fn headers(transport: Transport, number: u32, wall: T, exact: bool) -> HeaderMap {
+    let slot = if exact { S / 2 } else { SLOT };
+    let wall = wall / slot * slot;
     SIGNED.with_borrow_mut(|signed| {
         signed.entry((transport, number, wall)).or_insert_with(|| sign(transport, number, wall)).clone()
     })

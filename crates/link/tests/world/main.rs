@@ -26,6 +26,20 @@ use world::World;
 /// How many worlds are run where nothing else is said.
 const SEEDS: u64 = 10_000;
 
+thread_local! {
+    static SEED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// One line for each world that fails.
+#[allow(clippy::print_stderr, reason = "a test says what failed")]
+fn short_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let text = info.payload_as_str().unwrap_or("?").lines().next().unwrap_or_default();
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        eprintln!("seed {}: {text} ({place})", SEED.get());
+    }));
+}
+
 fn of_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -38,6 +52,7 @@ fn run(plan: Plan, tracing: bool) -> (Tally, u64) {
 
 /// Runs worlds on two threads; at the first failure, says how to see it again.
 fn worlds(seeds: u64, mix: Option<Mix>) {
+    short_panics();
     let next = std::sync::atomic::AtomicU64::new(0);
     let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -45,10 +60,11 @@ fn worlds(seeds: u64, mix: Option<Mix>) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let enough = failed.lock().unwrap().len() >= 10;
+                    let enough = failed.lock().unwrap().len() >= 40;
                     if seed >= seeds || enough {
                         return;
                     }
+                    SEED.set(seed);
                     let result = std::panic::catch_unwind(|| run(Plan::new(seed, mix, false), false));
                     if result.is_err() {
                         failed.lock().unwrap().push(seed);

@@ -12,6 +12,7 @@ use onefed_flower::{Operation, Transport};
 
 use crate::bodies::{self, Msg};
 use crate::keys;
+use crate::plan::Fault;
 use crate::rng::{MS, S, T};
 use crate::world::{Event, World};
 
@@ -28,7 +29,6 @@ pub enum NodeTimer {
     /// The next attempt of a call that failed.
     Retry(usize),
     Trained,
-    Gone,
 }
 
 /// A call that a thread is at.
@@ -115,11 +115,6 @@ impl SuperNode {
             dropped: Vec::new(),
         }
     }
-
-    /// The message that may be asked for: handed over and not confirmed.
-    pub fn at_work(&self) -> Option<ObjectId> {
-        self.work.as_ref().map(|work| work.id)
-    }
 }
 
 fn said(answer: Option<&FleetAnswer>, transport: Transport) -> Said {
@@ -160,7 +155,6 @@ impl World {
             }
             NodeTimer::Retry(thread) => self.node_retry(n, thread),
             NodeTimer::Trained => self.node_trained(n),
-            NodeTimer::Gone => self.node_exit(n, 10 * S),
         }
     }
 
@@ -234,7 +228,7 @@ impl World {
         let node = &mut self.nodes[n];
         let Some(busy) = &mut node.threads[thread] else { return };
         let wall = self.now.saturating_add_signed(node.skew);
-        let headers = keys::headers(transport, node.key, wall);
+        let headers = keys::headers(transport, node.key, wall, self.plan.skew > 0);
         let call = FleetCall { operation: busy.operation, transport, headers, body: busy.body.clone() };
         self.next_call += 1;
         busy.call = Some(self.next_call);
@@ -451,7 +445,9 @@ impl World {
                 }
             }
             ObjectAnswer::NotYet => {
-                assert!(self.plan.direct, "node {n}: was told that {object:?} is not there yet");
+                // Where a disk is full SuperLink answers itself, and may say so.
+                let through = self.plan.direct || self.plan.has(|fault| matches!(fault, Fault::Full(..)));
+                assert!(through, "node {n}: was told that {object:?} is not there yet");
                 let delay = (S << busy.not_yet.min(4)).min(10 * S);
                 busy.not_yet += 1;
                 let delay = self.rng.within(delay * 4 / 5, delay * 6 / 5);

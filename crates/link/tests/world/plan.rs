@@ -53,6 +53,8 @@ pub struct Plan {
     pub nodes: Vec<usize>,
     pub rounds: u32,
     pub runs: u32,
+    /// Messages for each node in each round.
+    pub each: u64,
     pub arrays: u64,
     /// One way, per spoke.
     pub latency: Vec<T>,
@@ -129,6 +131,7 @@ impl Plan {
             power_cuts: mix == Mix::All && rng.chance(200),
             bytes: rng.chance(60),
             compact: if rng.chance(200) { 20 } else { 0 },
+            each: if rng.chance(150) { 2 } else { 1 },
             hold: 600 * S,
             faults: Vec::new(),
         };

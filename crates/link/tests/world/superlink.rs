@@ -27,7 +27,6 @@ pub enum Status {
 }
 
 pub struct Node {
-    pub key: String,
     pub status: Status,
     pub online_until: T,
     /// When it was taken for online for the first time.
@@ -133,8 +132,7 @@ impl SuperLink {
         self.made += 1;
         // As large as Flower's, which are random.
         let id = 0xdead_beef_0000_0000 | self.made;
-        let node =
-            Node { key: key.to_owned(), status: Status::Registered, online_until: 0, ever_online: false };
+        let node = Node { status: Status::Registered, online_until: 0, ever_online: false };
         self.nodes.insert(id, node);
         self.by_key.insert(key.to_owned(), id);
         Some(id)

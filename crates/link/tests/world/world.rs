@@ -195,7 +195,10 @@ impl World {
 
     /// Runs until everything is done. Fails where an invariant does, or where that takes for ever.
     pub fn run(&mut self) {
-        let end = |world: &Self| world.app.finished && world.now > world.app.finished_at + world.quiet_time();
+        let end = |world: &Self| {
+            let rest = world.app.finished_at.max(world.plan.calm()) + world.quiet_time();
+            world.app.finished && world.now > rest
+        };
         let limit = self.plan.calm() + self.time_to_finish();
         while !end(self) {
             let Some(Reverse((time, count, at))) = self.due.pop() else { panic!("nothing is due any more") };

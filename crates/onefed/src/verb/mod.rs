@@ -32,9 +32,18 @@ pub(crate) use templates::TemplatesArgs;
 
 /// Runs the verb of a command line.
 pub(crate) fn run(cli: Cli, output: Output) -> Done {
-    if output.format == Format::One && !matches!(cli.verb, Verb::Templates(_)) {
-        let hint = "this verb writes `text` or `json`";
-        return Err(Failure::new(Exit::Usage, "usage", "`--format one` is for `onefed templates`").hint(hint));
+    let misplaced = match (output.format, &cli.verb) {
+        (Format::One, Verb::Templates(_)) | (Format::Metrics, Verb::Status { watch: None, .. }) => None,
+        (Format::One, _) => Some("`--format one` is for `onefed templates`"),
+        (Format::Metrics, Verb::Status { .. }) => {
+            Some("`--format metrics` shows one moment: leave --watch out")
+        }
+        (Format::Metrics, _) => Some("`--format metrics` is for `onefed status`"),
+        (Format::Text | Format::Json, _) => None,
+    };
+    if let Some(why) = misplaced {
+        let failure = Failure::new(Exit::Usage, "usage", why);
+        return Err(failure.hint("this verb writes `text` or `json`"));
     }
     match cli.verb {
         Verb::Init(args) => block_on(init::run(&args, output)),

@@ -78,7 +78,8 @@ pub(crate) fn run(args: &TemplatesArgs, output: Output) -> Done {
     let given = args.set.iter().map(Setting::read).collect::<Result<Vec<_>, _>>()?;
     let hand = ByHand::new(args.kind, args.supernodes, given).map_err(refused)?;
     match output.format {
-        Format::Text => output.text(listed(&hand)),
+        // Metrics have been refused.
+        Format::Text | Format::Metrics => output.text(listed(&hand)),
         Format::Json if args.merge => output.json(&hand.merge_template().map_err(refused)?),
         Format::Json => {
             let vm_templates = vm_templates(args, hand.roles())?;

@@ -286,7 +286,7 @@ impl Follower<'_> {
     fn line(&self, line: &str) {
         match self.output.format {
             Format::Text => self.output.text(line),
-            Format::Json | Format::One => self.output.say(line),
+            Format::Json | Format::One | Format::Metrics => self.output.say(line),
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Setup {
     pub keepalive: (Duration, Duration),
     /// `FLWR_LOG_LEVEL` of SuperLink. At `DEBUG` it names every object that is pulled, see [`Federation::pulls`].
     pub log_level: &'static str,
+    /// Further variables of the environment of hub and spokes, by name.
+    pub environment: Vec<(String, String)>,
     /// Further settings for the hub's file, by name.
     pub hub_extra: serde_json::Map<String, serde_json::Value>,
     /// Further settings for the files of the spokes, by name.
@@ -79,6 +81,7 @@ impl Setup {
             line: None,
             keepalive: (Duration::from_secs(10), Duration::from_secs(5)),
             log_level: "INFO",
+            environment: Vec::new(),
             hub_extra: serde_json::Map::new(),
             spoke_extra: serde_json::Map::new(),
         }

@@ -1,5 +1,6 @@
 //! One process of a federation, with its log, and what the kernel says of it.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,7 +33,8 @@ pub struct Process {
     name: String,
     command: CommandLine,
     dir: PathBuf,
-    child: Option<Child>,
+    // In a cell: a process is ended and started again while a run, which borrows the federation, goes on.
+    child: RefCell<Option<Child>>,
 }
 
 impl Process {
@@ -41,7 +43,8 @@ impl Process {
     /// # Errors
     /// If the program cannot be started.
     pub fn start(name: &str, command: CommandLine, dir: &Path) -> Result<Self> {
-        let mut process = Self { name: name.to_owned(), command, dir: dir.to_owned(), child: None };
+        let (name, dir) = (name.to_owned(), dir.to_owned());
+        let process = Self { name, command, dir, child: RefCell::default() };
         process.restart()?;
         Ok(process)
     }
@@ -50,7 +53,7 @@ impl Process {
     ///
     /// # Errors
     /// If the program cannot be started.
-    pub fn restart(&mut self) -> Result<()> {
+    pub fn restart(&self) -> Result<()> {
         self.kill();
         let fail = |why| Failed(format!("{}: {why}", self.command.program.display()));
         let log = File::options().create(true).append(true).open(self.log_path()).map_err(fail)?;
@@ -59,12 +62,12 @@ impl Process {
         command.args(&self.command.args).env_clear().envs(self.command.env.iter().cloned());
         command.env(MARK, &self.dir).current_dir(&self.dir);
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(fail)?;
-        self.child = Some(child);
+        self.child.replace(Some(child));
         Ok(())
     }
 
     /// `kill -9`. Helpers of a Flower process end by themselves a little later.
-    pub fn kill(&mut self) {
+    pub fn kill(&self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -72,20 +75,17 @@ impl Process {
     }
 
     /// Asks it to end, and kills it if it has not within `patience`. How it ended, `None` if it was not running.
-    pub fn stop(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub fn stop(&self, patience: Duration) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
-        let (child, began) = (self.child.as_mut()?, Instant::now());
+        let (mut child, began) = (self.child.take()?, Instant::now());
         while began.elapsed() < patience {
             if let Ok(Some(status)) = child.try_wait() {
-                self.child = None;
                 return Some(status);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         let _ = child.kill();
-        let status = child.wait().ok();
-        self.child = None;
-        status
+        child.wait().ok()
     }
 
     /// Sends a signal, for instance STOP and CONT.
@@ -98,18 +98,18 @@ impl Process {
     /// Its process id, if it was started and not ended by us.
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
-        Pid::from_raw(self.child.as_ref()?.id().try_into().ok()?)
+        Pid::from_raw(self.child.borrow().as_ref()?.id().try_into().ok()?)
     }
 
     /// How it ended, if it has by itself.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut()?.try_wait().ok().flatten()
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child.borrow_mut().as_mut()?.try_wait().ok().flatten()
     }
 
     /// Memory and CPU; zeros for a process that does not run.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.pid().map(|pid| usage(pid.as_raw_nonzero().get())).unwrap_or_default()
+        self.pid().map(Usage::of).unwrap_or_default()
     }
 
     /// Its name within the federation.
@@ -135,7 +135,7 @@ impl Process {
     ///
     /// # Errors
     /// With the end of the log, if that does not come in time or the process ends.
-    pub fn wait_for_log(&mut self, text: &str, patience: Duration) -> Result<()> {
+    pub fn wait_for_log(&self, text: &str, patience: Duration) -> Result<()> {
         let began = Instant::now();
         loop {
             let ended = self.ended();
@@ -165,23 +165,28 @@ pub(super) fn tail(log: &str) -> String {
     lines[from..].iter().map(|line| format!("    {line}\n")).collect()
 }
 
-/// What the kernel says of a process id.
-fn usage(pid: i32) -> Usage {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let status = read("status");
-    let kib = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-    };
-    // The name in brackets may hold blanks; utime and stime are fields 14 and 15.
-    let stat = read("stat");
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks: f64 = [11, 12].iter().filter_map(|n| fields.get(*n)?.parse::<f64>().ok()).sum();
-    Usage {
-        rss: kib("VmRSS"),
-        rss_anon: kib("RssAnon"),
-        rss_peak: kib("VmHWM"),
-        cpu_seconds: ticks / rustix::param::clock_ticks_per_second() as f64,
+impl Usage {
+    /// Of a process id; zeros for one that does not run.
+    #[must_use]
+    pub fn of(pid: Pid) -> Self {
+        let pid = pid.as_raw_nonzero();
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let status = read("status");
+        let kib = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
+        // The name in brackets may hold blanks; utime and stime are fields 14 and 15.
+        let stat = read("stat");
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let ticks: f64 = [11, 12].iter().filter_map(|n| fields.get(*n)?.parse::<f64>().ok()).sum();
+        Self {
+            rss: kib("VmRSS"),
+            rss_anon: kib("RssAnon"),
+            rss_peak: kib("VmHWM"),
+            cpu_seconds: ticks / rustix::param::clock_ticks_per_second() as f64,
+        }
     }
 }
 

@@ -88,17 +88,17 @@ impl Begun<'_> {
             let fail = |why| Failed(format!("{address} is not free: {why}"));
             drop(std::net::TcpListener::bind(address).map_err(fail)?);
         }
-        let mut superlink = self.superlink()?;
-        let (mut hub, operator) = match &self.setup.onefed {
+        let superlink = self.superlink()?;
+        let (hub, operator) = match &self.setup.onefed {
             None => (None, None),
             Some(onefed) => {
                 let (hub, identity, ca) = self.hub(onefed)?;
                 (Some(hub), Some((identity, ca)))
             }
         };
-        listens(&mut superlink, fleet)?;
-        listens(&mut superlink, control)?;
-        let far = match &mut hub {
+        listens(&superlink, fleet)?;
+        listens(&superlink, control)?;
+        let far = match &hub {
             None => fleet,
             Some(hub) => {
                 let address = (hub_address(net), FLEET).into();
@@ -173,8 +173,8 @@ impl Begun<'_> {
             None => (None, far),
             Some(onefed) => {
                 let listen = SocketAddr::from((address(net, 10 + site, 1), FLEET));
-                let mut spoke = self.spoke(onefed, site, listen, far)?;
-                listens(&mut spoke, listen)?;
+                let spoke = self.spoke(onefed, site, listen, far)?;
+                listens(&spoke, listen)?;
                 (Some(spoke), listen)
             }
         };
@@ -226,13 +226,17 @@ impl Begun<'_> {
         let own = self.setup.dir.join(format!("{name}.d"));
         std::fs::create_dir_all(&own).map_err(|why| Failed(format!("{}: {why}", own.display())))?;
         file["state"] = own.display().to_string().into();
+        // The defaults of the context.
+        file["disk_bytes"] = (10u64 << 30).into();
+        file["hold_seconds"] = 600.into();
         for (key, value) in extra {
             file[key] = value.clone();
         }
         let path = self.write(&format!("{name}.json"), &file.to_string())?;
         let args = vec![verb.to_owned(), "--config".to_owned(), path.display().to_string()];
         let level = std::env::var("ONEFED_LOG").unwrap_or_else(|_| "info".to_owned());
-        let env = vec![("ONEFED_LOG".to_owned(), level)];
+        let mut env = vec![("ONEFED_LOG".to_owned(), level)];
+        env.extend(self.setup.environment.iter().cloned());
         Process::start(name, CommandLine { program: program.to_owned(), args, env }, &self.setup.dir)
     }
 
@@ -255,7 +259,7 @@ pub(super) fn repository() -> PathBuf {
 }
 
 /// Waits until a process listens.
-fn listens(process: &mut Process, address: SocketAddr) -> Result<()> {
+fn listens(process: &Process, address: SocketAddr) -> Result<()> {
     let began = Instant::now();
     while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
         let ended = process.ended();

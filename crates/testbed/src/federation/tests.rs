@@ -30,7 +30,7 @@ fn a_process_is_measured_restarted_and_leaves_nothing() {
     let args = ["-c", "echo here; sleep 100 & exec sleep 101"].map(str::to_owned).to_vec();
     let env = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
     let command = CommandLine { program: "/bin/sh".into(), args, env };
-    let mut process = Process::start("sleeper", command, &dir).unwrap();
+    let process = Process::start("sleeper", command, &dir).unwrap();
     let patience = Duration::from_secs(10);
     process.wait_for_log("here", patience).unwrap();
     let usage = process.usage();

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
+use super::nodes::Node;
 use super::{At, Hub, SpokeName, Work};
 use crate::engine::fingerprint;
 use crate::engine::frame::HubFrame;
@@ -52,11 +53,15 @@ impl Hub {
             }
             Operation::ActivateNode => {
                 let key = flower::activated_key(&call.body);
-                if key.is_some_and(|key| {
-                    self.nodes.values().any(|n| n.key.as_ref() == Some(&key) && n.is_away())
-                }) {
-                    let answer =
-                        for_now(call.transport, "this SuperNode is being taken offline for a moment");
+                let stays =
+                    |node: &Node| node.is_away() || node.left_until.is_some_and(|until| at.now.mono < until);
+                if key
+                    .is_some_and(|key| self.nodes.values().any(|n| n.key.as_ref() == Some(&key) && stays(n)))
+                {
+                    let answer = for_now(
+                        call.transport,
+                        "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",
+                    );
                     return self.finish(&name, seq, answer, at);
                 }
             }
@@ -146,7 +151,7 @@ impl Hub {
         at: &mut At<'_>,
     ) -> FleetAnswer {
         let print = fingerprint(call);
-        if lost || answer.is_unavailable() {
+        if lost || answer.is_passing() {
             // Whether it was carried out shows when it comes again.
             self.open.insert(print);
             return answer;

@@ -10,6 +10,7 @@ use onefed_flower::objects::{self, MessageHead, ObjectAnswer, ObjectId};
 use ring::digest::{SHA256, digest};
 
 use super::calls::for_now;
+use super::nodes::SILENT_EVERY;
 use super::{Action, Again, At, Hub, SpokeName, Work, backoff};
 use crate::engine::Shelf;
 use crate::engine::frame::{HubFrame, MessageKey, Offer, Wanted};
@@ -41,7 +42,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    fn parts(&self) -> impl Iterator<Item = ObjectId> + '_ {
+    pub(super) fn parts(&self) -> impl Iterator<Item = ObjectId> + '_ {
         self.offer.fab.iter().map(|(_, id)| *id).chain(self.head.objects.iter().copied())
     }
 }
@@ -74,9 +75,12 @@ impl Hub {
     ) {
         let node = self.node(id);
         node.polling = false;
-        let Some(answer) = answer else {
-            // The message may be in the answer that got lost. The mark in the journal stays.
+        let unclear = answer.as_ref().is_none_or(|answer| answer.is_passing() && !answer.is_unavailable());
+        if unclear {
+            // SuperLink may have marked a message as delivered, and it is lost then. The mark in the journal stays.
             node.suspect = true;
+        }
+        let Some(answer) = answer else {
             return self.finish(&name, seq, for_now(call.transport, "SuperLink did not answer"), at);
         };
         let head = if answer.is_ok() { objects::message_head(&answer.body) } else { None };
@@ -84,13 +88,12 @@ impl Hub {
             let empty = answer.is_ok() && objects::no_message(&answer.body);
             if empty && self.node(id).suspect {
                 self.suspected(id, at);
-            } else if self.storage {
+            } else if self.storage && !self.node(id).suspect {
                 at.record(HubRecord::PollShut(id));
             }
             return self.finish(&name, seq, answer, at);
         };
         self.counters.messages += 1;
-        self.node(id).suspect = false;
         let key = MessageKey { node: id, id: head.id };
         let mut offer = Offer { node: id, body: answer.body, run: None, fab: None };
         let known = match self.runs.get(&head.run) {
@@ -101,6 +104,13 @@ impl Hub {
             _ => false,
         };
         at.record(HubRecord::Offered(name.0.clone(), name.1.clone(), offer.clone()));
+        if self.node(id).suspect {
+            // Another message was lost before this one, perhaps.
+            at.record(HubRecord::PollOpen(id));
+        }
+        if !self.later.iter().any(|(_, what)| *what == Again::Silent) {
+            self.again_at(at.now.mono + SILENT_EVERY, Again::Silent);
+        }
         self.take_message(name.clone(), offer, at.shelf);
         if let Some(message) = self.messages.get_mut(&key) {
             (message.poll, message.offered) = (Some(seq), false);

@@ -183,6 +183,8 @@ enum Again {
     Hold(u64),
     Offline(u64),
     Online(u64),
+    /// Messages of nodes that are never heard of again.
+    Silent,
 }
 
 /// The hub's engine.
@@ -284,7 +286,7 @@ impl Hub {
             }
             HubRecord::Replied(reply) => {
                 if let Some(key) = self.take_reply(None, reply, shelf) {
-                    self.replies.entry(key).and_modify(|reply| reply.recorded = true);
+                    self.replies.entry(key).and_modify(Incoming::resume);
                 }
             }
             HubRecord::ReplyDone(key) => self.forget_reply(key, shelf),
@@ -304,6 +306,12 @@ impl Hub {
 
     /// Takes up again what the journal says is not done.
     fn resume(&mut self, now: Now) {
+        for node in self.nodes.values_mut() {
+            node.seen = now.mono;
+        }
+        if !self.messages.is_empty() {
+            self.later.insert((now.mono + nodes::SILENT_EVERY, Again::Silent));
+        }
         for key in self.confirms.keys() {
             self.later.insert((now.mono, Again::Confirm(*key)));
         }
@@ -329,6 +337,11 @@ impl Hub {
             objects: self.pins.kept(),
             held: self.nodes.values().filter(|node| node.is_held()).count(),
         }
+    }
+
+    /// Nodes whose spoke is out of reach: which spoke, and until when they are (or were) kept alive.
+    pub fn held(&self) -> impl Iterator<Item = (&SpokeName, Duration)> {
+        self.nodes.values().filter_map(|node| node.spoke.as_ref().zip(node.held_until()))
     }
 
     /// The records that make an engine like this one, for a journal that has grown.
@@ -418,6 +431,8 @@ impl Hub {
         (spoke.up, spoke.storage, spoke.heard, spoke.asked) = (true, true, at.now.mono, None);
         spoke.wants.clear();
         at.send(&name, HubFrame::Storage(self.storage));
+        // The spoke says again which replies it has. What is not among them was given up while the line was down.
+        self.drop_unfinished_replies(&name, at.shelf);
         let open = self.messages.iter().filter(|(_, m)| m.spoke == name && !m.taken && m.offered);
         for (_, message) in open {
             at.send(&name, HubFrame::Offer(message.offer.clone()));
@@ -433,6 +448,9 @@ impl Hub {
                 self.note_auth(&name, node, transport, headers, at.now);
             }
             SpokeFrame::Want(wanted) => self.wanted(&name, wanted, at),
+            SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key) if !self.messages.contains_key(&key) => {
+                at.send(&name, HubFrame::Gone(key));
+            }
             SpokeFrame::OfferTaken(key) => {
                 if let Some(message) = self.messages.get_mut(&key).filter(|message| !message.taken) {
                     message.taken = true;
@@ -447,7 +465,8 @@ impl Hub {
             }
             SpokeFrame::Confirm(key, run) => self.confirmed(&name, key, run, at),
             SpokeFrame::Reply(reply) => self.reply(&name, reply, at),
-            SpokeFrame::Echo(_) => {}
+            // Only for the status, which the shell sees to.
+            SpokeFrame::Stats(_) | SpokeFrame::Echo(_) => {}
             SpokeFrame::Storage(ok) => spoke.storage = ok,
             SpokeFrame::GaveUp(key) => self.gave_up(key, at),
         }
@@ -524,7 +543,17 @@ impl Hub {
             return;
         }
         self.reply_lost(id, at);
-        if self.messages.values().any(|message| !message.whole && message.head.objects.contains(&id)) {
+        // It may have been the next one for a spoke.
+        for (name, spoke) in self.spokes.iter_mut().filter(|(_, spoke)| spoke.up) {
+            if self
+                .messages
+                .values()
+                .any(|m| !m.whole && m.spoke == *name && m.parts().any(|part| part == id))
+            {
+                spoke.wants.add(id.into(), at.shelf);
+            }
+        }
+        if self.messages.values().any(|message| !message.whole && message.parts().any(|part| part == id)) {
             self.pull(id);
         }
     }
@@ -543,6 +572,7 @@ impl Hub {
                 Again::Hold(node) => self.hold(node, at),
                 Again::Offline(node) => self.go_offline(node, at),
                 Again::Online(node) => self.go_online(node, at),
+                Again::Silent => self.forget_silent(at),
             }
         }
     }

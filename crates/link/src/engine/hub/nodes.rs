@@ -27,6 +27,10 @@ const HELD_EVERY: Duration = Duration::from_secs(100);
 const INTERVAL: f64 = 30.0;
 /// The longest interval that SuperLink takes.
 const LONGEST_INTERVAL: f64 = 1800.0;
+/// So long after the hold SuperLink has given up a silent node, and the ServerApp its messages.
+const SILENT: Duration = Duration::from_secs(180);
+/// So often silent nodes are looked for, while there are messages.
+pub(super) const SILENT_EVERY: Duration = Duration::from_secs(60);
 /// ServerApps look every 3 s whether a node has gone.
 const AWAY: Duration = Duration::from_secs(7);
 const RETRY: Duration = Duration::from_secs(2);
@@ -43,6 +47,10 @@ pub(super) struct Node {
     /// Until when it is kept alive without its spoke.
     hold: Option<Duration>,
     away: Away,
+    /// When it last gave a sign of life.
+    pub(super) seen: Duration,
+    /// It left with work in hand, and stays away until the ServerApp has seen that it did.
+    pub(super) left_until: Option<Duration>,
     /// A poll is on its way to SuperLink.
     pub(super) polling: bool,
     /// A poll's answer got lost, and a message with it, perhaps.
@@ -61,6 +69,10 @@ enum Away {
 impl Node {
     pub(super) fn is_held(&self) -> bool {
         self.hold.is_some()
+    }
+
+    pub(super) fn held_until(&self) -> Option<Duration> {
+        self.hold
     }
 
     pub(super) fn is_away(&self) -> bool {
@@ -95,7 +107,7 @@ impl Hub {
         let Some(age) = auth::age(&headers, now.wall) else { return };
         let node = self.node(id);
         let older = node.headers.as_ref().and_then(|(_, known)| auth::age(known, now.wall));
-        node.spoke = Some(spoke.clone());
+        (node.spoke, node.seen) = (Some(spoke.clone()), now.mono);
         if older.is_none_or(|older| age <= older) {
             node.key = flower::signing_key(&headers);
             node.headers = Some((transport, headers));
@@ -145,7 +157,7 @@ impl Hub {
             }
             return answer;
         }
-        if answer.is_unavailable() || answer.is_unauthenticated() {
+        if answer.is_passing() || answer.is_unauthenticated() {
             return answer;
         }
         // SuperLink refuses a node that is online: the answer to its first try got lost, or it has started again.
@@ -201,11 +213,30 @@ impl Hub {
         }
     }
 
+    /// A SuperNode that was killed may never come back: its messages, and the objects that they keep, are not for ever.
+    pub(super) fn forget_silent(&mut self, at: &mut At<'_>) {
+        let patience = self.settings.hold + SILENT;
+        let having: std::collections::BTreeSet<u64> =
+            self.messages.keys().chain(&self.owed).map(|key| key.node).collect();
+        for id in having {
+            if self.node(id).seen + patience < at.now.mono {
+                tracing::warn!(node = id, "nothing was heard of a node for long: its messages are void");
+                self.void_messages(id, at);
+            }
+        }
+        if !self.messages.is_empty() {
+            self.again_at(at.now.mono + SILENT_EVERY, Again::Silent);
+        }
+    }
+
     /// A node has said goodbye.
     pub(super) fn node_left(&mut self, id: u64, at: &mut At<'_>) {
         let node = self.node(id);
         (node.beat, node.hold, node.suspect) = (None, None, false);
         at.record(HubRecord::PollShut(id));
+        let work = self.messages.keys().chain(&self.owed).any(|key| key.node == id)
+            || self.replies.keys().any(|key| key.node == id);
+        self.node(id).left_until = work.then_some(at.now.mono + AWAY);
         self.void_messages(id, at);
     }
 
@@ -261,7 +292,7 @@ impl Hub {
 
     pub(super) fn offline_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
         match answer {
-            Some(answer) if !answer.is_unavailable() && !answer.is_unauthenticated() => {
+            Some(answer) if !answer.is_passing() && !answer.is_unauthenticated() => {
                 // Refused means that it was offline already.
                 let node = self.node(id);
                 (node.away, node.beat, node.hold) = (Away::Gone, None, None);
@@ -283,7 +314,7 @@ impl Hub {
     }
 
     pub(super) fn online_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
-        let Some(answer) = answer.filter(|a| !a.is_unavailable() && !a.is_unauthenticated()) else {
+        let Some(answer) = answer.filter(|a| !a.is_passing() && !a.is_unauthenticated()) else {
             return self.again_at(at.now.mono + RETRY, Again::Online(id));
         };
         let node = self.node(id);
@@ -296,7 +327,7 @@ impl Hub {
     /// When somebody has to look at a node next.
     pub(super) fn node_deadline(&self) -> Option<Duration> {
         let due = |node: &Node| {
-            let beat = node.beat.filter(|_| node.hold.is_none())?;
+            let beat = node.beat.filter(|_| node.hold.is_none() && !node.is_away())?;
             let spoke = node.spoke.as_ref().and_then(|name| self.spokes.get(name))?;
             let asked = spoke.asked.filter(|_| spoke.up).map(|asked| asked + ECHO);
             Some(asked.unwrap_or(beat + OVERDUE).max(beat + OVERDUE))
@@ -314,7 +345,16 @@ impl Hub {
         let late: Vec<_> = self.nodes.iter().filter(|(_, node)| overdue(node)).map(|(id, _)| *id).collect();
         for id in late {
             let Some(name) = self.nodes.get(&id).and_then(|node| node.spoke.clone()) else { continue };
+            let signed = self.nodes.get(&id).and_then(|node| node.headers.as_ref());
+            let signed = signed.and_then(|(_, headers)| auth::age(headers, at.now.wall));
             let Some(spoke) = self.spokes.get_mut(&name) else { continue };
+            if spoke.up && signed.is_some_and(|age| age < OVERDUE) {
+                // It is there: its last heartbeat was answered by the spoke, while the line was down.
+                self.node(id).beat = Some(now);
+                let body = objects::heartbeat_request(id, INTERVAL);
+                self.ask(Work::Hold(id), id, Operation::SendNodeHeartbeat, body, at);
+                continue;
+            }
             match (spoke.up, spoke.asked) {
                 (true, None) if spoke.heard + ECHO > now => {
                     // The spoke is there, so the node is not: SuperLink shall see that.
@@ -328,6 +368,10 @@ impl Hub {
                 }
                 (true, Some(asked)) if asked + ECHO > now => continue,
                 _ => {}
+            }
+            if self.settings.hold.is_zero() {
+                self.node(id).beat = None;
+                continue;
             }
             self.counters.holds += 1;
             let until = now + self.settings.hold;
@@ -362,7 +406,7 @@ impl Hub {
     }
 
     pub(super) fn hold_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
-        let busy = answer.is_none_or(|answer| answer.is_unavailable());
+        let busy = answer.is_none_or(|answer| answer.is_passing());
         if busy && self.nodes.get(&id).is_some_and(Node::is_held) {
             self.again_at(at.now.mono + RETRY, Again::Hold(id));
         }

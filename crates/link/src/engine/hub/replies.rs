@@ -1,7 +1,9 @@
 //! Replies on their way up: fetched from the spoke, kept, and pushed to SuperLink in one go when all of it is here.
 //!
-//! SuperLink ends a push session 180 s after its last object, so none is begun before. In doubt the session is begun
-//! again: SuperLink then says what it still lacks. A PushObject is never repeated as such: the second would be refused.
+//! SuperLink ends a push session 180 s after its last object, so none is begun before. What goes wrong is repeated in the
+//! same session: once the ServerApp has fetched the head of the reply, a second session wants nothing, whatever is missing.
+//! A second PushObject of an object that got there is refused, and that is no harm: only then a new session is begun, and
+//! SuperLink says what it still lacks.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
@@ -38,14 +40,28 @@ pub(super) struct Incoming {
     session: String,
     queue: VecDeque<ObjectId>,
     under_way: BTreeSet<ObjectId>,
-    /// Something went wrong: begin again when nothing is under way.
+    /// Something went wrong: go on after a while, when nothing is under way.
     again: bool,
+    /// PushMessages is under way.
+    asking: bool,
+    /// SuperLink may have opened a session that is not known here. The ServerApp may have fetched the reply's head since,
+    /// and then SuperLink says of a second session that nothing is wanted, although objects are.
+    doubt: bool,
+    /// Objects go to whatever session wants them.
+    any_session: bool,
+    /// SuperLink did not store an object of this session: it has it already, or the session is dead.
+    unstored: bool,
     tries: u32,
     /// Refusals that will not pass by waiting.
     refused: u32,
 }
 
 impl Incoming {
+    /// It is whole, and was when the hub stopped: a session may be open.
+    pub(super) fn resume(&mut self) {
+        (self.recorded, self.doubt) = (true, true);
+    }
+
     /// The message that it answers.
     pub(super) fn answers(&self) -> Option<ObjectId> {
         self.head.reply_to
@@ -102,6 +118,10 @@ impl Hub {
             queue: VecDeque::new(),
             under_way: BTreeSet::new(),
             again: false,
+            asking: false,
+            doubt: false,
+            any_session: false,
+            unstored: false,
             tries: 0,
             refused: 0,
         };
@@ -152,14 +172,26 @@ impl Hub {
 
     pub(super) fn begin_session(&mut self, key: MessageKey, at: &mut At<'_>) {
         let Some(incoming) = self.replies.get_mut(&key).filter(|incoming| incoming.recorded) else { return };
+        if incoming.asking || !incoming.under_way.is_empty() {
+            return;
+        }
+        if !incoming.queue.is_empty() {
+            incoming.again = false;
+            return self.push_on(key, at);
+        }
         let body = incoming.reply.body.clone();
-        if !self.ask(Work::Session(key), key.node, Operation::PushMessages, body, at) {
+        if self.ask(Work::Session(key), key.node, Operation::PushMessages, body, at) {
+            self.replies.entry(key).and_modify(|incoming| incoming.asking = true);
+        } else {
             self.again_at(at.now.mono + FIRST, Again::Session(key));
         }
     }
 
     pub(super) fn session_answered(&mut self, key: MessageKey, answer: Option<FleetAnswer>, at: &mut At<'_>) {
         let Some(incoming) = self.replies.get_mut(&key) else { return };
+        incoming.asking = false;
+        incoming.doubt |=
+            answer.as_ref().is_none_or(|answer| answer.is_passing() && !answer.is_unavailable());
         let Some(answer) = answer else { return self.session_later(key, false, at) };
         if answer.is_forbidden() {
             tracing::info!(node = key.node, reply = %key.id, "the run of a reply has ended: {}", answer.words());
@@ -178,7 +210,14 @@ impl Hub {
         let wanted: HashSet<ObjectId> = session.wanted.into_iter().collect();
         incoming.session = session.session;
         incoming.queue = incoming.head.objects.iter().filter(|id| wanted.contains(id)).copied().collect();
-        incoming.again = false;
+        (incoming.again, incoming.unstored) = (false, false);
+        if incoming.queue.is_empty() && incoming.doubt && !incoming.any_session {
+            // Without a session's name an object is stored for whoever wants it, or refused.
+            incoming.any_session = true;
+            incoming.session.clear();
+            incoming.queue = incoming.head.objects.iter().copied().collect();
+        }
+        incoming.doubt = false;
         self.push_on(key, at);
     }
 
@@ -190,6 +229,16 @@ impl Hub {
     }
 
     /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    pub(super) fn drop_unfinished_replies(&mut self, spoke: &SpokeName, shelf: &dyn Shelf) {
+        let of_spoke = |node| self.nodes.get(&node).is_some_and(|node| node.spoke.as_ref() == Some(spoke));
+        let unfinished = self.replies.iter().filter(|(key, reply)| !reply.recorded && of_spoke(key.node));
+        for key in unfinished.map(|(key, _)| *key).collect::<Vec<_>>() {
+            if let Some(incoming) = self.replies.remove(&key) {
+                incoming.head.objects.iter().for_each(|id| self.pins.release(shelf, *id));
+            }
+        }
+    }
+
     pub(super) fn drop_replies_to(&mut self, key: MessageKey, at: &mut At<'_>) {
         let to_it = |(other, reply): (&MessageKey, &Incoming)| {
             (other.node == key.node && !reply.recorded && reply.answers() == Some(key.id)).then_some(*other)
@@ -207,6 +256,11 @@ impl Hub {
         let headers = self.usable_headers(key.node, at.now);
         let Some(incoming) = self.replies.get_mut(&key) else { return };
         if incoming.under_way.is_empty() && incoming.queue.is_empty() && !incoming.again {
+            if incoming.unstored && !incoming.session.is_empty() {
+                // A new session says what is still wanted.
+                (incoming.unstored, incoming.doubt) = (false, true);
+                return self.session_later(key, true, at);
+            }
             self.counters.replies += 1;
             return self.reply_done(key, at);
         }
@@ -253,8 +307,14 @@ impl Hub {
         incoming.under_way.remove(&id);
         match answer {
             Some(answer) if answer.is_ok() && objects::object_stored(&answer.body) => incoming.tries = 0,
+            Some(answer) if answer.is_ok() => incoming.unstored = true,
             Some(answer) if answer.is_forbidden() => return self.reply_done(key, at),
-            _ => incoming.again = true,
+            other => {
+                incoming.refused +=
+                    u32::from(other.is_some_and(|a| !a.is_passing() && !a.is_unauthenticated()));
+                incoming.queue.push_front(id);
+                incoming.again = true;
+            }
         }
         self.push_on(key, at);
     }
@@ -265,7 +325,6 @@ impl Hub {
         let wait = backoff(incoming.tries, FIRST, LONGEST);
         incoming.tries += 1;
         incoming.refused += u32::from(refused);
-        incoming.queue.clear();
         if incoming.refused >= TRIES {
             let reply_to = incoming.head.reply_to;
             tracing::error!(node = key.node, reply = %key.id, tries = TRIES, "SuperLink never took a reply: given up");

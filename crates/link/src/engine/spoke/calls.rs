@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use onefed_flower::fleet::{FleetAnswer, FleetCall};
+use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport, messages as flower};
 
 use super::{At, PATIENCE, Spoke, Waiter};
@@ -13,6 +13,8 @@ use crate::engine::{Ticket, fingerprint};
 
 /// An answer that nobody waited for is kept for the SuperNode's retry; Flower waits for at most 20 s between two.
 const KEPT: Duration = Duration::from_secs(60);
+/// So many internal errors of SuperLink in a row are kept from a SuperNode: some minutes of its retries.
+const SOFTENED: u32 = 20;
 /// So many of them.
 const KEPT_MOST: usize = 256;
 
@@ -32,6 +34,13 @@ struct Open {
     until: Duration,
 }
 
+impl Open {
+    /// When something has to be done about it.
+    fn due(&self) -> Duration {
+        self.waiters.iter().map(|waiter| waiter.until).min().unwrap_or(self.until)
+    }
+}
+
 impl Calls {
     /// Numbers begin anew, above those of every earlier start.
     pub(super) fn begin(&mut self, epoch: u64) {
@@ -43,8 +52,7 @@ impl Calls {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let open = self.open.values();
-        open.flat_map(|open| open.waiters.iter().map(|waiter| waiter.until).chain([open.until])).min()
+        self.open.values().map(Open::due).min()
     }
 
     /// All results up to this number have arrived.
@@ -96,7 +104,9 @@ impl Spoke {
         let (seq, acked) = (calls.next, calls.acked());
         calls.next += 1;
         at.send(SpokeFrame::Call { seq, acked, call: call.clone() });
-        let until = at.now.mono + PATIENCE;
+        // One with effect goes on without anybody who waits: SuperLink may have carried it out already, and the
+        // SuperNode will ask again.
+        let until = at.now.mono + PATIENCE + if has_effect(call.operation) { KEPT } else { Duration::ZERO };
         calls.open.insert(seq, Open { call, print, waiters: vec![waiter], until });
     }
 
@@ -149,7 +159,7 @@ impl Spoke {
                 self.unlearn(id, at);
             }
         }
-        let answer = answer.safe_for(call.operation, call.transport);
+        let answer = self.soften(answer.safe_for(call.operation, call.transport), &call, node);
         if call.operation == Operation::PullMessages {
             return node.into_iter().for_each(|id| self.poll_result(id, &call, answer.clone(), at));
         }
@@ -165,8 +175,24 @@ impl Spoke {
         }
     }
 
-    /// Calls that have been waited for long enough. One with effect goes on without anybody who waits: SuperLink may have
-    /// carried it out already, and the SuperNode will ask again.
+    /// A SuperNode takes an internal error of SuperLink for final: it drops its message, gets stuck or exits, although
+    /// SuperLink was merely busy. So it is told to try again, but not for ever.
+    fn soften(&mut self, answer: FleetAnswer, call: &FleetCall, node: Option<u64>) -> FleetAnswer {
+        let Some(node) = node.and_then(|id| self.nodes.get_mut(&id)) else { return answer };
+        if !answer.is_passing() || answer.is_unavailable() {
+            node.softened = 0;
+            return answer;
+        }
+        node.softened += 1;
+        if node.softened > SOFTENED {
+            return answer;
+        }
+        let text =
+            format!("SuperLink could not serve {} just now: {}", call.operation.name(), answer.words());
+        FleetAnswer::refusal(call.transport, Refusal::Unavailable, &text)
+    }
+
+    /// Calls that have been waited for long enough.
     pub(super) fn expire_calls(&mut self, at: &mut At<'_>) {
         let now = at.now.mono;
         let mut late: Vec<(Ticket, Option<u64>, Transport)> = Vec::new();
@@ -182,8 +208,7 @@ impl Spoke {
                 None => at.answer(ticket, self.unavailable(transport)),
             }
         }
-        let lasts = |open: &Open| has_effect(open.call.operation) && open.until + KEPT > now;
-        self.calls.open.retain(|_, open| !open.waiters.is_empty() || open.until > now || lasts(open));
+        self.calls.open.retain(|_, open| !open.waiters.is_empty() || open.until > now);
         self.calls.kept.retain(|(.., until)| *until > now);
     }
 }

@@ -14,14 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
-use onefed_flower::objects::{self, ObjectId};
+use onefed_flower::objects::{self, MessageHead, ObjectId};
 use onefed_flower::{Operation, Transport, messages as flower};
 
 use self::calls::Calls;
 use self::messages::Message;
 use self::replies::Outgoing;
 use super::auth::{self, Verifier};
-use super::frame::{HubFrame, MessageKey, SpokeFrame, Wanted};
+use super::frame::{HubFrame, MessageKey, Reply, SpokeFrame, Wanted};
 use super::models::Models;
 use super::record::SpokeRecord;
 use super::wants::Wants;
@@ -157,6 +157,8 @@ struct Node {
     active: bool,
     headers: Option<(Transport, HeaderMap)>,
     told: Option<Duration>,
+    /// Internal errors of SuperLink in a row that the node was not told of.
+    softened: u32,
 }
 
 /// A SuperNode that waits for something.
@@ -193,6 +195,8 @@ pub struct Spoke {
     unconfirmed: HashMap<MessageKey, Vec<Waiter>>,
     lately: VecDeque<MessageKey>,
     replies: BTreeMap<MessageKey, Outgoing>,
+    /// The last reply of each node that the hub has: its SuperNode may not know yet that it was taken.
+    sent: BTreeMap<u64, (Reply, MessageHead)>,
     polls: BTreeMap<u64, Waiter>,
     waiting: HashMap<ObjectId, Vec<ObjectWaiter>>,
     /// Objects asked of the hub on this connection.
@@ -229,6 +233,7 @@ impl Spoke {
             unconfirmed: HashMap::new(),
             lately: VecDeque::new(),
             replies: BTreeMap::new(),
+            sent: BTreeMap::new(),
             polls: BTreeMap::new(),
             waiting: HashMap::new(),
             asked: HashSet::new(),
@@ -314,6 +319,11 @@ impl Spoke {
                 records.push(SpokeRecord::Spooled(*key));
             }
         }
+        let sent = self.sent.iter().filter(|(node, _)| self.nodes.get(node).is_some_and(|n| n.active));
+        for (node, (reply, head)) in sent {
+            records.push(SpokeRecord::Replied(reply.clone()));
+            records.push(SpokeRecord::ReplyDone(MessageKey { node: *node, id: head.id }));
+        }
         records
     }
 
@@ -388,6 +398,8 @@ impl Spoke {
         }
         self.counters.retries += self.calls.send_all(at);
         for key in self.order.clone() {
+            // The hub says which of them are void meanwhile.
+            self.secure(key, at);
             self.fetch(key, at);
         }
     }
@@ -486,6 +498,7 @@ impl Spoke {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.active = false;
         }
+        self.sent.remove(&id);
         let of_node = self.messages.keys().filter(|key| key.node == id).copied().collect::<Vec<_>>();
         for key in of_node {
             self.message_gone(key, at);
@@ -527,6 +540,8 @@ impl Spoke {
             at.send(SpokeFrame::Storage(ok));
         }
         if ok {
+            // What came meanwhile found no room.
+            self.asked.clear();
             for key in self.order.clone() {
                 self.secure(key, at);
                 self.fetch(key, at);

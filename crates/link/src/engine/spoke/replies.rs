@@ -25,6 +25,10 @@ impl Spoke {
         let head = objects::message_head(&call.body);
         let key = head.as_ref().map(|head| MessageKey { node, id: head.id });
         let known = key.filter(|key| self.replies.contains_key(key));
+        // What it pushes from here on belongs to this reply.
+        if self.sent.get(&node).is_some_and(|(_, sent)| key.is_none_or(|key| key.id != sent.id)) {
+            self.sent.remove(&node);
+        }
         let Some(key) = known.or(key.filter(|_| self.keeps())) else {
             return self.pass(ticket, call, PATIENCE, at);
         };
@@ -61,6 +65,7 @@ impl Spoke {
         for id in &reply.head.objects {
             self.pins.release(shelf, *id);
         }
+        self.sent.insert(key.node, (reply.reply, reply.head));
     }
 
     /// Tells the hub of a reply: it then says what it wants.
@@ -77,15 +82,25 @@ impl Spoke {
             let of_node = self.replies.iter().filter(|(key, _)| key.node == node);
             of_node.into_iter().find(|(_, r)| r.head.run == pushed.run && r.head.objects.contains(&pushed.id))
         });
-        let (Some(pushed), Some((key, reply))) = (pushed, reply) else {
+        let (Some(pushed), Some((key, reply))) = (pushed.as_ref(), reply) else {
+            let sent = self.sent.get(&node).map(|(_, head)| head);
+            let pushed = pushed.as_ref().zip(sent);
+            if pushed.is_some_and(|(pushed, head)| head.objects.contains(&pushed.id)) {
+                // The answer to its last try got lost. SuperLink would say that it was not stored.
+                self.counters.answered_here += 1;
+                return at.answer(ticket, ok(call.transport, objects::push_object_answer(true)));
+            }
             return self.pass(ticket, call, PATIENCE, at);
         };
         self.counters.answered_here += 1;
         if !reply.missing.contains(&pushed.id) {
+            // Its answer got lost, perhaps with the spoke, before it was written down that all is here.
+            let key = *key;
+            self.spool(key, at);
             return at.answer(ticket, ok(call.transport, objects::push_object_answer(true)));
         }
         self.pushes.insert(ticket, (*key, pushed.id, call.transport));
-        at.actions.push(Action::StorePushed(ticket, pushed.id, pushed.content));
+        at.actions.push(Action::StorePushed(ticket, pushed.id, pushed.content.clone()));
     }
 
     /// An object of a reply is on the shelf, or not.
@@ -155,6 +170,9 @@ impl Spoke {
         for (key, reply) in &mut self.replies {
             if reply.head.objects.contains(&id) {
                 reply.missing.insert(id);
+                if self.up {
+                    self.hub_wants.add(id.into(), at.shelf);
+                }
                 if reply.spooled {
                     lost.push((*key, reply.head.reply_to));
                 }

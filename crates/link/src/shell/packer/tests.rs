@@ -9,7 +9,7 @@ async fn end() -> (Packer, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { reserve_free_bytes: 0, ..Limits::default() };
     let store = ObjectStore::open(dir.path().join("objects"), limits).await.unwrap();
-    (Packer::new(store, Arc::default()), dir)
+    (Packer::new(store), dir)
 }
 
 async fn put(packer: &Packer, content: &Bytes) -> ObjectId {
@@ -31,12 +31,12 @@ fn models() -> (Bytes, Bytes) {
     (bytes(old.clone()), bytes(new.collect()))
 }
 
-fn is_again(result: Result<u64, NotTaken>) -> bool {
-    matches!(result, Err(NotTaken::Again(_)))
+fn is_of_base(result: Result<u64, NotTaken>) -> bool {
+    matches!(result, Err(NotTaken::Base(_)))
 }
 
 fn is_broken(result: Result<u64, NotTaken>) -> bool {
-    matches!(result, Err(NotTaken::Broken(..)))
+    matches!(result, Err(NotTaken::Broken(_)))
 }
 
 #[tokio::test]
@@ -50,10 +50,8 @@ async fn an_object_travels_as_the_difference_to_its_base() {
     let parcel = from.pack(wanted).await.unwrap();
     assert_eq!((parcel.coding, parcel.base), (Coding::Delta, Some(base)));
     assert!(parcel.bytes.len() < new.len() / 3, "{}", parcel.bytes.len());
-    let saved = (new.len() - parcel.bytes.len()) as u64;
     assert_eq!(to.take(parcel).await.unwrap(), new.len() as u64);
     assert_eq!(to.store.get(id).await, Some(new));
-    assert_eq!((from.saved.bytes(), to.saved.bytes()), ((saved, 0), (0, saved)));
 }
 
 #[tokio::test]
@@ -66,7 +64,7 @@ async fn a_base_must_be_there_and_have_been_named() {
     // Not named at all; named, but not there (any more); of a pair that has ended.
     assert!(is_broken(to.take(parcel.clone()).await));
     to.name(&[wanted]);
-    assert!(is_again(to.take(parcel.clone()).await));
+    assert!(is_of_base(to.take(parcel.clone()).await));
     put(&to, &old).await;
     assert!(is_broken(to.take(parcel.clone()).await), "named once is used once");
     to.name(&[wanted]);
@@ -97,7 +95,7 @@ async fn damage_is_mended_once_and_then_ends_the_pair() {
         parcel
     };
     to.name(&[wanted]);
-    assert!(is_again(to.take(damaged(from.pack(wanted).await.unwrap())).await));
+    assert!(is_of_base(to.take(damaged(from.pack(wanted).await.unwrap())).await));
     let plain = Parcel::plain(id, new.clone());
     assert!(is_broken(to.take(damaged(plain.clone())).await));
     assert!(is_broken(to.take(Parcel { coding: Coding::Packed, ..plain.clone() }).await));

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use onefed_link::status::{HubStatus, SuperLinkStatus};
 
+use super::links::links;
 use super::model::{Known, ProblemKind, ServiceLine, Status, VmLine, ZoneLine};
-use crate::table::{bytes, plain, render, span};
+use crate::table::{plain, render, span};
 
 impl Status {
     /// The federation on one screen. The reasons why not all is well come last, where they stay in sight.
@@ -26,6 +27,7 @@ impl Status {
         }
         if let Known::Known(hub) = &self.hub {
             out.push_str(&links(hub));
+            out.push_str(&run(hub));
         }
         let count = |count: Option<u32>| count.map_or("unknown".to_owned(), |count| count.to_string());
         for site in &self.sites {
@@ -122,40 +124,10 @@ fn vm_row(vm: &VmLine) -> Vec<String> {
     vec![String::new(), String::new(), name, format!("{state}{says}"), address]
 }
 
-/// The lines to the sites, who was sent away, and the last run.
-fn links(hub: &HubStatus) -> String {
-    let row = |spoke: &onefed_link::status::SpokeLine| {
-        let since = span(spoke.since_seconds);
-        let ping = spoke.ping_age_seconds.map_or("none yet".to_owned(), |age| format!("{} ago", span(age)));
-        let rtt = spoke.rtt_ms.map_or(String::new(), |rtt| format!(", {rtt:.1} ms"));
-        vec![
-            spoke.site.clone(),
-            if spoke.connected { format!("up {since}") } else { format!("DOWN {since}") },
-            spoke.peer.clone(),
-            ping + &rtt,
-            bytes(spoke.bytes_down),
-            bytes(spoke.bytes_up),
-            spoke.calls.to_string(),
-        ]
-    };
-    let rows: Vec<Vec<String>> = hub.spokes.iter().map(row).collect();
-    let header = ["link", "state", "peer", "PINGs answered", "down", "up", "calls"];
-    let mut out = format!("\n{}\n\n", render(&header, &rows));
-    for spoke in &hub.refused_spokes {
-        let (site, why) = (plain(&spoke.site), plain(&spoke.why));
-        out.push_str(&format!("  refused    spoke {} of {site}: {why}\n", plain(&spoke.spoke)));
-    }
-    for node in &hub.refused_nodes {
-        let (key, site, why) = (&node.key, plain(&node.site), plain(&node.why));
-        out.push_str(&format!("  refused    SuperNode {key} of {site}: {why}\n"));
-    }
-    match hub.runs.first() {
-        None => out.push_str("  run        none yet\n"),
-        Some(run) => {
-            let round = run.round.map_or(String::new(), |round| format!(", round {round}"));
-            let app = plain(&run.app);
-            out.push_str(&format!("  run        {} {app} {}{round}\n", run.run_id, run.status));
-        }
-    }
-    out
+/// The last run.
+fn run(hub: &HubStatus) -> String {
+    let Some(run) = hub.runs.first() else { return "  run        none yet\n".to_owned() };
+    let round = run.round.map_or(String::new(), |round| format!(", round {round}"));
+    let app = plain(&run.app);
+    format!("  run        {} {app} {}{round}\n", run.run_id, run.status)
 }

@@ -1,11 +1,16 @@
 //! Whether all is well, with every reason why not. What is unknown is never well.
 
-use onefed_link::status::SuperLinkStatus;
+use onefed_link::status::{HubStatus, SpokeLine, SuperLinkStatus};
 
 use super::model::{Known, Problem, ProblemKind, ServiceLine, Status, VmLine};
+use crate::table::span;
 
 /// A certificate with fewer days left is a reason to act.
 const FEW_DAYS: i64 = 14;
+/// A refused operation that was asked for within so many seconds is a reason to act.
+const LATELY: u64 = 600;
+const DISK_FULL: &str = "no room on the disk for messages and replies: calls are passed through one by one, and cuts of \
+                         the line are no longer hidden; raise FL_LINK_DISK, or give the VM a larger disk";
 
 /// All reasons. None for a federation of which everything is known and as the plan file says.
 pub(super) fn problems(status: &Status) -> Vec<Problem> {
@@ -25,16 +30,14 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     found.hub(status);
     for site in &status.sites {
         let name = &site.site;
-        let mut fewer = |what: &str, is: Option<u32>, expected: u32| match is {
-            Some(is) if is < expected => {
-                found.broken(format!("site {name}: {is} of {expected} {what}"));
-            }
-            Some(_) => {}
-            // Only the hub knows, and its silence is among the reasons already.
-            None => {}
-        };
-        fewer("SuperNodes online", site.online, site.expected);
-        fewer("links up", site.spokes_connected, site.spokes_expected);
+        // Only the hub knows, and its silence is among the reasons already.
+        if let Some(online) = site.online.filter(|online| *online < site.expected) {
+            found.broken(format!("site {name}: {online} of {} SuperNodes online", site.expected));
+        }
+        let (up, expected) = (site.spokes_connected, site.spokes_expected);
+        if let (Some(up), Known::Known(hub)) = (up.filter(|up| *up < expected), &status.hub) {
+            found.broken(format!("site {name}: {up} of {expected} links up{}", cut(hub, name)));
+        }
     }
     for certificate in &status.certificates {
         let of = &certificate.of;
@@ -125,7 +128,50 @@ impl Found {
             let (is, wanted) = (&hub.flower, &status.flower);
             self.broken(format!("SuperLink runs Flower {is}, the plan file says {wanted}"));
         }
+        if hub.link.is_some_and(|link| !link.room) {
+            self.broken(format!("the hub: {DISK_FULL}"));
+        }
+        hub.spokes.iter().for_each(|spoke| self.spoke(spoke));
     }
+
+    /// What a spoke that is there says of itself.
+    fn spoke(&mut self, spoke: &SpokeLine) {
+        let Some(said) = spoke.said.as_ref().filter(|_| spoke.connected) else { return };
+        let site = &spoke.site;
+        if !said.stats.room {
+            self.broken(format!("site {site}: {DISK_FULL}"));
+        }
+        for one in &said.stats.unknown {
+            if one.seen_seconds + said.age_seconds < LATELY {
+                self.broken(format!(
+                    "site {site}: a SuperNode asks for the Fleet operation {}, which this onefed refuses: its Flower is newer; \
+                     run the release of the plan file there, or a newer onefed",
+                    one.name
+                ));
+            }
+        }
+    }
+}
+
+/// Since when a line of a site is down, why, and until when its SuperNodes are kept online. Where several are down, of
+/// the one that was last up.
+fn cut(hub: &HubStatus, site: &str) -> String {
+    let down = hub.spokes.iter().filter(|spoke| spoke.site == site && !spoke.connected);
+    let Some(spoke) = down.min_by_key(|spoke| spoke.since_seconds) else {
+        return ": no spoke has come to the hub yet".to_owned();
+    };
+    let why = if spoke.why.is_empty() { String::new() } else { format!(" ({})", spoke.why) };
+    let held = match spoke.held_seconds_left {
+        Some(left) => {
+            format!(
+                "; {} SuperNodes are kept online for another {}: a round waits for them",
+                spoke.held,
+                span(left)
+            )
+        }
+        None => String::new(),
+    };
+    format!(": down for {}{why}{held}", span(spoke.since_seconds))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) async fn run(look: impl AsyncFn() -> Status, every: Duration, output:
 /// False when nobody reads any more.
 fn show(status: &Status, first: bool, output: Output) -> bool {
     match output.format {
-        Format::Json | Format::One => output.json_line(status),
+        Format::Json | Format::One | Format::Metrics => output.json_line(status),
         Format::Text if output.redraws() => output.redraw(status.render()),
         Format::Text if first => output.block(status.render()),
         Format::Text => output.block(format!("{LINE}\n{}", status.render())),

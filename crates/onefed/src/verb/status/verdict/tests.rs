@@ -1,4 +1,5 @@
-use onefed_link::status::{HubStatus, NodeStatus, SpokeLine};
+use onefed_link::stats::{NamedCount, SpokeStats};
+use onefed_link::status::{Flow, HubLink, HubStatus, NodeStatus, Said, SpokeLine};
 
 use super::super::model::{CertificateLine, RoleLine, SiteLine, ZoneLine};
 use super::*;
@@ -46,13 +47,18 @@ fn hub() -> HubStatus {
         peer: "10.0.0.2:1".to_owned(),
         bytes_down: 0,
         bytes_up: 0,
-        saved_down: 0,
-        saved_up: 0,
         calls: 0,
         pings_sent: 0,
         pings_acked: 0,
         ping_age_seconds: None,
         rtt_ms: None,
+        why: String::new(),
+        cuts: 0,
+        down: Flow::default(),
+        up: Flow::default(),
+        held: 0,
+        held_seconds_left: None,
+        said: Some(Said { age_seconds: 1, stats: SpokeStats { room: true, ..SpokeStats::default() } }),
     };
     let node = NodeStatus { node_id: 7, site: "paris".to_owned(), online: true, seen_seconds: 1, key: None };
     HubStatus {
@@ -69,6 +75,8 @@ fn hub() -> HubStatus {
         refused: 0,
         refused_nodes: Vec::new(),
         refused_spokes: Vec::new(),
+        unknown: Vec::new(),
+        link: Some(HubLink { room: true, ..HubLink::default() }),
     }
 }
 
@@ -105,6 +113,13 @@ fn well() -> Status {
     }
 }
 
+fn said(status: &mut Status) -> &mut SpokeStats {
+    match &mut of_hub(status).spokes[0].said {
+        Some(said) => &mut said.stats,
+        None => panic!("the spoke says nothing"),
+    }
+}
+
 fn of_hub(status: &mut Status) -> &mut HubStatus {
     match &mut status.hub {
         Known::Known(hub) => hub,
@@ -126,7 +141,7 @@ fn nothing_is_wrong_with_a_whole_federation() {
 fn each_thing_that_is_wrong_or_unknown_is_a_reason() {
     use ProblemKind::{Broken, Unknown};
     type Spoil = fn(&mut Status);
-    let cases: [(ProblemKind, &str, Spoil); 19] = [
+    let cases: [(ProblemKind, &str, Spoil); 22] = [
         (Unknown, "zone madrid: gone", |it| it.zones[0].why = Some("zone madrid: gone".into())),
         (Unknown, "OneFlow is gone", |it| it.zones[0].oneflow_why = Some("OneFlow is gone".into())),
         (Broken, "OpenNebula 7.4.0 is not supported", |it| it.zones[0].supported = false),
@@ -160,6 +175,11 @@ fn each_thing_that_is_wrong_or_unknown_is_a_reason() {
         (Broken, "SuperLink runs Flower 1.31.0", |it| of_hub(it).flower = "1.31.0".into()),
         (Broken, "site paris: 1 of 2 SuperNodes online", |it| it.sites[0].online = Some(1)),
         (Broken, "site paris: 0 of 1 links up", |it| it.sites[0].spokes_connected = Some(0)),
+        (Broken, "the hub: no room on the disk", |it| of_hub(it).link = Some(HubLink::default())),
+        (Broken, "site paris: no room on the disk", |it| said(it).room = false),
+        (Broken, "asks for the Fleet operation PullSecrets", |it| {
+            said(it).unknown.push(NamedCount { name: "PullSecrets".into(), count: 3, seen_seconds: 9 });
+        }),
         (Unknown, "certificate hub: it cannot be read", |it| it.certificates[0].days = None),
     ];
     for (kind, words, spoil) in cases {
@@ -179,4 +199,29 @@ fn certificates_are_a_reason_in_time() {
         status.certificates[0].days = Some(days);
         assert_eq!(problems(&status).is_empty(), well, "{days}");
     }
+}
+
+#[test]
+fn a_cut_is_told_with_its_cause_and_with_what_it_may_cost() {
+    let mut status = well();
+    status.sites[0].spokes_connected = Some(0);
+    let told = |status: &Status| problems(status)[0].what.clone();
+    {
+        let spoke = &mut of_hub(&mut status).spokes[0];
+        (spoke.connected, spoke.since_seconds, spoke.why) = (false, 40, "keep-alive timed out".into());
+    }
+    assert_eq!(told(&status), "site paris: 0 of 1 links up: down for 40 s (keep-alive timed out)");
+    {
+        let spoke = &mut of_hub(&mut status).spokes[0];
+        (spoke.held, spoke.held_seconds_left) = (2, Some(560));
+    }
+    let text = "site paris: 0 of 1 links up: down for 40 s (keep-alive timed out); 2 SuperNodes are kept online for another \
+                9 min: a round waits for them";
+    assert_eq!(told(&status), text);
+    of_hub(&mut status).spokes.clear();
+    assert_eq!(told(&status), "site paris: 0 of 1 links up: no spoke has come to the hub yet");
+    // What a spoke said before it was cut off is no fault of now, and neither is a name of long ago.
+    let mut status = well();
+    said(&mut status).unknown.push(NamedCount { name: "Old".into(), count: 3, seen_seconds: LATELY });
+    assert_eq!(problems(&status), []);
 }
