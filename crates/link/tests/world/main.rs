@@ -99,6 +99,17 @@ fn one_world() {
 }
 
 #[test]
+fn objects_go_as_differences_in_both_directions() {
+    let mut deltas = [0; 2];
+    for seed in 0..20 {
+        let mut world = World::new(Plan::new(seed, Some(Mix::Quiet), false), false);
+        world.run();
+        deltas = [deltas[0] + world.deltas[0], deltas[1] + world.deltas[1]];
+    }
+    assert!(deltas.iter().all(|count| *count > 20), "{deltas:?}");
+}
+
+#[test]
 fn without_a_link_and_without_faults_flower_completes() {
     for seed in 0..200 {
         let (tally, _) = run(Plan::new(seed, Some(Mix::Quiet), true), false);
