@@ -18,6 +18,9 @@ pub enum Kind {
     Gauge,
 }
 
+/// Samples of a metric: the labels' values, and the value.
+type Samples = Vec<(Vec<String>, f64)>;
+
 /// One metric.
 pub struct Metric {
     /// Its name. A counter's samples have `_total` after it.
@@ -28,8 +31,8 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// One line of explanation.
     pub help: &'static str,
-    /// Its samples: the labels' values, and the value.
-    samples: fn(&HubStatus) -> Vec<(Vec<String>, f64)>,
+    /// Its samples.
+    samples: fn(&HubStatus) -> Samples,
 }
 
 impl Kind {
@@ -42,23 +45,23 @@ impl Kind {
 }
 
 /// A sample without labels.
-fn one(value: impl Into<Option<f64>>) -> Vec<(Vec<String>, f64)> {
+fn one(value: impl Into<Option<f64>>) -> Samples {
     value.into().map(|value| (Vec::new(), value)).into_iter().collect()
 }
 
 /// A sample of the hub's own part, where the hub says it.
-fn of_link(hub: &HubStatus, value: fn(&HubLink) -> u64) -> Vec<(Vec<String>, f64)> {
+fn of_link(hub: &HubStatus, value: fn(&HubLink) -> u64) -> Samples {
     one(hub.link.as_ref().map(|link| value(link) as f64))
 }
 
 /// A sample for each spoke that has one.
-fn each(hub: &HubStatus, value: impl Fn(&SpokeLine) -> Option<f64>) -> Vec<(Vec<String>, f64)> {
+fn each(hub: &HubStatus, value: impl Fn(&SpokeLine) -> Option<f64>) -> Samples {
     let name = |line: &SpokeLine| vec![line.site.clone(), line.spoke.clone()];
     hub.spokes.iter().filter_map(|line| Some((name(line), value(line)?))).collect()
 }
 
 /// A sample for each spoke and direction.
-fn both(hub: &HubStatus, value: fn(&SpokeLine) -> (u64, u64)) -> Vec<(Vec<String>, f64)> {
+fn both(hub: &HubStatus, value: fn(&SpokeLine) -> (u64, u64)) -> Samples {
     let name = |line: &SpokeLine, way: &str| vec![line.site.clone(), line.spoke.clone(), way.to_owned()];
     let two = |line| {
         let (down, up) = value(line);
@@ -147,7 +150,7 @@ pub static METRICS: &[Metric] = metrics! {
 const SITE: &[&str] = &["site"];
 const OPERATION: &[&str] = &["site", "spoke", "operation"];
 
-fn online(hub: &HubStatus) -> Vec<(Vec<String>, f64)> {
+fn online(hub: &HubStatus) -> Samples {
     let mut sites = std::collections::BTreeMap::<&str, u32>::new();
     for node in &hub.nodes {
         *sites.entry(&node.site).or_default() += u32::from(node.online);
@@ -155,7 +158,7 @@ fn online(hub: &HubStatus) -> Vec<(Vec<String>, f64)> {
     sites.into_iter().map(|(site, count)| (vec![site.to_owned()], f64::from(count))).collect()
 }
 
-fn unknown(hub: &HubStatus) -> Vec<(Vec<String>, f64)> {
+fn unknown(hub: &HubStatus) -> Samples {
     let own = hub.unknown.iter().map(|one| (vec![String::new(), String::new(), one.name.clone()], one.count));
     let of_spokes = hub.spokes.iter().flat_map(|line| {
         let stats = line.said.iter().flat_map(|said| &said.stats.unknown);
