@@ -31,6 +31,8 @@ drills:
 	ONEFED_CASES=100 cargo test --locked -p onefed --test converge --test apply_killed --test lock -- --include-ignored
 	@echo "== drills: SuperNodes of both bands of releases under a SuperLink of either"
 	ONEFED_CASES=2 cargo test --locked -p onefed --test bridge
+	@echo "== drills: the link under kills, silence and half-open connections, in the middle of 100 MB; plain Flower beside it"
+	ONEFED_DRILLS=1 cargo test --locked -p onefed --test link_drills -- --nocapture
 	@echo "== make drills: all of them passed"
 
 # make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=… ONE_CA=…: variables of the command line reach cargo.
@@ -53,7 +55,7 @@ check:
 
 bench:
 	@echo "== benchmarks (release build)"
-	cargo bench --locked -p onefed --bench boot --bench apply
+	cargo bench --locked -p onefed --bench boot --bench apply --bench link
 
 fmt:
 	cargo fmt --all

@@ -18,9 +18,6 @@ pub enum Kind {
     Gauge,
 }
 
-/// Samples of a metric: the labels' values, and the value.
-type Samples = Vec<(Vec<String>, f64)>;
-
 /// One metric.
 pub struct Metric {
     /// Its name. A counter's samples have `_total` after it.
@@ -32,8 +29,11 @@ pub struct Metric {
     /// One line of explanation.
     pub help: &'static str,
     /// Its samples.
-    samples: fn(&HubStatus) -> Samples,
+    samples: fn(&HubStatus) -> Vec<Sample>,
 }
+
+/// The labels' values, and the value.
+type Sample = (Vec<String>, f64);
 
 impl Kind {
     fn word(self) -> &'static str {
@@ -45,23 +45,23 @@ impl Kind {
 }
 
 /// A sample without labels.
-fn one(value: impl Into<Option<f64>>) -> Samples {
+fn one(value: impl Into<Option<f64>>) -> Vec<Sample> {
     value.into().map(|value| (Vec::new(), value)).into_iter().collect()
 }
 
 /// A sample of the hub's own part, where the hub says it.
-fn of_link(hub: &HubStatus, value: fn(&HubLink) -> u64) -> Samples {
+fn of_link(hub: &HubStatus, value: fn(&HubLink) -> u64) -> Vec<Sample> {
     one(hub.link.as_ref().map(|link| value(link) as f64))
 }
 
 /// A sample for each spoke that has one.
-fn each(hub: &HubStatus, value: impl Fn(&SpokeLine) -> Option<f64>) -> Samples {
+fn each(hub: &HubStatus, value: impl Fn(&SpokeLine) -> Option<f64>) -> Vec<Sample> {
     let name = |line: &SpokeLine| vec![line.site.clone(), line.spoke.clone()];
     hub.spokes.iter().filter_map(|line| Some((name(line), value(line)?))).collect()
 }
 
 /// A sample for each spoke and direction.
-fn both(hub: &HubStatus, value: fn(&SpokeLine) -> (u64, u64)) -> Samples {
+fn both(hub: &HubStatus, value: fn(&SpokeLine) -> (u64, u64)) -> Vec<Sample> {
     let name = |line: &SpokeLine, way: &str| vec![line.site.clone(), line.spoke.clone(), way.to_owned()];
     let two = |line| {
         let (down, up) = value(line);
@@ -150,7 +150,7 @@ pub static METRICS: &[Metric] = metrics! {
 const SITE: &[&str] = &["site"];
 const OPERATION: &[&str] = &["site", "spoke", "operation"];
 
-fn online(hub: &HubStatus) -> Samples {
+fn online(hub: &HubStatus) -> Vec<Sample> {
     let mut sites = std::collections::BTreeMap::<&str, u32>::new();
     for node in &hub.nodes {
         *sites.entry(&node.site).or_default() += u32::from(node.online);
@@ -158,7 +158,7 @@ fn online(hub: &HubStatus) -> Samples {
     sites.into_iter().map(|(site, count)| (vec![site.to_owned()], f64::from(count))).collect()
 }
 
-fn unknown(hub: &HubStatus) -> Samples {
+fn unknown(hub: &HubStatus) -> Vec<Sample> {
     let own = hub.unknown.iter().map(|one| (vec![String::new(), String::new(), one.name.clone()], one.count));
     let of_spokes = hub.spokes.iter().flat_map(|line| {
         let stats = line.said.iter().flat_map(|said| &said.stats.unknown);

@@ -88,7 +88,7 @@ impl Cut {
     /// Whose log says that it was noticed, and by which words. For a hole it is the spoke, which has to dial again.
     pub(crate) fn witness(self, federation: &Federation) -> (&Process, &'static str) {
         match self {
-            Self::KillSpoke => (federation.hub.as_ref().unwrap(), "spoke gone"),
+            Self::KillSpoke => (federation.hub.as_ref().unwrap(), "line to a spoke cut"),
             _ => (federation.sites[0].spoke.as_ref().unwrap(), "line cut"),
         }
     }
