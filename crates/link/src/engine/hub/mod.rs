@@ -149,6 +149,8 @@ struct Spoke {
     up: bool,
     storage: bool,
     wants: Wants,
+    /// Objects that it was asked for on this connection.
+    asked_for: HashSet<ObjectId>,
     calls: BTreeMap<u64, Call>,
     /// When it last said anything, and when it was asked whether it is there.
     heard: Duration,
@@ -376,12 +378,17 @@ impl Hub {
             Event::Stored(id, length) => {
                 self.counters.objects_up += 1;
                 self.counters.bytes_up += length;
+                for spoke in self.spokes.values_mut() {
+                    spoke.asked_for.remove(&id);
+                }
                 self.arrived(id, &mut at);
             }
             Event::Lost(id) => self.lost(id, &mut at),
             Event::Storage(ok) => {
                 if self.storage != ok {
                     self.storage = ok;
+                    // What came meanwhile found no room.
+                    self.spokes.values_mut().for_each(|spoke| spoke.asked_for.clear());
                     let up: Vec<_> = self.up().collect();
                     up.into_iter().for_each(|spoke| at.send(&spoke, HubFrame::Storage(ok)));
                 }
@@ -418,6 +425,7 @@ impl Hub {
         let spoke = self.spokes.entry(name.clone()).or_default();
         (spoke.up, spoke.storage, spoke.heard, spoke.asked) = (true, true, at.now.mono, None);
         spoke.wants.clear();
+        spoke.asked_for.clear();
         at.send(&name, HubFrame::Storage(self.storage));
         // The spoke says again which replies it has. What is not among them was given up while the line was down.
         self.drop_unfinished_replies(&name, at.shelf);

@@ -84,8 +84,13 @@ impl Hub {
             return self.reply_whole(key, at);
         }
         let missing = &incoming.missing;
-        let want = incoming.head.objects.iter().filter(|id| missing.contains(id)).copied().collect();
-        at.send(name, HubFrame::Want(want));
+        let want = incoming.head.objects.iter().filter(|id| missing.contains(id)).copied();
+        // One that another reply of the site names as well is on its way.
+        let asked_for = &mut self.spokes.entry(name.clone()).or_default().asked_for;
+        let want: Vec<_> = want.filter(|id| asked_for.insert(*id)).collect();
+        if !want.is_empty() {
+            at.send(name, HubFrame::Want(want));
+        }
     }
 
     pub(super) fn take_reply(
@@ -241,6 +246,9 @@ impl Hub {
         for key in dropped {
             if let Some(incoming) = self.replies.remove(&key) {
                 incoming.head.objects.iter().for_each(|id| self.pins.release(at.shelf, *id));
+                for spoke in self.spokes.values_mut() {
+                    spoke.asked_for.retain(|id| !incoming.head.objects.contains(id));
+                }
             }
         }
     }
