@@ -389,12 +389,17 @@ impl Hub {
             Event::Stored(id, length) => {
                 self.counters.objects_up += 1;
                 self.counters.bytes_up += length;
+                for spoke in self.spokes.values_mut() {
+                    spoke.owes.remove(&id);
+                }
                 self.arrived(id, &mut at);
             }
             Event::Lost(id) => self.lost(id, &mut at),
             Event::Storage(ok) => {
                 if self.storage != ok {
                     self.storage = ok;
+                    // What came meanwhile found no room.
+                    self.spokes.values_mut().for_each(|spoke| spoke.owes.clear());
                     let up: Vec<_> = self.up().collect();
                     up.into_iter().for_each(|spoke| at.send(&spoke, HubFrame::Storage(ok)));
                 }

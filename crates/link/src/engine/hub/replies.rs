@@ -252,6 +252,9 @@ impl Hub {
         for key in dropped {
             if let Some(incoming) = self.replies.remove(&key) {
                 incoming.head.objects.iter().for_each(|id| self.pins.release(at.shelf, *id));
+                for spoke in self.spokes.values_mut() {
+                    spoke.owes.retain(|id| !incoming.head.objects.contains(id));
+                }
             }
         }
     }
