@@ -55,7 +55,7 @@ check:
 
 bench:
 	@echo "== benchmarks (release build)"
-	cargo bench --locked -p onefed --bench boot --bench apply
+	cargo bench --locked -p onefed --bench boot --bench apply --bench link
 
 fmt:
 	cargo fmt --all

@@ -86,7 +86,7 @@ async fn answer(
 }
 
 fn metrics(status: &HubStatus) -> Response<Body> {
-    let mut answer = text(StatusCode::OK, metrics::render(status));
+    let mut answer = text(StatusCode::OK, metrics::render(status).trim_end());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     answer
 }

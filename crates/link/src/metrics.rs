@@ -28,9 +28,12 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// One line of explanation.
     pub help: &'static str,
-    /// Its samples: the labels' values, and the value.
-    samples: fn(&HubStatus) -> Vec<(Vec<String>, f64)>,
+    /// Its samples.
+    samples: fn(&HubStatus) -> Vec<Sample>,
 }
+
+/// The labels' values, and the value.
+type Sample = (Vec<String>, f64);
 
 impl Kind {
     fn word(self) -> &'static str {
@@ -42,23 +45,23 @@ impl Kind {
 }
 
 /// A sample without labels.
-fn one(value: impl Into<Option<f64>>) -> Vec<(Vec<String>, f64)> {
+fn one(value: impl Into<Option<f64>>) -> Vec<Sample> {
     value.into().map(|value| (Vec::new(), value)).into_iter().collect()
 }
 
 /// A sample of the hub's own part, where the hub says it.
-fn of_link(hub: &HubStatus, value: fn(&HubLink) -> u64) -> Vec<(Vec<String>, f64)> {
+fn of_link(hub: &HubStatus, value: fn(&HubLink) -> u64) -> Vec<Sample> {
     one(hub.link.as_ref().map(|link| value(link) as f64))
 }
 
 /// A sample for each spoke that has one.
-fn each(hub: &HubStatus, value: impl Fn(&SpokeLine) -> Option<f64>) -> Vec<(Vec<String>, f64)> {
+fn each(hub: &HubStatus, value: impl Fn(&SpokeLine) -> Option<f64>) -> Vec<Sample> {
     let name = |line: &SpokeLine| vec![line.site.clone(), line.spoke.clone()];
     hub.spokes.iter().filter_map(|line| Some((name(line), value(line)?))).collect()
 }
 
 /// A sample for each spoke and direction.
-fn both(hub: &HubStatus, value: fn(&SpokeLine) -> (u64, u64)) -> Vec<(Vec<String>, f64)> {
+fn both(hub: &HubStatus, value: fn(&SpokeLine) -> (u64, u64)) -> Vec<Sample> {
     let name = |line: &SpokeLine, way: &str| vec![line.site.clone(), line.spoke.clone(), way.to_owned()];
     let two = |line| {
         let (down, up) = value(line);
@@ -131,7 +134,7 @@ pub static METRICS: &[Metric] = metrics! {
     "onefed_link_hub_replies" Counter NONE "Replies that SuperLink has." link!(replies);
     "onefed_link_hub_sessions_again" Counter NONE "Push sessions at SuperLink that had to be begun again." link!(sessions_again);
     "onefed_link_hub_holds" Counter NONE "Times that a SuperNode was kept alive in a cut." link!(holds);
-    "onefed_link_hub_suspected_losses" Counter NONE "Messages that may have been lost between SuperLink and hub, each told to the ServerApp." link!(suspected);
+    "onefed_link_hub_suspected_losses" Counter NONE "Messages that may have been lost next to SuperLink, or that a SuperNode took and never answered; each told to the ServerApp." link!(suspected);
     "onefed_link_hub_given_up" Counter NONE "Messages and replies that came to nothing at the hub." link!(given_up);
     "onefed_link_hub_refused_wants" Counter NONE "Objects that a spoke asked for and that no message of it names." link!(refused_wants);
     "onefed_link_hub_open_messages" Gauge NONE "Messages that their SuperNodes have not confirmed." link!(open_messages);
@@ -147,7 +150,7 @@ pub static METRICS: &[Metric] = metrics! {
 const SITE: &[&str] = &["site"];
 const OPERATION: &[&str] = &["site", "spoke", "operation"];
 
-fn online(hub: &HubStatus) -> Vec<(Vec<String>, f64)> {
+fn online(hub: &HubStatus) -> Vec<Sample> {
     let mut sites = std::collections::BTreeMap::<&str, u32>::new();
     for node in &hub.nodes {
         *sites.entry(&node.site).or_default() += u32::from(node.online);
@@ -155,7 +158,7 @@ fn online(hub: &HubStatus) -> Vec<(Vec<String>, f64)> {
     sites.into_iter().map(|(site, count)| (vec![site.to_owned()], f64::from(count))).collect()
 }
 
-fn unknown(hub: &HubStatus) -> Vec<(Vec<String>, f64)> {
+fn unknown(hub: &HubStatus) -> Vec<Sample> {
     let own = hub.unknown.iter().map(|one| (vec![String::new(), String::new(), one.name.clone()], one.count));
     let of_spokes = hub.spokes.iter().flat_map(|line| {
         let stats = line.said.iter().flat_map(|said| &said.stats.unknown);

@@ -74,7 +74,8 @@ pub struct HubLink {
     pub sessions_again: u64,
     /// Nodes that were kept alive in a cut, each time counted.
     pub holds: u64,
-    /// Messages that may have been lost between SuperLink and hub; the ServerApp was told by taking the node offline.
+    /// Messages that may have been lost next to SuperLink, or that a SuperNode took and never answered; the ServerApp was
+    /// told by taking the node offline for a moment.
     pub suspected: u64,
     /// Replies and messages that came to nothing, each with a line in the hub's log.
     pub given_up: u64,

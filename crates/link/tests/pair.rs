@@ -17,8 +17,9 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use onefed_flower::fleet::{FleetAnswer, FleetStatus};
 use onefed_flower::objects::ObjectId;
-use onefed_link::engine::frame::{HubFrame, SpokeFrame};
-use onefed_link::pair::{BULK_WINDOW, Dialler, End, Frame, LineState, Pair, Pairs, PairsConfig};
+use onefed_link::codec::Coding;
+use onefed_link::engine::frame::{HubFrame, SpokeFrame, Wanted};
+use onefed_link::pair::{BULK_WINDOW, Dialler, End, Frame, LineState, Pair, Pairs, PairsConfig, Parcel};
 use onefed_link::wire::{Hello, PROTOCOL, Welcome};
 use onefed_link::{KeepAlive, LineConfig};
 use onefed_trust::tls;
@@ -125,7 +126,9 @@ where
         });
     }
 
-    async fn object(&self, id: ObjectId, content: Bytes) {
+    async fn object(&self, parcel: Parcel) -> Result<(), String> {
+        let (id, content) = (parcel.id, parcel.bytes);
+        assert_eq!((parcel.coding, parcel.length), (Coding::Plain, content.len()));
         let busy = *self.busy.lock().unwrap();
         if !busy.is_zero() {
             tokio::time::sleep(busy).await;
@@ -135,16 +138,19 @@ where
             assert_eq!(seen.ups, seen.downs.len() + 1, "an object after the end");
             seen.objects.push((id, content.len(), hash));
         });
+        Ok(())
     }
 
-    async fn next_object(&self) -> (ObjectId, Bytes) {
+    async fn next_object(&self) -> Parcel {
         loop {
-            if let Some(next) = self.outgoing.lock().unwrap().pop_front() {
-                return next;
+            if let Some((id, content)) = self.outgoing.lock().unwrap().pop_front() {
+                return Parcel::plain(id, content);
             }
             self.more.notified().await;
         }
     }
+
+    fn sent(&self, _bytes: usize, _took: Duration) {}
 
     fn down(&self, why: &str) {
         self.note(|seen| {
@@ -416,7 +422,9 @@ async fn after_a_cut_the_rest_is_wanted_again() {
         async move {
             let ids = end
                 .until("a want", |seen| match seen.frames.first() {
-                    Some((SpokeFrame::Want(ids), _)) => Some(ids.clone()),
+                    Some((SpokeFrame::Want(all), _)) => {
+                        Some(all.iter().map(|one| one.id).collect::<Vec<_>>())
+                    }
                     _ => None,
                 })
                 .await;
@@ -428,7 +436,7 @@ async fn after_a_cut_the_rest_is_wanted_again() {
         }
     };
     *spoke.busy.lock().unwrap() = Duration::from_millis(10);
-    spoke.send(&SpokeFrame::Want(all.clone()));
+    spoke.send(&SpokeFrame::Want(all.iter().copied().map(Wanted::from).collect()));
     serve(end.clone()).await;
     spoke.until("some objects", |seen| (seen.objects.len() >= 10).then_some(())).await;
     relay.cut();
@@ -444,7 +452,7 @@ async fn after_a_cut_the_rest_is_wanted_again() {
         })
         .await;
     assert!(!missing.is_empty() && missing.len() <= 30, "{}", missing.len());
-    spoke.send(&SpokeFrame::Want(missing));
+    spoke.send(&SpokeFrame::Want(missing.into_iter().map(Wanted::from).collect()));
     serve(hub.end(1).await).await;
     let got = spoke.until("all", |seen| (seen.objects.len() >= 40).then(|| seen.objects.clone())).await;
     assert_eq!(got.iter().map(|object| object.0).collect::<Vec<_>>(), all, "each once, in order");

@@ -11,6 +11,10 @@ const WEIGHT: f64 = 0.3;
 const WHOLE: f64 = (4 << 20) as f64;
 /// Coding has to win by this part, or it is work for nothing.
 const WIN: f64 = 0.95;
+/// Before so many bytes were sent nothing is known of a line: the first ones go into buffers.
+const WARM: u64 = 16 << 20;
+/// Objects below this many bytes tell nothing about a speed.
+const TELLING: u64 = 64 << 10;
 /// While coding does not pay, one object in so many is coded all the same, to see whether it would by now.
 const LOOK_AGAIN: u32 = 64;
 
@@ -19,6 +23,8 @@ const LOOK_AGAIN: u32 = 64;
 pub struct Policy {
     /// Bytes per second on the line, while there was something to send.
     line: Option<f64>,
+    /// What was sent before that was known.
+    warming: (u64, Duration),
     /// Bytes of content per second through the codec.
     codec: Option<f64>,
     /// What is left of a byte.
@@ -29,12 +35,21 @@ pub struct Policy {
 impl Policy {
     /// So many bytes were on the line for so long, without a pause for want of something to send.
     pub fn sent(&mut self, bytes: u64, took: Duration) {
-        average(&mut self.line, bytes, took);
+        if bytes < TELLING {
+            return;
+        }
+        if self.line.is_some() {
+            return average(&mut self.line, bytes, took);
+        }
+        self.warming = (self.warming.0 + bytes, self.warming.1 + took);
+        if self.warming.0 >= WARM {
+            average(&mut self.line, self.warming.0, self.warming.1);
+        }
     }
 
     /// An object of `content` bytes was coded, and `left` bytes of it are to be sent.
     pub fn coded(&mut self, content: u64, left: u64, took: Duration) {
-        if content == 0 {
+        if content < TELLING {
             return;
         }
         let known = self.codec.is_some();
@@ -44,11 +59,11 @@ impl Policy {
         self.ratio += weight * (ratio - self.ratio);
     }
 
-    /// Whether the next object is to be coded. What is not known yet is found out by doing it.
-    pub fn codes(&mut self) -> bool {
-        if self.pays() {
-            self.since_look = 0;
-            return true;
+    /// Whether the next object, of so many bytes, is to be coded. What is not known yet is found out by doing it.
+    pub fn codes(&mut self, bytes: usize) -> bool {
+        let pays = self.pays();
+        if pays || (bytes as u64) < TELLING {
+            return pays;
         }
         self.since_look += 1;
         if self.since_look >= LOOK_AGAIN {
@@ -118,38 +133,46 @@ mod tests {
             (1250 * MB, 500 * MB, 0.62, false),
             (1250 * MB, 500 * MB, 0.05, false),
         ] {
-            assert_eq!(after(line, codec, ratio).codes(), codes, "{line} {codec} {ratio}");
+            assert_eq!(after(line, codec, ratio).codes(5 << 20), codes, "{line} {codec} {ratio}");
         }
     }
 
     #[test]
     fn finds_out_what_it_does_not_know() {
         let mut policy = Policy::default();
-        assert!(policy.codes());
+        assert!(policy.codes(5 << 20));
+        // The first bytes go into buffers.
         policy.sent(5 * MB, Duration::from_millis(1));
-        assert!(policy.codes());
         policy.coded(5 * MB, 4 * MB, Duration::from_millis(50));
-        assert!(!policy.codes());
+        assert!(policy.codes(5 << 20));
+        (0..3).for_each(|_| policy.sent(5 * MB, Duration::from_millis(1)));
+        assert!(!policy.codes(5 << 20) && !policy.codes(1));
+        let mut policy = Policy::default();
+        (0..4).for_each(|_| policy.sent(5 * MB, Duration::from_millis(1)));
+        assert!(policy.codes(5 << 20));
+        policy.coded(5 * MB, 4 * MB, Duration::from_millis(50));
+        assert!(!policy.codes(5 << 20));
         // Nothing was learnt from nothing.
-        policy.sent(0, Duration::from_secs(1));
-        policy.coded(0, 0, Duration::from_secs(1));
+        policy.sent(1000, Duration::from_secs(1));
+        policy.coded(1000, 1000, Duration::from_secs(1));
         policy.sent(5 * MB, Duration::ZERO);
-        assert_eq!(policy.line_speed(), Some(5e9));
+        let line = policy.line_speed().unwrap();
+        assert!((line - 5e9).abs() < 1e3, "{line}");
     }
 
     #[test]
     fn looks_again_now_and_then() {
         let mut policy = after(1250 * MB, 500 * MB, 0.62);
-        let coded = (0..1000).filter(|_| policy.codes()).count();
+        let coded = (0..1000).filter(|_| policy.codes(5 << 20)).count();
         assert_eq!(coded, 1000 / LOOK_AGAIN as usize);
     }
 
     #[test]
     fn follows_a_line_that_changes() {
         let mut policy = after(1250 * MB, 500 * MB, 0.62);
-        assert!(!policy.codes());
+        assert!(!policy.codes(5 << 20));
         let mut seconds = 0.0;
-        while !policy.codes() && seconds < 10.0 {
+        while !policy.codes(5 << 20) && seconds < 10.0 {
             policy.sent(MB, Duration::from_millis(80));
             seconds += 0.08;
         }

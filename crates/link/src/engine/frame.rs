@@ -49,7 +49,7 @@ pub enum SpokeFrame {
         headers: HeaderMap,
     },
     /// Objects that the spoke needs, in the order in which it would like them. Forgotten when the connection ends.
-    Want(Vec<ObjectId>),
+    Want(Vec<Wanted>),
     /// The offer is in the spoke's journal.
     OfferTaken(MessageKey),
     /// Every object of the message is at the spoke, or the message is no longer of interest.
@@ -81,7 +81,7 @@ pub enum HubFrame {
     /// A message for a SuperNode. Repeated after each reconnect until [`SpokeFrame::OfferTaken`].
     Offer(Offer),
     /// Objects that the hub needs. Forgotten when the connection ends.
-    Want(Vec<ObjectId>),
+    Want(Vec<Wanted>),
     /// The hub will see to it that SuperLink hears of the confirmation.
     ConfirmTaken(MessageKey),
     /// The whole reply is safe at the hub.
@@ -92,6 +92,21 @@ pub enum HubFrame {
     Echo(u64),
     /// Whether the hub can keep anything on its disk.
     Storage(bool),
+}
+
+/// An object that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which one.
+    pub id: ObjectId,
+    /// One that the receiver holds and that is likely to resemble it: the sender may send the difference.
+    pub base: Option<ObjectId>,
+}
+
+impl From<ObjectId> for Wanted {
+    fn from(id: ObjectId) -> Self {
+        Self { id, base: None }
+    }
 }
 
 /// A message of a node.
@@ -221,6 +236,9 @@ pub(super) struct Payload {
     /// The name of a part that is not in the body.
     #[prost(bytes = "bytes", optional, tag = "15")]
     pub(super) part: Option<Bytes>,
+    /// A base for each id, zeros where there is none; empty where none has one.
+    #[prost(bytes = "bytes", tag = "16")]
+    pub(super) bases: Bytes,
 }
 
 impl SpokeFrame {
@@ -240,7 +258,7 @@ impl SpokeFrame {
                     },
                 )
             }
-            Self::Want(ids) => (3, of_ids(ids)),
+            Self::Want(wanted) => (3, of_wanted(wanted)),
             Self::OfferTaken(key) => (4, of_key(*key)),
             Self::Whole(key) => (5, of_key(*key)),
             Self::Confirm(key, run) => (6, Payload { number: *run, ..of_key(*key) }),
@@ -267,7 +285,7 @@ impl SpokeFrame {
                 Some(match kind {
                     1 => Self::Call { seq: p.number, acked: p.acked, call: p.call()? },
                     2 => Self::Auth { node: p.node, transport: p.transport()?, headers: p.headers()? },
-                    3 => Self::Want(p.ids()?),
+                    3 => Self::Want(p.wanted()?),
                     4 => Self::OfferTaken(p.key()?),
                     5 => Self::Whole(p.key()?),
                     6 => Self::Confirm(p.key()?, p.number),
@@ -310,7 +328,7 @@ impl HubFrame {
         match self {
             Self::Result { seq, answer } => (1, of_answer(*seq, answer)),
             Self::Offer(offer) => (2, of_offer(offer)),
-            Self::Want(ids) => (3, of_ids(ids)),
+            Self::Want(wanted) => (3, of_wanted(wanted)),
             Self::ConfirmTaken(key) => (4, of_key(*key)),
             Self::ReplyTaken(key) => (5, of_key(*key)),
             Self::Gone(key) => (6, of_key(*key)),
@@ -338,7 +356,7 @@ impl HubFrame {
                 Some(match kind {
                     1 => Self::Result { seq: p.number, answer: p.answer()? },
                     2 => Self::Offer(resolve(p, parts)?.offer()?),
-                    3 => Self::Want(p.ids()?),
+                    3 => Self::Want(p.wanted()?),
                     4 => Self::ConfirmTaken(p.key()?),
                     5 => Self::ReplyTaken(p.key()?),
                     6 => Self::Gone(p.key()?),
@@ -440,6 +458,18 @@ pub(super) fn of_key(key: MessageKey) -> Payload {
 pub(super) fn of_ids(ids: &[ObjectId]) -> Payload {
     let ids = ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>().into();
     Payload { ids, ..Payload::default() }
+}
+
+/// Stands for "no base": nobody knows content with this SHA-256.
+const NO_BASE: ObjectId = ObjectId([0; 32]);
+
+fn of_wanted(wanted: &[Wanted]) -> Payload {
+    let ids: Vec<_> = wanted.iter().map(|wanted| wanted.id).collect();
+    let mut bases = Bytes::new();
+    if wanted.iter().any(|wanted| wanted.base.is_some()) {
+        bases = wanted.iter().flat_map(|wanted| wanted.base.unwrap_or(NO_BASE).0).collect();
+    }
+    Payload { bases, ..of_ids(&ids) }
 }
 
 fn of_transport(transport: Transport) -> u32 {
@@ -548,6 +578,17 @@ impl Payload {
     pub(super) fn ids(&self) -> Option<Vec<ObjectId>> {
         let (ids, []) = self.ids.as_chunks::<32>() else { return None };
         Some(ids.iter().map(|id| ObjectId(*id)).collect())
+    }
+
+    fn wanted(&self) -> Option<Vec<Wanted>> {
+        let ids = self.ids()?;
+        let (bases, []) = self.bases.as_chunks::<32>() else { return None };
+        if bases.is_empty() {
+            return Some(ids.into_iter().map(Wanted::from).collect());
+        }
+        let base = |base: &[u8; 32]| Some(ObjectId(*base)).filter(|base| *base != NO_BASE);
+        let both = ids.iter().zip(bases).map(|(id, bytes)| Wanted { id: *id, base: base(bytes) });
+        (bases.len() == ids.len()).then(|| both.collect())
     }
 
     pub(super) fn key(&self) -> Option<MessageKey> {

@@ -9,11 +9,14 @@
 //!   records; callers see their connections end and call again.
 //! - **Objects** are on a [`Shelf`]: they get there verified, outside of the engine, which is told by an event. They move
 //!   over the bulk connections one by one, when the shell has room for the next (`next_object`), so that no engine
-//!   ever holds a model.
+//!   ever holds a model. Who wants an object may name a *base* that it holds; what comes is then the difference, if the
+//!   sender has the base, too, and finds it worth while. An object that cannot be had in this way is `Lost`, and wanted
+//!   again without a base.
 
 mod auth;
 pub mod frame;
 pub mod hub;
+mod models;
 pub mod record;
 pub mod spoke;
 mod wants;
@@ -25,7 +28,7 @@ use onefed_flower::fleet::FleetCall;
 use onefed_flower::messages::signing_key;
 use onefed_flower::objects::ObjectId;
 
-pub use frame::{HubFrame, Offer, Reply, SpokeFrame};
+pub use frame::{HubFrame, Offer, Reply, SpokeFrame, Wanted};
 
 /// The time, as an engine is told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! What the other end wants to have, in the order in which it gets it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use onefed_flower::objects::ObjectId;
 
 use super::Shelf;
+use super::frame::Wanted;
 
 /// So many objects may be wanted at once; a model of 16 GiB has 3300 of them.
 const MOST: usize = 1 << 20;
@@ -14,15 +15,22 @@ const MOST: usize = 1 << 20;
 pub(super) struct Wants {
     ready: VecDeque<ObjectId>,
     later: HashSet<ObjectId>,
-    known: HashSet<ObjectId>,
+    /// With the base that was named last.
+    known: HashMap<ObjectId, Option<ObjectId>>,
 }
 
 impl Wants {
     /// Adds an object. One that is wanted already keeps its place.
-    pub(super) fn add(&mut self, id: ObjectId, shelf: &dyn Shelf) {
-        if self.known.len() >= MOST || !self.known.insert(id) {
+    pub(super) fn add(&mut self, wanted: Wanted, shelf: &dyn Shelf) {
+        let Wanted { id, base } = wanted;
+        if let Some(known) = self.known.get_mut(&id) {
+            *known = base;
             return;
         }
+        if self.known.len() >= MOST {
+            return;
+        }
+        self.known.insert(id, base);
         if shelf.has(id) {
             self.ready.push_back(id);
         } else {
@@ -37,12 +45,12 @@ impl Wants {
         }
     }
 
-    /// The next object that is there. It is not wanted any more then.
-    pub(super) fn next(&mut self, shelf: &dyn Shelf) -> Option<ObjectId> {
+    /// The next object that is there, with its base if that is here, too. It is not wanted any more then.
+    pub(super) fn next(&mut self, shelf: &dyn Shelf) -> Option<Wanted> {
         while let Some(id) = self.ready.pop_front() {
             if shelf.has(id) {
-                self.known.remove(&id);
-                return Some(id);
+                let base = self.known.remove(&id).flatten().filter(|base| shelf.has(*base));
+                return Some(Wanted { id, base });
             }
             self.later.insert(id);
         }

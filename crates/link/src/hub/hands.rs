@@ -15,12 +15,13 @@ use super::Shared;
 use crate::engine::frame::{HubFrame, SpokeFrame};
 use crate::engine::hub::{Action, Event, Hub, Settings, SpokeName};
 use crate::engine::record::HubRecord;
-use crate::engine::{Job, Now, Shelf};
-use crate::pair::{End, Pair};
+use crate::engine::{Job, Now, Shelf, Wanted};
+use crate::pair::{End, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::{Mailbox, WeakMailbox};
+use crate::shell::packer::{NotTaken, Packer};
 use crate::store::ObjectStore;
 
 /// An object that could not be stored is asked for again after this.
@@ -31,13 +32,13 @@ pub(crate) enum Letter {
     /// From the shell.
     Event(Event),
     /// A spoke's pair of connections is there.
-    Up(SpokeName, Pair<HubFrame>),
+    Up(SpokeName, Pair<HubFrame>, Arc<Packer>),
     /// It is gone.
     Down(SpokeName),
     /// A spoke says something.
     Frame(SpokeName, SpokeFrame),
     /// A bulk connection has room for an object.
-    Room(SpokeName, oneshot::Sender<ObjectId>),
+    Room(SpokeName, oneshot::Sender<Wanted>),
 }
 
 /// The hub's end of a pair.
@@ -45,6 +46,7 @@ pub(crate) struct HubEnd {
     pub(super) spoke: SpokeName,
     pub(super) shared: Arc<Shared>,
     pub(super) hub: Inner,
+    pub(super) packer: Arc<Packer>,
 }
 
 /// What the ends and the tasks share.
@@ -67,7 +69,7 @@ impl End for HubEnd {
 
     fn up(&self, pair: Pair<HubFrame>) {
         self.shared.seen.up(&self.spoke);
-        self.hub.engine.send_now(Letter::Up(self.spoke.clone(), pair));
+        self.hub.engine.send_now(Letter::Up(self.spoke.clone(), pair, self.packer.clone()));
     }
 
     fn frame(&self, frame: SpokeFrame) {
@@ -75,40 +77,48 @@ impl End for HubEnd {
         self.hub.engine.send_now(Letter::Frame(self.spoke.clone(), frame));
     }
 
-    async fn object(&self, id: ObjectId, content: Bytes) {
-        let bytes = content.len() as u64;
-        match self.hub.store.put(id, content).await {
-            Ok(()) => {
+    async fn object(&self, parcel: Parcel) -> Result<(), String> {
+        let id = parcel.id;
+        match self.packer.take(parcel).await {
+            Ok(bytes) => {
                 self.shared.seen.received(&self.spoke, bytes);
                 self.hub.flush.soon();
                 self.hub.tell(Event::Stored(id, bytes)).await;
             }
+            Err(NotTaken::Broken(why)) => return Err(why),
             Err(why) => {
                 let (site, spoke) = &self.spoke;
                 tracing::warn!(object = %id, %why, site, spoke, "an object of a spoke's was not stored");
-                tokio::time::sleep(AGAIN).await;
+                if matches!(why, NotTaken::Disk(_)) {
+                    tokio::time::sleep(AGAIN).await;
+                }
                 self.hub.tell(Event::Lost(id)).await;
             }
         }
+        Ok(())
     }
 
-    async fn next_object(&self) -> (ObjectId, Bytes) {
+    async fn next_object(&self) -> Parcel {
         loop {
             let (room, next) = oneshot::channel();
             self.hub.engine.send(Letter::Room(self.spoke.clone(), room)).await;
-            let Ok(id) = next.await else {
+            let Ok(wanted) = next.await else {
                 // The engine starts over, and ends this pair.
                 std::future::pending::<()>().await;
                 continue;
             };
-            match self.hub.store.get(id).await {
-                Some(content) => {
-                    self.shared.seen.sent(&self.spoke, content.len());
-                    return (id, content);
+            match self.packer.pack(wanted).await {
+                Some(parcel) => {
+                    self.shared.seen.sent(&self.spoke, parcel.length);
+                    return parcel;
                 }
-                None => self.hub.tell(Event::Lost(id)).await,
+                None => self.hub.tell(Event::Lost(wanted.id)).await,
             }
         }
+    }
+
+    fn sent(&self, bytes: usize, took: Duration) {
+        self.packer.sent(bytes, took);
     }
 
     fn down(&self, why: &str) {
@@ -132,7 +142,8 @@ pub(super) struct HubHands {
 /// A spoke whose pair is up.
 pub(super) struct SpokeThere {
     pair: Pair<HubFrame>,
-    room: Option<oneshot::Sender<ObjectId>>,
+    room: Option<oneshot::Sender<Wanted>>,
+    packer: Arc<Packer>,
 }
 
 impl HubHands {
@@ -208,8 +219,8 @@ impl Hands<Hub> for HubHands {
     fn open(&mut self, letter: Letter) -> Option<Event> {
         match letter {
             Letter::Event(event) => Some(event),
-            Letter::Up(spoke, pair) => {
-                self.spokes.insert(spoke.clone(), SpokeThere { pair, room: None });
+            Letter::Up(spoke, pair, packer) => {
+                self.spokes.insert(spoke.clone(), SpokeThere { pair, room: None, packer });
                 Some(Event::Up(spoke))
             }
             Letter::Down(spoke) => self.spokes.remove(&spoke).map(|_| Event::Down(spoke)),
@@ -229,6 +240,9 @@ impl Hands<Hub> for HubHands {
         match action {
             Action::Send(spoke, frame) => {
                 if let Some(there) = self.spokes.get(&spoke) {
+                    if let HubFrame::Want(wanted) = &frame {
+                        there.packer.name(wanted);
+                    }
                     there.pair.send(&frame);
                 }
             }
@@ -251,10 +265,10 @@ impl Hands<Hub> for HubHands {
         for (spoke, there) in &mut self.spokes {
             if engine.has_object(spoke)
                 && there.room.as_ref().is_some_and(|room| !room.is_closed())
-                && let Some(id) = engine.next_object(spoke, shelf)
+                && let Some(wanted) = engine.next_object(spoke, shelf)
             {
                 // Should the pair end in this moment, wants end with it.
-                let _ = there.room.take().map(|room| room.send(id));
+                let _ = there.room.take().map(|room| room.send(wanted));
             }
         }
     }

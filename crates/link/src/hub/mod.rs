@@ -31,6 +31,7 @@ use crate::shell::actor::{self, Actor};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::mailbox;
+use crate::shell::packer::Packer;
 use crate::shell::state::Disk;
 use crate::status::{HubStatus, RunStatus, SCHEMA_VERSION, SuperLinkStatus};
 use crate::store::ObjectStore;
@@ -162,7 +163,8 @@ impl Hub {
         let ends = shared.clone();
         let pairs = Pairs::new(says, move |hello| {
             let spoke = (hello.site.clone(), hello.spoke.clone());
-            Arc::new(HubEnd { spoke, shared: ends.clone(), hub: inner.clone() })
+            let packer = Arc::new(Packer::new(inner.store.clone()));
+            Arc::new(HubEnd { spoke, shared: ends.clone(), hub: inner.clone(), packer })
         });
         Ok(Self { fleet, admin, pairs, door: shared, store })
     }

@@ -2,15 +2,18 @@
 //!
 //! A sequence of items, each `kind (u8) · length (u32, big endian, of what follows) · payload`:
 //!
-//! - [`OBJECT`]: an object begins. Payload: its id (32 bytes), its length (u32), flags (u8, reserved for how the content
-//!   is coded; 0 is "as it is", anything else ends the pair).
-//! - [`PART`]: its content, in one or more parts that follow each other without gaps.
+//! - [`OBJECT`]: an object begins. Payload: its id (32 bytes), how many bytes follow (u32), how they are coded (u8, a
+//!   [`Coding`]; one that is not known ends the pair); unless they are the content itself, the length of that (u32); for a
+//!   difference, the id of its base (32 bytes).
+//! - [`PART`]: its bytes, in one or more parts that follow each other without gaps.
 //! - [`ACK`]: how many bytes of items other than this the sender of it has taken so far (u64), since the stream began.
 //! - A kind from [`OPTIONAL`] up that is not known, with at most [`MAX_SMALL`] bytes, is passed over.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use onefed_flower::fleet::MAX_BODY;
 use onefed_flower::objects::ObjectId;
+
+use crate::codec::Coding;
 
 /// An object begins.
 pub const OBJECT: u8 = 1;
@@ -26,14 +29,40 @@ pub const MAX_SMALL: usize = 4 << 10;
 pub const MAX_OBJECT: usize = MAX_BODY;
 /// Kind and length.
 const HEAD: usize = 5;
-/// Id, length, flags.
+/// Id, length, coding.
 const OBJECT_HEAD: usize = 37;
+/// With the content's length.
+const PACKED_HEAD: usize = OBJECT_HEAD + 4;
+/// With the base.
+const DELTA_HEAD: usize = PACKED_HEAD + 32;
+
+/// An object on the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// Which one.
+    pub id: ObjectId,
+    /// How it is coded.
+    pub coding: Coding,
+    /// The length of its content in bytes.
+    pub length: usize,
+    /// What it is the difference to; for [`Coding::Delta`] and no other.
+    pub base: Option<ObjectId>,
+    /// What is sent.
+    pub bytes: Bytes,
+}
+
+impl Parcel {
+    /// An object as it is.
+    pub fn plain(id: ObjectId, content: Bytes) -> Self {
+        Self { id, coding: Coding::Plain, length: content.len(), base: None, bytes: content }
+    }
+}
 
 /// What arrives on a bulk stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A whole object. Its hash is not checked.
-    Object(ObjectId, Bytes),
+    /// A whole object. Its bytes are not looked at.
+    Object(Parcel),
     /// The other end has taken so many bytes.
     Ack(u64),
 }
@@ -59,12 +88,27 @@ pub enum BulkError {
 }
 
 /// Appends the beginning of an object.
-pub fn put_object(id: ObjectId, length: usize, out: &mut BytesMut) {
-    put_head(OBJECT, OBJECT_HEAD, out);
-    out.put_slice(&id.0);
+pub fn put_object(parcel: &Parcel, out: &mut BytesMut) {
     // At most MAX_OBJECT.
-    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    out.put_u8(0);
+    let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    put_head(OBJECT, head_of(parcel.coding), out);
+    out.put_slice(&parcel.id.0);
+    out.put_u32(length(parcel.bytes.len()));
+    out.put_u8(parcel.coding.number());
+    if parcel.coding != Coding::Plain {
+        out.put_u32(length(parcel.length));
+    }
+    if parcel.coding == Coding::Delta {
+        out.put_slice(&parcel.base.unwrap_or(parcel.id).0);
+    }
+}
+
+fn head_of(coding: Coding) -> usize {
+    match coding {
+        Coding::Plain => OBJECT_HEAD,
+        Coding::Packed => PACKED_HEAD,
+        Coding::Delta => DELTA_HEAD,
+    }
 }
 
 /// Appends the beginning of a part; its bytes follow.
@@ -105,10 +149,11 @@ enum State {
     Skip(usize),
 }
 
+/// What comes of an object; `missing` bytes of it are still to come.
 struct Assembly {
-    id: ObjectId,
-    length: usize,
-    content: BytesMut,
+    parcel: Parcel,
+    missing: usize,
+    bytes: BytesMut,
 }
 
 impl Decoder {
@@ -135,13 +180,14 @@ impl Decoder {
                     if kind == ACK {
                         return Ok(Some(Item::Ack(self.small.get_u64())));
                     }
-                    self.taken += (HEAD + OBJECT_HEAD) as u64;
+                    self.taken += (HEAD + length) as u64;
                     self.begin_object()?;
                 }
                 State::Part(missing) => {
                     let step = missing.min(chunk.len());
                     let Some(object) = &mut self.object else { return Err(BulkError::OutOfTurn(PART)) };
-                    object.content.put_slice(&chunk[..step]);
+                    object.bytes.put_slice(&chunk[..step]);
+                    object.missing -= step;
                     chunk.advance(step);
                     self.taken += step as u64;
                     if step < missing {
@@ -160,8 +206,8 @@ impl Decoder {
                     self.state = State::Head;
                 }
             }
-            if let Some(object) = self.object.take_if(|object| object.content.len() == object.length) {
-                return Ok(Some(Item::Object(object.id, object.content.freeze())));
+            if let Some(object) = self.object.take_if(|object| object.missing == 0) {
+                return Ok(Some(Item::Object(Parcel { bytes: object.bytes.freeze(), ..object.parcel })));
             }
         }
     }
@@ -182,8 +228,10 @@ impl Decoder {
         let wrong = BulkError::WrongLength(kind, length as u64);
         match (kind, &self.object) {
             (OBJECT, Some(_)) | (PART, None) => Err(BulkError::OutOfTurn(kind)),
-            (OBJECT, None) if length == OBJECT_HEAD => Ok(State::Small(kind, length)),
-            (PART, Some(object)) if length > 0 && length <= object.length - object.content.len() => {
+            (OBJECT, None) if [OBJECT_HEAD, PACKED_HEAD, DELTA_HEAD].contains(&length) => {
+                Ok(State::Small(kind, length))
+            }
+            (PART, Some(object)) if length > 0 && length <= object.missing => {
                 self.taken += HEAD as u64;
                 Ok(State::Part(length))
             }
@@ -196,17 +244,30 @@ impl Decoder {
     }
 
     fn begin_object(&mut self) -> Result<(), BulkError> {
+        let head = self.small.len();
         let mut id = ObjectId([0; 32]);
         self.small.copy_to_slice(&mut id.0);
-        let (length, flags) = (self.small.get_u32() as usize, self.small.get_u8());
-        if flags != 0 {
-            return Err(BulkError::UnknownCoding(flags));
+        let (missing, number) = (self.small.get_u32() as usize, self.small.get_u8());
+        let coding = Coding::of_number(number).ok_or(BulkError::UnknownCoding(number))?;
+        if head != head_of(coding) {
+            return Err(BulkError::WrongLength(OBJECT, head as u64));
         }
+        let length = if coding == Coding::Plain { missing } else { self.small.get_u32() as usize };
         if length > MAX_OBJECT {
             return Err(BulkError::TooLong(length as u64));
         }
+        if missing > length {
+            return Err(BulkError::WrongLength(OBJECT, missing as u64));
+        }
+        let mut base = None;
+        if coding == Coding::Delta {
+            let mut id = ObjectId([0; 32]);
+            self.small.copy_to_slice(&mut id.0);
+            base = Some(id);
+        }
+        let parcel = Parcel { id, coding, length, base, bytes: Bytes::new() };
         // Pages that nothing was written to cost nothing, so a length that is never sent costs nothing either.
-        self.object = Some(Assembly { id, length, content: BytesMut::with_capacity(length) });
+        self.object = Some(Assembly { parcel, missing, bytes: BytesMut::with_capacity(missing) });
         Ok(())
     }
 }

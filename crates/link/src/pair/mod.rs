@@ -33,7 +33,8 @@
 //!
 //! Of what the other end sends, at most [`BULK_WINDOW`] (32 MiB) is in flight or waits on bulk and [`CONTROL_WINDOW`] on
 //! control; added to that is the one object that is being put together and the one that the end is busy with (5 MiB each
-//! in Flower). Towards the other end there are the object being sent and [`SEND_BUFFER`]. That is below 64 MiB for a pair
+//! in Flower, with a coded one the coded bytes and its base, too). Towards the other end there are the object being sent,
+//! the next one being made ready, and [`SEND_BUFFER`]. That is below 64 MiB for a pair
 //! both of whose directions are stalled, and a few MiB otherwise. 32 MiB are 1 Gbit/s at 250 ms; beyond, the kernel's own
 //! limits for a TCP connection (`tcp_rmem`, 6 MiB unless raised) bind first.
 
@@ -46,11 +47,12 @@ mod spoke;
 mod take;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use onefed_flower::objects::ObjectId;
+use bytes::BytesMut;
 
 use crate::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
+pub use bulk::Parcel;
 pub use dial::LineConfig;
 pub(crate) use dial::{authority, connect, ending, millis, reason};
 use outbox::Outbox;
@@ -122,13 +124,17 @@ pub trait End: Send + Sync + 'static {
     /// The other end says something. Must not block.
     fn frame(&self, frame: Self::In);
 
-    /// An object has arrived; its hash is not checked. The next one is read only when this is done, which is how a slow
-    /// disk slows the other end down. Dropped unfinished when the pair ends.
-    fn object(&self, id: ObjectId, content: Bytes) -> impl Future<Output = ()> + Send;
+    /// An object has arrived; nothing of it is checked. The next one is read only when this is done, which is how a slow
+    /// disk slows the other end down. Dropped unfinished when the pair ends. An error ends the pair.
+    fn object(&self, parcel: Parcel) -> impl Future<Output = std::result::Result<(), String>> + Send;
 
-    /// Waits for the next object to send. Asked again as soon as there is room for one more; nothing queues beyond that.
+    /// Waits for the next object to send. Asked again while the last one is being sent; nothing queues beyond that.
     /// Dropped unfinished when the pair ends, and an object that was given may then be lost: wants end with the pair.
-    fn next_object(&self) -> impl Future<Output = (ObjectId, Bytes)> + Send;
+    fn next_object(&self) -> impl Future<Output = Parcel> + Send;
+
+    /// So many bytes of an object were given to the connection, which took so long: the speed of the line, while there is
+    /// always something to send.
+    fn sent(&self, bytes: usize, took: Duration);
 
     /// The pair is gone. Called once for each [`End::up`]; nothing of the pair comes after it.
     fn down(&self, why: &str);

@@ -8,12 +8,11 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use onefed_flower::objects::ObjectId;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::bulk::{self, Decoder, Item};
+use super::bulk::{self, Decoder, Item, Parcel};
 use super::outbox::Outbox;
 use super::{CHUNK, Control, End, Frame, Pair, SEND_BUFFER, reason};
 use crate::KeepAlive;
@@ -208,7 +207,11 @@ impl BulkReader {
             };
             loop {
                 match self.decoder.next(&mut chunk) {
-                    Ok(Some(Item::Object(id, content))) => self.hand_over(&end, id, content).await,
+                    Ok(Some(Item::Object(parcel))) => {
+                        if let Err(why) = self.hand_over(&end, parcel).await {
+                            return format!("bulk: {why}");
+                        }
+                    }
                     Ok(Some(Item::Ack(taken))) => {
                         self.flow.taken.fetch_max(taken, Ordering::Relaxed);
                     }
@@ -220,12 +223,12 @@ impl BulkReader {
         }
     }
 
-    async fn hand_over<E: End>(&mut self, end: &Arc<E>, id: ObjectId, content: Bytes) {
-        let mut taken = pin!(end.object(id, content));
+    async fn hand_over<E: End>(&mut self, end: &Arc<E>, parcel: Parcel) -> Result<(), String> {
+        let mut taken = pin!(end.object(parcel));
         loop {
             tokio::select! {
                 biased;
-                () = &mut taken => return,
+                taken = &mut taken => return taken,
                 // A word that this end lives, though it takes nothing.
                 () = sleep(self.busy) => self.acknowledge(0),
             }
@@ -244,34 +247,45 @@ impl BulkReader {
     }
 }
 
-/// Moves objects from the end to the outbox, as fast as that empties.
+/// Moves objects from the end to the outbox, as fast as that empties. The next one is made ready while one is sent.
 async fn pump<E: End>(end: Arc<E>, out: Arc<Outbox>, flow: Arc<Flow>) -> String {
+    let (mut next, mut ready) = (pin!(end.next_object()), None);
     loop {
-        out.room(SEND_BUFFER).await;
-        let (id, content) = {
-            let mut next = pin!(end.next_object());
-            tokio::select! {
+        let parcel = match ready.take() {
+            Some(parcel) => parcel,
+            None => tokio::select! {
                 biased;
-                next = &mut next => next,
+                parcel = &mut next => parcel,
                 () = sleep(LINGER), if out.waiting() > 0 => {
                     out.flush();
-                    next.await
+                    next.as_mut().await
                 }
-            }
+            },
         };
-        if content.len() > bulk::MAX_OBJECT {
+        next.set(end.next_object());
+        if parcel.length > bulk::MAX_OBJECT {
             tracing::error!(
-                ?id,
-                bytes = content.len(),
+                id = ?parcel.id,
+                bytes = parcel.length,
                 "an object that is too long for the line is not sent"
             );
             continue;
         }
-        send(id, content, &out, &flow).await;
+        let (bytes, began) = (parcel.bytes.len(), Instant::now());
+        let mut sending = pin!(send(parcel, &out, &flow));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut sending => break,
+                parcel = &mut next, if ready.is_none() => ready = Some(parcel),
+            }
+        }
+        end.sent(bytes, began.elapsed());
     }
 }
 
-async fn send(id: ObjectId, mut content: Bytes, out: &Outbox, flow: &Flow) {
+async fn send(parcel: Parcel, out: &Outbox, flow: &Flow) {
+    out.room(SEND_BUFFER).await;
     let note = |written: usize| {
         flow.sent.fetch_add(written as u64, Ordering::Relaxed);
         if out.waiting() >= WORTH_SENDING {
@@ -279,18 +293,19 @@ async fn send(id: ObjectId, mut content: Bytes, out: &Outbox, flow: &Flow) {
         }
     };
     let head = out.write(|out| {
-        bulk::put_object(id, content.len(), out);
-        if !content.is_empty() && content.len() < SMALL {
-            bulk::put_part(content.len(), out);
-            out.put_slice(&content);
+        bulk::put_object(&parcel, out);
+        if !parcel.bytes.is_empty() && parcel.bytes.len() < SMALL {
+            bulk::put_part(parcel.bytes.len(), out);
+            out.put_slice(&parcel.bytes);
         }
     });
     note(head.added);
-    if content.len() < SMALL {
+    let mut bytes = parcel.bytes;
+    if bytes.len() < SMALL {
         return;
     }
-    while !content.is_empty() {
-        let part = content.split_to(content.len().min(CHUNK));
+    while !bytes.is_empty() {
+        let part = bytes.split_to(bytes.len().min(CHUNK));
         let head = out.write(|out| bulk::put_part(part.len(), out));
         let length = part.len();
         out.push(part);

@@ -4,4 +4,5 @@ pub(crate) mod actor;
 pub(crate) mod budget;
 pub(crate) mod flush;
 pub(crate) mod mailbox;
+pub(crate) mod packer;
 pub(crate) mod state;

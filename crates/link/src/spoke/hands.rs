@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use onefed_flower::Operation;
 use onefed_flower::fleet::FleetCall;
-use onefed_flower::objects::ObjectId;
 use onefed_flower::uncopied;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -17,13 +16,14 @@ use super::seen::Seen;
 use crate::engine::frame::{HubFrame, SpokeFrame};
 use crate::engine::record::SpokeRecord;
 use crate::engine::spoke::{Action, Event, NotStored, Settings, Spoke};
-use crate::engine::{Now, Shelf};
+use crate::engine::{Now, Shelf, Wanted};
 use crate::ledger::Ledger;
-use crate::pair::{End, Pair};
+use crate::pair::{End, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::{Mailbox, WeakMailbox};
+use crate::shell::packer::{NotTaken, Packer};
 use crate::store::{ObjectStore, PutError};
 
 /// How long an answer may wait for room in memory before it is read from the disk.
@@ -46,13 +46,13 @@ pub(crate) enum Letter {
     /// The hub says something.
     Frame(HubFrame),
     /// The bulk connection has room for an object.
-    Room(oneshot::Sender<ObjectId>),
+    Room(oneshot::Sender<Wanted>),
 }
 
 /// The spoke's end of the pair.
 pub(super) struct SpokeEnd {
     pub(super) engine: Mailbox<Letter>,
-    pub(super) store: ObjectStore,
+    pub(super) packer: Arc<Packer>,
     pub(super) flush: Flush,
     pub(super) seen: Arc<Seen>,
 }
@@ -70,39 +70,47 @@ impl End for SpokeEnd {
         self.engine.send_now(Letter::Frame(frame));
     }
 
-    async fn object(&self, id: ObjectId, content: Bytes) {
-        let bytes = content.len() as u64;
-        match self.store.put(id, content).await {
-            Ok(()) => {
+    async fn object(&self, parcel: Parcel) -> Result<(), String> {
+        let id = parcel.id;
+        match self.packer.take(parcel).await {
+            Ok(bytes) => {
                 self.flush.soon();
                 self.engine.send(Letter::Event(Event::Stored(id, bytes))).await;
             }
+            Err(NotTaken::Broken(why)) => return Err(why),
             // The engine wants it again; should it have been the disk, it hears of that meanwhile.
             Err(why) => {
                 tracing::warn!(object = %id, %why, "an object of the hub's was not stored");
-                tokio::time::sleep(AGAIN).await;
+                if matches!(why, NotTaken::Disk(_)) {
+                    tokio::time::sleep(AGAIN).await;
+                }
                 self.engine.send(Letter::Event(Event::Lost(id))).await;
             }
         }
+        Ok(())
     }
 
-    async fn next_object(&self) -> (ObjectId, Bytes) {
+    async fn next_object(&self) -> Parcel {
         loop {
             let (room, next) = oneshot::channel();
             self.engine.send(Letter::Room(room)).await;
-            let Ok(id) = next.await else {
+            let Ok(wanted) = next.await else {
                 // The engine starts over, and ends this pair.
                 std::future::pending::<()>().await;
                 continue;
             };
-            match self.store.get(id).await {
-                Some(content) => {
-                    self.seen.sent(content.len());
-                    return (id, content);
+            match self.packer.pack(wanted).await {
+                Some(parcel) => {
+                    self.seen.sent(parcel.length);
+                    return parcel;
                 }
-                None => self.engine.send(Letter::Event(Event::Lost(id))).await,
+                None => self.engine.send(Letter::Event(Event::Lost(wanted.id))).await,
             }
         }
+    }
+
+    fn sent(&self, bytes: usize, took: Duration) {
+        self.packer.sent(bytes, took);
     }
 
     fn down(&self, why: &str) {
@@ -122,7 +130,8 @@ pub(super) struct SpokeHands {
     pub(super) budget: Budget,
     pub(super) runtime: Handle,
     pub(super) pair: Option<Pair<SpokeFrame>>,
-    pub(super) room: Option<oneshot::Sender<ObjectId>>,
+    pub(super) room: Option<oneshot::Sender<Wanted>>,
+    pub(super) packer: Arc<Packer>,
     pub(super) seen: Arc<Seen>,
     pub(super) ledger: Arc<Ledger>,
     /// Activations that the hub has not answered, by the number of the call.
@@ -162,6 +171,7 @@ impl Hands<Spoke> for SpokeHands {
         match letter {
             Letter::Event(event) => Some(event),
             Letter::Up(pair) => {
+                self.packer.forget();
                 self.pair = Some(pair);
                 Some(Event::Up)
             }
@@ -185,6 +195,9 @@ impl Hands<Spoke> for SpokeHands {
             Action::Send(frame) => {
                 self.note_sent(&frame);
                 if let Some(pair) = &self.pair {
+                    if let SpokeFrame::Want(wanted) = &frame {
+                        self.packer.name(wanted);
+                    }
                     pair.send(&frame);
                 }
             }
@@ -244,10 +257,10 @@ impl Hands<Spoke> for SpokeHands {
         self.seen.look(engine, self.pair.as_ref());
         if engine.has_object()
             && self.room.as_ref().is_some_and(|room| !room.is_closed())
-            && let Some(id) = engine.next_object(shelf)
+            && let Some(wanted) = engine.next_object(shelf)
         {
             // Should the pair end in this moment, wants end with it.
-            let _ = self.room.take().map(|room| room.send(id));
+            let _ = self.room.take().map(|room| room.send(wanted));
         }
     }
 

@@ -29,6 +29,7 @@ use crate::shell::actor::{self, Actor};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::mailbox;
+use crate::shell::packer::Packer;
 use crate::shell::state::Disk;
 use crate::status::{SCHEMA_VERSION, SpokeStatus};
 use crate::wire::SPOKE_PATH;
@@ -82,6 +83,7 @@ impl Spoke {
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
+        let packer = Arc::new(Packer::new(store.clone()));
         let ledger = Arc::<Ledger>::default();
         let calls = Calls::new(engine.clone());
         let seen = Arc::new(Seen::new(&config.disk, store.clone(), config.hold));
@@ -95,6 +97,7 @@ impl Spoke {
             runtime,
             pair: None,
             room: None,
+            packer: packer.clone(),
             seen: seen.clone(),
             ledger: ledger.clone(),
             activations: BTreeMap::new(),
@@ -111,7 +114,7 @@ impl Spoke {
         };
         let epoch = actor::start(actor, Engine::epoch).map_err(|why| config.disk.error(why))?;
         config.line.hello.epoch = epoch;
-        let end = Arc::new(SpokeEnd { engine, store, flush, seen: seen.clone() });
+        let end = Arc::new(SpokeEnd { engine, packer, flush, seen: seen.clone() });
         let line = Arc::new(Dialler::start(config.line, end));
         seen.of(&line);
         let shared = Shared { site, line, calls, incoming: Budget::new(INCOMING), ledger, seen };

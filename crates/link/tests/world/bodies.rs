@@ -26,6 +26,11 @@ impl Tree {
         each(self);
     }
 
+    /// Whether it names this object.
+    pub fn has(&self, id: ObjectId) -> bool {
+        self.id == id || self.children.iter().any(|child| child.has(id))
+    }
+
     pub fn ids(&self) -> Vec<ObjectId> {
         let mut ids = Vec::new();
         self.walk(&mut |tree| {

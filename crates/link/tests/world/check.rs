@@ -98,7 +98,7 @@ impl World {
         assert_eq!(call.object, Some(id), "spoke {s}: another object than asked for");
         let node = &self.nodes[call.node];
         let named = |id: ObjectId, msg: &crate::bodies::Msg| {
-            Some(msg.dst) == node.node && !node.confirmed.contains(&msg.id) && msg.tree.ids().contains(&id)
+            Some(msg.dst) == node.node && !node.confirmed.contains(&msg.id) && msg.tree.has(id)
         };
         let granted = self.messages.values().any(|msg| named(id, msg));
         assert!(granted, "spoke {s}: gave {id:?} to node {} that may not have it", call.node);

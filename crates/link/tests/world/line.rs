@@ -2,9 +2,11 @@
 //! nothing through without telling, or be lost at one end only. What TCP does, it does: order, retransmission while the
 //! connection lives, and the loss of everything under way when it dies.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use onefed_flower::objects::ObjectId;
-use onefed_link::engine::frame::{HubFrame, SpokeFrame};
+use onefed_link::engine::frame::{HubFrame, SpokeFrame, Wanted};
 use onefed_link::engine::{hub, spoke};
 
 use crate::rng::{MS, S, T};
@@ -26,7 +28,8 @@ pub enum Side {
 pub enum Packet {
     Up(SpokeFrame),
     Down(HubFrame),
-    Object(ObjectId, Bytes),
+    /// With the base that it was coded against.
+    Object(Wanted, Bytes),
     /// The sender has room for the next object.
     Room,
     /// The sender has closed its end.
@@ -48,6 +51,8 @@ pub struct Line {
     last: [T; 2],
     bulk_last: [T; 2],
     bulk_busy: [bool; 2],
+    /// What the receivers of this pair have named: objects with their bases.
+    named: [BTreeSet<(ObjectId, ObjectId)>; 2],
 }
 
 impl Line {
@@ -107,6 +112,7 @@ impl World {
         line.severed = line.pair - 1;
         line.tries = 0;
         line.bulk_busy = [false; 2];
+        line.named = Default::default();
         let (pair, name) = (line.pair, self.spokes[l].name.clone());
         let old = line.hub_sees.replace(pair);
         let delay = self.rng.below(self.plan.latency[l] + 1);
@@ -137,6 +143,10 @@ impl World {
 
     pub fn line_send(&mut self, l: usize, way: usize, packet: Packet) {
         let line = &mut self.lines[l];
+        if let Packet::Up(SpokeFrame::Want(wanted)) | Packet::Down(HubFrame::Want(wanted)) = &packet {
+            let pairs = wanted.iter().filter_map(|wanted| Some((wanted.id, wanted.base?)));
+            line.named[1 - way].extend(pairs);
+        }
         let sees = if way == UP { line.spoke_sees } else { line.hub_sees };
         let Some(pair) = sees else { return };
         let jitter = self.rng.below(MS);
@@ -154,23 +164,40 @@ impl World {
             let content = if way == UP {
                 let host = &mut self.spokes[l];
                 let Some(engine) = host.engine.as_mut() else { return };
-                let Some(id) = engine.next_object(&host.disk) else { return };
+                let Some(wanted) = engine.next_object(&host.disk) else { return };
+                let id = wanted.id;
                 let content = host.disk.read(id);
                 if content.is_none() {
                     self.spoke_handle(l, spoke::Event::Lost(id));
                 }
-                content.map(|content| (id, content))
+                content.map(|content| (wanted, content))
             } else {
                 let host = &mut self.hub;
                 let Some(engine) = host.engine.as_mut() else { return };
-                let Some(id) = engine.next_object(&self.spokes[l].name, &host.disk) else { return };
+                let Some(wanted) = engine.next_object(&self.spokes[l].name, &host.disk) else { return };
+                let id = wanted.id;
                 let content = host.disk.read(id);
                 if content.is_none() {
                     self.hub_handle(hub::Event::Lost(id));
                 }
-                content.map(|content| (id, content))
+                content.map(|content| (wanted, content))
             };
-            let Some((id, content)) = content else { continue };
+            let Some((mut wanted, content)) = content else { continue };
+            let id = wanted.id;
+            if let Some(base) = wanted.base {
+                let named = self.lines[l].named[way].contains(&(id, base));
+                assert!(named, "line {l}: {id:?} would be coded against {base:?}, which nobody named");
+                // A spoke must not learn anything of what it was not given.
+                let given = way == UP || self.crossed.contains_key(&(l, way, base));
+                assert!(given, "line {l}: {id:?} would be coded against {base:?}, which the spoke never got");
+                let disk = if way == UP { &self.spokes[l].disk } else { &self.hub.disk };
+                // The sample may say that it is not worth it, and the base may be damaged.
+                if self.rng.chance(200) || disk.read(base).is_none() {
+                    wanted.base = None;
+                } else {
+                    self.deltas[way] += 1;
+                }
+            }
             *self.crossed.entry((l, way, id)).or_default() += 1;
             let line = &mut self.lines[l];
             line.bulk_busy[way] = true;
@@ -180,7 +207,7 @@ impl World {
             line.bulk_last[way] = there;
             self.note(|| format!("line {l}: sends {id:?} {}", if way == UP { "up" } else { "down" }));
             self.after(room - self.now, Event::Packet(l, way, pair, Packet::Room));
-            self.after(there - self.now, Event::Packet(l, way, pair, Packet::Object(id, content)));
+            self.after(there - self.now, Event::Packet(l, way, pair, Packet::Object(wanted, content)));
         }
     }
 
@@ -211,8 +238,17 @@ impl World {
                 self.hub_handle(hub::Event::Frame(name, frame));
             }
             Packet::Down(frame) => self.spoke_handle(l, spoke::Event::Frame(frame)),
-            Packet::Object(id, content) if way == UP => self.hub_receives(id, content),
-            Packet::Object(id, content) => self.spoke_receives(l, id, content),
+            Packet::Object(wanted, content) => {
+                let disk = if way == UP { &self.hub.disk } else { &self.spokes[l].disk };
+                // Without its base, or with a difference that went wrong, it is as if it had not come.
+                let lost = wanted.base.is_some_and(|base| disk.read(base).is_none() || self.rng.chance(20));
+                match (way, lost) {
+                    (UP, true) => self.hub_handle(hub::Event::Lost(wanted.id)),
+                    (UP, false) => self.hub_receives(wanted.id, content),
+                    (_, true) => self.spoke_handle(l, spoke::Event::Lost(wanted.id)),
+                    (_, false) => self.spoke_receives(l, wanted.id, content),
+                }
+            }
             Packet::Closed => self.line_close(l, receiver),
             Packet::Room => {}
         }

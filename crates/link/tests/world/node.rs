@@ -475,6 +475,9 @@ impl World {
                 _ => self.maker.leaf(format!("update {at} of {:?} {key} {:x<size$}", work.id, "")),
             });
         }
+        // As many as the message has, so that they are taken for its counterparts.
+        parts.push(self.maker.leaf(format!("metrics {} of {key}", work.run)));
+        parts.push(Rc::clone(&parts[0]));
         let record = self.maker.node(format!("reply record {:?} ", work.id), parts);
         let tree = self.maker.node(format!("reply {:?} by {key} at {} ", work.id, self.now), vec![record]);
         let (run, reply_to) = (work.run, Some(work.id));

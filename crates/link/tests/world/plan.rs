@@ -126,7 +126,7 @@ impl Plan {
             rate,
             app_pace: rng.pick(&[MS, 50 * MS, 800 * MS]),
             training: (S / 2, rng.pick(&[S, 5 * S, 5 * S, 90 * S])),
-            skew: if rng.chance(300) { 2 * S } else { 0 },
+            skew: if rng.chance(100) { 2 * S } else { 0 },
             action_lag: if rng.chance(200) { rng.pick(&[MS, 20 * MS]) } else { 0 },
             power_cuts: mix == Mix::All && rng.chance(200),
             bytes: rng.chance(60),

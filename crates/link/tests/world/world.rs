@@ -101,6 +101,8 @@ pub struct World {
     pub lines: Vec<Line>,
     /// How often an object was sent over each line's bulk connection in each direction.
     pub crossed: BTreeMap<(usize, usize, ObjectId), u32>,
+    /// Objects that were sent as the difference to another, in each direction.
+    pub deltas: [u64; 2],
     pub evicted: bool,
     /// Events at one instant: an engine that wants to be called at once, again and again, spins.
     same_time: u32,
@@ -145,6 +147,7 @@ impl World {
             hub: Host::new(("hub".into(), String::new()), 0),
             lines: plan.spokes.iter().map(|_| Line::default()).collect(),
             crossed: BTreeMap::new(),
+            deltas: [0; 2],
             evicted: false,
             same_time: 0,
             plan,

@@ -70,7 +70,7 @@ pub(crate) fn dropped(options: &Options, flower: &str, table: &mut Table) {
     let of = |list: &[Times], what: fn(&Times) -> f64| median(list.iter().map(what));
     let completed = |times: &Times| f64::from(u8::from(times.completed));
     let back = |times: &Times| (times.noticed + times.resumed).min(CAP.as_secs_f64());
-    let rows: [(&str, &str, fn(&Times) -> f64, Target); 5] = [
+    let rows: [Measure; 5] = [
         ("drop: noticed", "s", |times| times.noticed, Target::AtMost(16.0)),
         ("drop: resumed after that", "s", |times| times.resumed, Target::AtMost(5.0)),
         ("drop: bytes flow again", "s", back, Target::AtMost(21.0)),
@@ -82,6 +82,9 @@ pub(crate) fn dropped(options: &Options, flower: &str, table: &mut Table) {
         table.add(&Row { case, flower, unit, stock, ours: of(&ours, what), target, runs: all.clone() });
     }
 }
+
+/// A case, its unit, what it is of a run, and what it should be.
+type Measure = (&'static str, &'static str, fn(&Times) -> f64, Target);
 
 /// One round: a drop on the way down, and a dead line on the way up.
 fn once(who: Who, flower: &str) -> Result<Times, Failed> {

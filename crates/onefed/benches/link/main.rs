@@ -22,6 +22,7 @@
     reason = "a benchmark prints, and may fail by a panic"
 )]
 
+mod bytes;
 mod cut;
 mod measure;
 mod rounds;
@@ -47,6 +48,8 @@ const CASES: &[Case] = &[
     ("big", "500 MB, 1 SuperNode, 100 ms RTT: how long its bytes are on the line", rounds::big),
     ("codec", "100 MB, 100 Mbit/s, 20 ms RTT, 1 SuperNode: bytes up", rounds::codec),
     ("drop", "a silently dropped flow during a transfer, keepalive 10 s / 5 s", cut::dropped),
+    ("bulk", "500 MB each way between synthetic ends, 1 Gbit/s, 20 ms RTT: rate, CPU, memory", bytes::bulk),
+    ("idle300", "300 idle synthetic SuperNodes through 30 spokes", bytes::idle),
 ];
 
 fn main() -> ExitCode {

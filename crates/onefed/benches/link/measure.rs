@@ -1,16 +1,17 @@
 //! One run of one federation, and series of them in turns.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use onefed_testbed::federation::{Failed, Federation, Load, Setup};
-use onefed_testbed::wan::Profile;
+use onefed_testbed::wan::{Profile, Wan};
 use serde_json::{Value, json};
 
 use crate::table::{Table, median};
 
 /// The second octet of all addresses.
-const NET: u8 = 25;
+pub(crate) const NET: u8 = 25;
 /// How long a run may take, for each round.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How often the line is looked at for when its bytes flow.
@@ -22,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) pairs: Option<usize>,
     /// Rounds per run; `None` leaves it to the case.
     pub(crate) rounds: Option<u32>,
+    /// The size of the synthetic model in 10^6 bytes.
+    pub(crate) bulk: usize,
     /// The releases.
     pub(crate) flower: Vec<String>,
 }
@@ -36,6 +39,7 @@ impl Options {
         Self {
             pairs: number("ONEFED_BENCH_PAIRS").map(|pairs| pairs as usize),
             rounds: number("ONEFED_BENCH_ROUNDS"),
+            bulk: number("ONEFED_BENCH_BULK_MB").unwrap_or(500) as usize,
             flower: flower.split(',').map(str::to_owned).collect(),
         }
     }
@@ -133,22 +137,8 @@ pub(crate) fn once(setup: Setup, load: &Load) -> Result<Outcome, Failed> {
     let federation = Federation::start(setup)?;
     let before = federation.carried();
     let run = federation.submit(load)?;
-    let stop = std::sync::atomic::AtomicBool::new(false);
     let lines: Vec<_> = federation.sites.iter().filter_map(|site| site.wan.as_ref()).collect();
-    let (report, looks) = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            let mut looks = Vec::new();
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let counts = lines.iter().map(|line| line.counts());
-                looks.push(counts.fold((0, 0), |sum, counts| (sum.0 + counts.down, sum.1 + counts.up)));
-                std::thread::sleep(LOOK);
-            }
-            looks
-        });
-        let report = run.wait(PATIENCE * load.rounds);
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        (report, watch.join().unwrap())
-    });
+    let (report, looks) = looked_at(&lines, || run.wait(PATIENCE * load.rounds));
     let report = report?;
     if let Err(why) = report.check(nodes, load.rounds) {
         federation.keep();
@@ -172,8 +162,27 @@ pub(crate) fn once(setup: Setup, load: &Load) -> Result<Outcome, Failed> {
     })
 }
 
+/// Does something, and looks at what lines have carried meanwhile: bytes down and up, once every [`LOOK`].
+pub(crate) fn looked_at<T>(lines: &[&Wan], what: impl FnOnce() -> T) -> (T, Vec<(u64, u64)>) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut looks = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let counts = lines.iter().map(|line| line.counts());
+                looks.push(counts.fold((0, 0), |sum, counts| (sum.0 + counts.down, sum.1 + counts.up)));
+                std::thread::sleep(LOOK);
+            }
+            looks
+        });
+        let done = what();
+        stop.store(true, Ordering::Relaxed);
+        (done, watch.join().unwrap())
+    })
+}
+
 /// Seconds from when the first hundredth of the bytes has passed until all but the last has.
-fn flowing(looks: impl DoubleEndedIterator<Item = u64> + Clone) -> f64 {
+pub(crate) fn flowing(looks: impl DoubleEndedIterator<Item = u64> + Clone) -> f64 {
     let first = looks.clone().next().unwrap_or(0);
     let all = looks.clone().next_back().unwrap_or(0) - first;
     let between = looks.filter(|bytes| (bytes - first) * 100 > all && (bytes - first) * 100 < all * 99);

@@ -12,6 +12,7 @@
 //! Addresses, with N the federation's own octet: SuperLink 127.N.1.1, hub 127.N.1.2, the line to site k 127.N.2.k, its
 //! spoke 127.N.(10+k).1, its SuperNodes 127.N.(10+k).11 and up.
 
+mod link;
 mod process;
 mod run;
 mod start;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use onefed_flower::{Environment, Release};
 use onefed_trust::ClientIdentity;
 
+pub use link::{Hop, Link};
 pub use process::{Process, Usage};
 pub use run::{Event, Load, Report, Round, Run, What};
 
@@ -180,7 +182,7 @@ impl Federation {
     #[must_use]
     pub fn admin(&self) -> Option<(std::net::SocketAddr, &ClientIdentity, &str)> {
         let (identity, ca) = self.operator.as_ref()?;
-        Some((start::admin_address(self.setup.net), identity, ca))
+        Some((link::admin_address(self.setup.net), identity, ca))
     }
 
     /// Marks the federation as failed, so that its directory stays, and says where that is.

@@ -53,6 +53,22 @@ fn a_part_that_the_receiver_does_not_have_ends_the_connection() {
     assert_eq!(HubFrame::decode(&mut wire), Ok(Some(offer(2, 1, 2000))));
 }
 
+#[test]
+fn wants_read_back_with_their_bases_and_without() {
+    let (a, b) = (ObjectId([1; 32]), ObjectId([2; 32]));
+    let based = Wanted { id: b, base: Some(a) };
+    for wanted in [vec![], vec![a.into()], vec![a.into(), based], vec![based]] {
+        let mut wire = BytesMut::new();
+        HubFrame::Want(wanted.clone()).encode(&mut wire);
+        assert_eq!(HubFrame::decode(&mut wire), Ok(Some(HubFrame::Want(wanted.clone()))));
+        SpokeFrame::Want(wanted.clone()).encode(&mut wire);
+        assert_eq!(SpokeFrame::decode(&mut wire), Ok(Some(SpokeFrame::Want(wanted))));
+    }
+    // As many bases as ids, or none.
+    let two = Payload { bases: Bytes::from_static(&[1; 64]), ..of_ids(&[a]) };
+    assert_eq!(two.wanted(), None);
+}
+
 proptest! {
     #[test]
     fn both_ends_keep_the_same_parts(frames in prop::collection::vec((0u8..6, 0u8..20, 900usize..1400), 1..80)) {

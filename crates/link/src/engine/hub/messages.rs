@@ -13,7 +13,7 @@ use super::calls::for_now;
 use super::nodes::SILENT_EVERY;
 use super::{Action, Again, At, Hub, SpokeName, Work, backoff};
 use crate::engine::Shelf;
-use crate::engine::frame::{HubFrame, MessageKey, Offer};
+use crate::engine::frame::{HubFrame, MessageKey, Offer, Wanted};
 use crate::engine::record::HubRecord;
 
 /// So many objects are pulled from SuperLink at the same time. Flower's own SuperNodes pull two each.
@@ -265,6 +265,7 @@ impl Hub {
         let Some(head) = objects::message_head(&offer.body) else { return };
         let key = MessageKey { node: offer.node, id: head.id };
         self.forget_message(key, shelf);
+        self.models.note(&head, &offer.body);
         let message = Message { spoke, offer, head, offered: true, taken: false, whole: false, poll: None };
         for id in message.parts() {
             self.pins.keep(shelf, id);
@@ -286,16 +287,18 @@ impl Hub {
     }
 
     /// A spoke wants objects: it gets those that its messages name.
-    pub(super) fn wanted(&mut self, name: &SpokeName, ids: Vec<ObjectId>, at: &mut At<'_>) {
+    pub(super) fn wanted(&mut self, name: &SpokeName, all: Vec<Wanted>, at: &mut At<'_>) {
         let of_spoke = self.messages.values().filter(|message| message.spoke == *name && !message.whole);
         let granted: HashSet<ObjectId> = of_spoke.flat_map(Message::parts).collect();
-        for id in ids {
+        for wanted in all {
+            let id = wanted.id;
             if !granted.contains(&id) {
                 self.counters.refused_wants += 1;
                 continue;
             }
             if let Some(spoke) = self.spokes.get_mut(name) {
-                spoke.wants.add(id, at.shelf);
+                let base = wanted.base.filter(|base| spoke.has.has(*base));
+                spoke.wants.add(Wanted { id, base }, at.shelf);
             }
             if !at.shelf.has(id) {
                 self.pull(id);

@@ -22,7 +22,8 @@ use self::messages::{Message, Pull, RunInfo};
 use self::nodes::Node;
 use self::replies::Incoming;
 use super::auth::Verifier;
-use super::frame::{HubFrame, MessageKey, SpokeFrame};
+use super::frame::{HubFrame, MessageKey, SpokeFrame, Wanted};
+use super::models::{Models, Recent};
 use super::record::HubRecord;
 use super::wants::Wants;
 use super::{Job, Now, Pins, Shelf};
@@ -149,6 +150,8 @@ struct Spoke {
     up: bool,
     storage: bool,
     wants: Wants,
+    /// What it was sent.
+    has: Recent,
     calls: BTreeMap<u64, Call>,
     /// When it last said anything, and when it was asked whether it is there.
     heard: Duration,
@@ -208,6 +211,7 @@ pub struct Hub {
     jobs: HashMap<Job, Work>,
     next_job: Job,
     later: BTreeSet<(Duration, Again)>,
+    models: Models,
     pins: Pins,
     counters: Counters,
 }
@@ -241,6 +245,7 @@ impl Hub {
             jobs: HashMap::new(),
             next_job: 1,
             later: BTreeSet::new(),
+            models: Models::default(),
             pins: Pins::default(),
             counters: Counters::default(),
         };
@@ -404,10 +409,12 @@ impl Hub {
     }
 
     /// The next object to send on a bulk connection to a spoke, if one is wanted and there.
-    pub fn next_object(&mut self, spoke: &SpokeName, shelf: &dyn Shelf) -> Option<ObjectId> {
-        let next = self.spokes.get_mut(spoke)?.wants.next(shelf);
-        self.counters.objects_down += u64::from(next.is_some());
-        next
+    pub fn next_object(&mut self, spoke: &SpokeName, shelf: &dyn Shelf) -> Option<Wanted> {
+        let spoke = self.spokes.get_mut(spoke)?;
+        let next = spoke.wants.next(shelf)?;
+        spoke.has.add(next.id);
+        self.counters.objects_down += 1;
+        Some(next)
     }
 
     /// Whether [`next_object`](Self::next_object) has something for a spoke.
@@ -440,7 +447,7 @@ impl Hub {
             SpokeFrame::Auth { node, transport, headers } => {
                 self.note_auth(&name, node, transport, headers, at.now);
             }
-            SpokeFrame::Want(ids) => self.wanted(&name, ids, at),
+            SpokeFrame::Want(wanted) => self.wanted(&name, wanted, at),
             SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key) if !self.messages.contains_key(&key) => {
                 at.send(&name, HubFrame::Gone(key));
             }
@@ -543,7 +550,7 @@ impl Hub {
                 .values()
                 .any(|m| !m.whole && m.spoke == *name && m.parts().any(|part| part == id))
             {
-                spoke.wants.add(id, at.shelf);
+                spoke.wants.add(id.into(), at.shelf);
             }
         }
         if self.messages.values().any(|message| !message.whole && message.parts().any(|part| part == id)) {

@@ -15,7 +15,8 @@ use onefed_flower::objects::{self, MessageHead, ObjectId};
 
 use super::{Action, Again, At, Hub, SpokeName, Work, backoff};
 use crate::engine::Shelf;
-use crate::engine::frame::{HubFrame, MessageKey, Reply};
+use crate::engine::frame::{HubFrame, MessageKey, Reply, Wanted};
+use crate::engine::models::Bases;
 use crate::engine::record::HubRecord;
 
 /// So many objects of a reply are pushed at the same time. Flower's own SuperNodes push two.
@@ -32,6 +33,8 @@ pub(super) struct Incoming {
     pub(super) reply: Reply,
     head: MessageHead,
     missing: HashSet<ObjectId>,
+    /// What its objects are likely to resemble.
+    bases: Bases,
     /// Whether all of it is here, and in the journal.
     pub(super) recorded: bool,
     session: String,
@@ -83,8 +86,9 @@ impl Hub {
         if incoming.missing.is_empty() {
             return self.reply_whole(key, at);
         }
-        let missing = &incoming.missing;
-        let want = incoming.head.objects.iter().filter(|id| missing.contains(id)).copied().collect();
+        let missing = incoming.head.objects.iter().filter(|id| incoming.missing.contains(id));
+        let base = |id| incoming.bases.get(id).copied().filter(|base| at.shelf.has(*base));
+        let want = missing.map(|id| Wanted { id: *id, base: base(id) }).collect();
         at.send(name, HubFrame::Want(want));
     }
 
@@ -103,10 +107,12 @@ impl Hub {
             self.pins.keep(shelf, *id);
         }
         let missing = head.objects.iter().filter(|id| !shelf.has(**id)).copied().collect();
+        let bases = self.models.for_reply(&head, &reply.body);
         let incoming = Incoming {
             reply,
             head,
             missing,
+            bases,
             recorded: false,
             session: String::new(),
             queue: VecDeque::new(),
@@ -335,11 +341,13 @@ impl Hub {
         self.forget_reply(key, at.shelf);
     }
 
-    /// An object of a reply is gone from the shelf. While the spoke has the reply it sends it again.
+    /// An object of a reply is gone from the shelf, or could not be put together from its base. While the spoke has the
+    /// reply it sends it again, as it is.
     pub(super) fn reply_lost(&mut self, id: ObjectId, at: &mut At<'_>) {
         let named = self.replies.iter_mut().filter(|(_, reply)| reply.head.objects.contains(&id));
         let mut lost = Vec::new();
         for (key, incoming) in named {
+            incoming.bases.remove(&id);
             if incoming.recorded {
                 // If SuperLink has it already it will not be asked for again.
                 incoming.again = true;
@@ -357,7 +365,7 @@ impl Hub {
             self.replies.iter().filter(|(_, r)| r.missing.contains(&id)).map(|(key, _)| key.node).collect();
         for node in missing {
             if let Some(spoke) = self.nodes.get(&node).and_then(|node| node.spoke.clone()) {
-                at.send(&spoke, HubFrame::Want(vec![id]));
+                at.send(&spoke, HubFrame::Want(vec![id.into()]));
             }
         }
     }

@@ -9,7 +9,8 @@ use onefed_flower::objects::{self, MessageHead, ObjectId};
 use onefed_flower::{Operation, Transport};
 
 use super::{Action, At, ObjectWaiter, PATIENCE, POLL_PATIENCE, Spoke, Waiter, ok};
-use crate::engine::frame::{MessageKey, Offer, SpokeFrame};
+use crate::engine::frame::{MessageKey, Offer, SpokeFrame, Wanted};
+use crate::engine::models::Bases;
 use crate::engine::record::SpokeRecord;
 use crate::engine::{Shelf, Ticket};
 
@@ -28,6 +29,8 @@ pub(super) struct Message {
     /// Whether it is in the journal.
     pub(super) recorded: bool,
     missing: HashSet<ObjectId>,
+    /// What its objects are likely to resemble.
+    bases: Bases,
     serves: u32,
     /// When the first object that was missing came, and how many bytes in how many objects have since.
     since: Option<Duration>,
@@ -92,11 +95,13 @@ impl Spoke {
         if self.messages.contains_key(&key) {
             return;
         }
+        let bases = self.models.note(&head, &offer.body);
         let mut message = Message {
             offer,
             head,
             recorded: !self.begun,
             missing: HashSet::new(),
+            bases,
             serves: 0,
             since: None,
             bytes: 0,
@@ -117,8 +122,9 @@ impl Spoke {
             return at.send(SpokeFrame::Whole(key));
         }
         let asked = &mut self.asked;
-        let want: Vec<_> =
-            message.parts().filter(|id| message.missing.contains(id) && asked.insert(*id)).collect();
+        let ids = message.parts().filter(|id| message.missing.contains(id) && asked.insert(*id));
+        let base = |id| message.bases.get(&id).copied().filter(|base| at.shelf.has(*base));
+        let want: Vec<_> = ids.map(|id| Wanted { id, base: base(id) }).collect();
         if !want.is_empty() {
             at.send(SpokeFrame::Want(want));
         }
@@ -323,11 +329,12 @@ impl Spoke {
         self.waiting.retain(|_, waiting| !waiting.is_empty());
     }
 
-    /// An object is gone from the shelf: it is fetched again.
+    /// An object is gone from the shelf, or could not be put together from its base: it is fetched again as it is.
     pub(super) fn lost(&mut self, id: ObjectId, at: &mut At<'_>) {
         self.asked.remove(&id);
         let mut again = Vec::new();
         for (key, message) in &mut self.messages {
+            message.bases.remove(&id);
             if message.parts().any(|part| part == id) && !at.shelf.has(id) {
                 message.missing.insert(id);
                 again.push(*key);

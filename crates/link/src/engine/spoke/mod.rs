@@ -21,7 +21,8 @@ use self::calls::Calls;
 use self::messages::Message;
 use self::replies::Outgoing;
 use super::auth::{self, Verifier};
-use super::frame::{HubFrame, MessageKey, Reply, SpokeFrame};
+use super::frame::{HubFrame, MessageKey, Reply, SpokeFrame, Wanted};
+use super::models::Models;
 use super::record::SpokeRecord;
 use super::wants::Wants;
 use super::{Now, Pins, Shelf, Ticket};
@@ -203,6 +204,7 @@ pub struct Spoke {
     pushes: HashMap<Ticket, (MessageKey, ObjectId, Transport)>,
     calls: Calls,
     hub_wants: Wants,
+    models: Models,
     pins: Pins,
     counters: Counters,
 }
@@ -238,6 +240,7 @@ impl Spoke {
             pushes: HashMap::new(),
             calls: Calls::default(),
             hub_wants: Wants::default(),
+            models: Models::default(),
             pins: Pins::default(),
             counters: Counters::default(),
         };
@@ -360,7 +363,7 @@ impl Spoke {
     }
 
     /// The next object to send on a bulk connection to the hub, if one is wanted and there.
-    pub fn next_object(&mut self, shelf: &dyn Shelf) -> Option<ObjectId> {
+    pub fn next_object(&mut self, shelf: &dyn Shelf) -> Option<Wanted> {
         let next = self.hub_wants.next(shelf);
         self.counters.objects_up += u64::from(next.is_some());
         next
@@ -419,7 +422,7 @@ impl Spoke {
         match frame {
             HubFrame::Result { seq, answer } => self.result(seq, answer, at),
             HubFrame::Offer(offer) => self.offered(offer, at),
-            HubFrame::Want(ids) => ids.into_iter().for_each(|id| self.hub_wants.add(id, at.shelf)),
+            HubFrame::Want(all) => all.into_iter().for_each(|wanted| self.hub_wants.add(wanted, at.shelf)),
             HubFrame::ConfirmTaken(key) => {
                 if self.confirmed.remove(&key).is_some() {
                     at.record(SpokeRecord::MessageDone(key));

@@ -171,7 +171,7 @@ impl Spoke {
             if reply.head.objects.contains(&id) {
                 reply.missing.insert(id);
                 if self.up {
-                    self.hub_wants.add(id, at.shelf);
+                    self.hub_wants.add(id.into(), at.shelf);
                 }
                 if reply.spooled {
                     lost.push((*key, reply.head.reply_to));

@@ -19,21 +19,23 @@ pub(super) fn links(hub: &HubStatus) -> String {
         out.push_str(&format!("  refused    SuperNode {key} of {site}: {why}\n"));
     }
     for one in &hub.unknown {
-        let (name, count) = (plain(&one.name), one.count);
-        out.push_str(&format!(
-            "  refused    operation {name} of SuperNodes without a spoke, {count} times\n"
-        ));
+        let (name, often) = (plain(&one.name), often(one.count));
+        out.push_str(&format!("  refused    operation {name} of SuperNodes without a spoke, {often}\n"));
     }
     for spoke in &hub.spokes {
         for one in spoke.said.iter().flat_map(|said| &said.stats.unknown) {
-            let (name, count, site) = (plain(&one.name), one.count, plain(&spoke.site));
-            out.push_str(&format!("  refused    operation {name} of a SuperNode of {site}, {count} times\n"));
+            let (name, often, site) = (plain(&one.name), often(one.count), plain(&spoke.site));
+            out.push_str(&format!("  refused    operation {name} of a SuperNode of {site}, {often}\n"));
         }
     }
     if let Some(lost) = lost(hub) {
         out.push_str(&format!("  lost       {lost}\n"));
     }
     out
+}
+
+fn often(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn row(hub: &HubStatus, spoke: &SpokeLine) -> Vec<String> {
@@ -82,7 +84,7 @@ fn lost(hub: &HubStatus) -> Option<String> {
     let HubLink { suspected, given_up, .. } = hub.link.unwrap_or_default();
     let of_spokes = hub.spokes.iter().filter_map(|spoke| spoke.said.as_ref());
     let given_up = given_up + of_spokes.map(|said| said.stats.given_up).sum::<u64>();
-    let parts = [(suspected, "perhaps lost next to SuperLink"), (given_up, "given up")];
+    let parts = [(suspected, "perhaps lost"), (given_up, "given up")];
     let parts: Vec<_> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     (!parts.is_empty()).then(|| format!("messages and replies: {}; the ServerApp was told", parts.join(", ")))

@@ -1,0 +1,142 @@
+//! Objects made ready for the bulk connection, and put together again behind it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use onefed_flower::objects::ObjectId;
+
+use crate::codec::policy::Policy;
+use crate::codec::{self, CodecError, Coding};
+use crate::engine::Wanted;
+use crate::pair::bulk::Parcel;
+use crate::store::{ObjectStore, PutError};
+
+/// Less than this is coded where it is: handing it to another thread would take longer.
+const QUICK: usize = 32 << 10;
+
+/// One end of a bulk connection, as far as coding goes.
+pub(crate) struct Packer {
+    store: ObjectStore,
+    policy: Mutex<Policy>,
+    /// The bases that this end has named, of objects that have not come.
+    named: Mutex<HashMap<ObjectId, ObjectId>>,
+}
+
+/// Why an object that came is not in the store.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTaken {
+    /// It could not be put together from its base: it is to be had as it is.
+    #[error("{0}")]
+    Base(String),
+    /// There is no room for it now.
+    #[error("{0}")]
+    Disk(String),
+    /// The other end does not keep to what was agreed.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Packer {
+    pub(crate) fn new(store: ObjectStore) -> Self {
+        Self { store, policy: Mutex::default(), named: Mutex::default() }
+    }
+
+    fn policy(&self) -> MutexGuard<'_, Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn named(&self) -> MutexGuard<'_, HashMap<ObjectId, ObjectId>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The engine is about to want these.
+    pub(crate) fn name(&self, all: &[Wanted]) {
+        let mut named = self.named();
+        for wanted in all {
+            match wanted.base {
+                Some(base) => named.insert(wanted.id, base),
+                None => named.remove(&wanted.id),
+            };
+        }
+    }
+
+    /// The pair has ended, and with it all wants.
+    pub(crate) fn forget(&self) {
+        self.named().clear();
+    }
+
+    /// So many bytes of an object were on the line for so long.
+    pub(crate) fn sent(&self, bytes: usize, took: Duration) {
+        self.policy().sent(bytes as u64, took);
+    }
+
+    /// An object as it is to be sent; `None` if it is not in the store.
+    pub(crate) async fn pack(&self, wanted: Wanted) -> Option<Parcel> {
+        let content = self.store.get(wanted.id).await?;
+        if !self.policy().codes(content.len()) {
+            return Some(Parcel::plain(wanted.id, content));
+        }
+        let base = match wanted.base {
+            Some(id) => self.store.get(id).await.map(|content| (id, content)),
+            None => None,
+        };
+        let (raw, base_id) = (content.clone(), base.as_ref().map(|(id, _)| *id));
+        let coded = work(content.len(), move || {
+            let began = Instant::now();
+            (codec::encode(&raw, base.as_ref().map(|(_, content)| content.as_ref())), began.elapsed())
+        });
+        let Some((encoded, took)) = coded.await else { return Some(Parcel::plain(wanted.id, content)) };
+        let (length, left) = (content.len(), encoded.bytes.len());
+        self.policy().coded(length as u64, left as u64, took);
+        let base = base_id.filter(|_| encoded.coding == Coding::Delta);
+        Some(Parcel { id: wanted.id, coding: encoded.coding, length, base, bytes: encoded.bytes })
+    }
+
+    /// Puts an object together and stores it, verified. Gives the length of its content in bytes.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub(crate) async fn take(&self, parcel: Parcel) -> Result<u64, NotTaken> {
+        let Parcel { id, coding, length, base, bytes } = parcel;
+        let named = self.named().remove(&id);
+        let base = match base {
+            None => None,
+            Some(base) if named != Some(base) => {
+                return Err(NotTaken::Broken(format!("object {id} against {base}, which was not named")));
+            }
+            Some(base) => match self.store.get(base).await {
+                Some(content) => Some(content),
+                None => return Err(NotTaken::Base(format!("its base {base} is not here any more"))),
+            },
+        };
+        let delta = base.is_some();
+        let wrong = |why: String| match delta {
+            true => NotTaken::Base(why),
+            false => NotTaken::Broken(format!("object {id}: {why}")),
+        };
+        let decoded = work(length, move || codec::decode(coding, &bytes, length, base.as_deref())).await;
+        let content = match decoded {
+            Some(Ok(content)) => content,
+            Some(Err(why @ CodecError::Memory(_))) => return Err(NotTaken::Disk(why.to_string())),
+            Some(Err(why)) => return Err(wrong(why.to_string())),
+            None => return Err(NotTaken::Disk("it could not be decoded".to_owned())),
+        };
+        match self.store.put(id, content).await {
+            Ok(()) => Ok(length as u64),
+            Err(why @ PutError::WrongHash) => Err(wrong(why.to_string())),
+            Err(why) => Err(NotTaken::Disk(why.to_string())),
+        }
+    }
+}
+
+/// Does what takes a while on a thread that may. `None` if it panicked, or if everything ends.
+async fn work<T: Send + 'static>(bytes: usize, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if bytes < QUICK {
+        return Some(job());
+    }
+    tokio::task::spawn_blocking(job).await.ok()
+}
+
+#[cfg(test)]
+mod tests;
