@@ -49,6 +49,9 @@ pub struct Setup {
     pub net: u8,
     /// Where everything is written. Emptied first; removed in the end, unless something failed.
     pub dir: PathBuf,
+    /// SuperLink's database; `None` is a file in `dir`. On a disk that is busy for more than five seconds SuperLink fails a
+    /// run ("database is locked").
+    pub database: Option<PathBuf>,
     /// The `onefed` program for a federation with spokes and a hub, `None` for plain Flower.
     pub onefed: Option<PathBuf>,
     /// How many sites.
@@ -77,6 +80,7 @@ impl Setup {
             flower: flower.to_owned(),
             net,
             dir: dir.to_owned(),
+            database: None,
             onefed: None,
             sites,
             nodes,

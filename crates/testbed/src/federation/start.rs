@@ -68,7 +68,7 @@ impl Begun<'_> {
 
     fn superlink(&self) -> Result<Process> {
         let host = self.host("superlink", superlink_address(self.setup.net), self.setup.log_level)?;
-        let database = self.setup.dir.join("state.db");
+        let database = self.setup.database.clone().unwrap_or_else(|| self.setup.dir.join("state.db"));
         let options = SuperLinkOptions { database: &database, tls: None, supernode_auth: false };
         Process::start("superlink", host.superlink(&options), &self.setup.dir)
     }
