@@ -75,7 +75,9 @@ impl Hub {
             // The spoke has it, and says so again after the next reconnect or when there is room.
             return;
         }
+        let before = self.replies.len();
         let Some(key) = self.take_reply(Some(name), reply, at.shelf) else { return };
+        let is_new = self.replies.len() > before;
         if self.done_known.contains(&key) {
             return at.send(name, HubFrame::ReplyTaken(key));
         }
@@ -87,9 +89,10 @@ impl Hub {
             return self.reply_whole(key, at);
         }
         let Some(spoke) = self.spokes.get_mut(name) else { return };
-        // What is on its way for another reply comes once.
+        // What is on its way for another reply comes once. Who repeats a reply may have forgotten what was wanted, or what
+        // it sent found no room here.
         let missing = incoming.head.objects.iter().filter(|id| incoming.missing.contains(id));
-        let missing = missing.filter(|id| spoke.owes.insert(**id));
+        let missing = missing.filter(|id| spoke.owes.insert(**id) || !is_new);
         let base = |id| incoming.bases.get(id).copied().filter(|base| at.shelf.has(*base));
         let want: Vec<_> = missing.map(|id| Wanted { id: *id, base: base(id) }).collect();
         if !want.is_empty() {
