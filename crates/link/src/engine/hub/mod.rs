@@ -445,7 +445,10 @@ impl Hub {
             }
             SpokeFrame::Want(ids) => self.wanted(&name, ids, at),
             SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key) if !self.messages.contains_key(&key) => {
-                at.send(&name, HubFrame::Gone(key));
+                // Unless its SuperNode has it, and its reply may be on its way.
+                if !self.owed.contains(&key) {
+                    at.send(&name, HubFrame::Gone(key));
+                }
             }
             SpokeFrame::OfferTaken(key) => {
                 if let Some(message) = self.messages.get_mut(&key).filter(|message| !message.taken) {

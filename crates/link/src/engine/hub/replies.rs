@@ -73,6 +73,7 @@ impl Hub {
             return;
         }
         let Some(key) = self.take_reply(Some(name), reply, at.shelf) else { return };
+        self.look_for_silent(at);
         if self.done_known.contains(&key) {
             return at.send(name, HubFrame::ReplyTaken(key));
         }
@@ -228,6 +229,12 @@ impl Hub {
     }
 
     /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    /// The messages that are answered by replies of which not all is here.
+    pub(super) fn unfinished_replies(&self) -> Vec<MessageKey> {
+        let unfinished = self.replies.iter().filter(|(_, reply)| !reply.recorded);
+        unfinished.filter_map(|(key, r)| r.answers().map(|id| MessageKey { node: key.node, id })).collect()
+    }
+
     pub(super) fn drop_unfinished_replies(&mut self, spoke: &SpokeName, shelf: &dyn Shelf) {
         let of_spoke = |node| self.nodes.get(&node).is_some_and(|node| node.spoke.as_ref() == Some(spoke));
         let unfinished = self.replies.iter().filter(|(key, reply)| !reply.recorded && of_spoke(key.node));
