@@ -306,7 +306,7 @@ impl Hub {
         for node in self.nodes.values_mut() {
             node.seen = now.mono;
         }
-        if !self.messages.is_empty() {
+        if !self.messages.is_empty() || !self.replies.is_empty() {
             self.later.insert((now.mono + nodes::SILENT_EVERY, Again::Silent));
         }
         for key in self.confirms.keys() {
