@@ -10,7 +10,6 @@ use onefed_flower::objects::{self, MessageHead, ObjectAnswer, ObjectId};
 use ring::digest::{SHA256, digest};
 
 use super::calls::for_now;
-use super::nodes::SILENT_EVERY;
 use super::{Action, Again, At, Hub, SpokeName, Work, backoff};
 use crate::engine::Shelf;
 use crate::engine::frame::{HubFrame, MessageKey, Offer, Wanted};
@@ -108,9 +107,7 @@ impl Hub {
             // Another message was lost before this one, perhaps.
             at.record(HubRecord::PollOpen(id));
         }
-        if !self.later.iter().any(|(_, what)| *what == Again::Silent) {
-            self.again_at(at.now.mono + SILENT_EVERY, Again::Silent);
-        }
+        self.look_for_silent(at);
         self.take_message(name.clone(), offer, at.shelf);
         if let Some(message) = self.messages.get_mut(&key) {
             (message.poll, message.offered) = (Some(seq), false);

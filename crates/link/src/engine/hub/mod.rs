@@ -311,7 +311,7 @@ impl Hub {
         for node in self.nodes.values_mut() {
             node.seen = now.mono;
         }
-        if !self.messages.is_empty() {
+        if !self.messages.is_empty() || !self.replies.is_empty() {
             self.later.insert((now.mono + nodes::SILENT_EVERY, Again::Silent));
         }
         for key in self.confirms.keys() {
@@ -458,7 +458,10 @@ impl Hub {
             }
             SpokeFrame::Want(wanted) => self.wanted(&name, wanted, at),
             SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key) if !self.messages.contains_key(&key) => {
-                at.send(&name, HubFrame::Gone(key));
+                // Unless its SuperNode has it, and its reply may be on its way.
+                if !self.owed.contains(&key) {
+                    at.send(&name, HubFrame::Gone(key));
+                }
             }
             SpokeFrame::OfferTaken(key) => {
                 if let Some(message) = self.messages.get_mut(&key).filter(|message| !message.taken) {

@@ -216,15 +216,29 @@ impl Hub {
     /// A SuperNode that was killed may never come back: its messages, and the objects that they keep, are not for ever.
     pub(super) fn forget_silent(&mut self, at: &mut At<'_>) {
         let patience = self.settings.hold + SILENT;
-        let having: std::collections::BTreeSet<u64> =
-            self.messages.keys().chain(&self.owed).map(|key| key.node).collect();
+        let having = self.messages.keys().chain(&self.owed).chain(self.replies.keys());
+        let having: std::collections::BTreeSet<u64> = having.map(|key| key.node).collect();
         for id in having {
             if self.node(id).seen + patience < at.now.mono {
                 tracing::warn!(node = id, "nothing was heard of a node for long: its messages are void");
                 self.void_messages(id, at);
+                self.give_up_replies(id, at);
+                for key in self.unfinished_replies().into_iter().filter(|key| key.node == id) {
+                    self.drop_replies_to(key, at);
+                    if let Some(spoke) = self.node(id).spoke.clone() {
+                        at.send(&spoke, HubFrame::Gone(key));
+                    }
+                }
             }
         }
-        if !self.messages.is_empty() {
+        if !self.messages.is_empty() || !self.replies.is_empty() {
+            self.look_for_silent(at);
+        }
+    }
+
+    /// Looks for silent nodes in a while.
+    pub(super) fn look_for_silent(&mut self, at: &mut At<'_>) {
+        if !self.later.iter().any(|(_, what)| *what == Again::Silent) {
             self.again_at(at.now.mono + SILENT_EVERY, Again::Silent);
         }
     }

@@ -78,6 +78,7 @@ impl Hub {
         let before = self.replies.len();
         let Some(key) = self.take_reply(Some(name), reply, at.shelf) else { return };
         let is_new = self.replies.len() > before;
+        self.look_for_silent(at);
         if self.done_known.contains(&key) {
             return at.send(name, HubFrame::ReplyTaken(key));
         }
@@ -191,7 +192,10 @@ impl Hub {
         if self.ask(Work::Session(key), key.node, Operation::PushMessages, body, at) {
             self.replies.entry(key).and_modify(|incoming| incoming.asking = true);
         } else {
-            self.again_at(at.now.mono + FIRST, Again::Session(key));
+            // Its node's next call brings fresh headers.
+            let wait = backoff(self.replies.get(&key).map_or(0, |incoming| incoming.tries), FIRST, LONGEST);
+            self.replies.entry(key).and_modify(|incoming| incoming.tries = incoming.tries.saturating_add(1));
+            self.again_at(at.now.mono + wait, Again::Session(key));
         }
     }
 
@@ -237,6 +241,22 @@ impl Hub {
     }
 
     /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    /// SuperLink takes replies under their node's own fresh signature only, and the node is gone.
+    pub(super) fn give_up_replies(&mut self, node: u64, at: &mut At<'_>) {
+        let whole = self.replies.iter().filter(|(key, reply)| key.node == node && reply.recorded);
+        for key in whole.map(|(key, _)| *key).collect::<Vec<_>>() {
+            tracing::error!(node, reply = %key.id, "a reply could not be delivered before its node was gone: given up");
+            self.counters.given_up += 1;
+            self.reply_done(key, at);
+        }
+    }
+
+    /// The messages that are answered by replies of which not all is here.
+    pub(super) fn unfinished_replies(&self) -> Vec<MessageKey> {
+        let unfinished = self.replies.iter().filter(|(_, reply)| !reply.recorded);
+        unfinished.filter_map(|(key, r)| r.answers().map(|id| MessageKey { node: key.node, id })).collect()
+    }
+
     pub(super) fn drop_unfinished_replies(&mut self, spoke: &SpokeName, shelf: &dyn Shelf) {
         let of_spoke = |node| self.nodes.get(&node).is_some_and(|node| node.spoke.as_ref() == Some(spoke));
         let unfinished = self.replies.iter().filter(|(key, reply)| !reply.recorded && of_spoke(key.node));

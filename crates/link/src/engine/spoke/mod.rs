@@ -433,7 +433,10 @@ impl Spoke {
                 }
             }
             HubFrame::ReplyTaken(key) => self.reply_taken(key, at),
-            HubFrame::Gone(key) => self.message_gone(key, at),
+            HubFrame::Gone(key) => {
+                self.drop_unfinished_reply_to(key, at);
+                self.message_gone(key, at);
+            }
             HubFrame::Echo(number) => at.send(SpokeFrame::Echo(number)),
             HubFrame::Storage(ok) => {
                 let again = ok && !self.hub_storage;

@@ -127,6 +127,17 @@ impl Spoke {
         }
     }
 
+    /// The message of a reply is void, and its SuperNode has never brought all of it.
+    pub(super) fn drop_unfinished_reply_to(&mut self, message: MessageKey, at: &mut At<'_>) {
+        let to_it = |(key, reply): &(&MessageKey, &Outgoing)| {
+            key.node == message.node && !reply.spooled && reply.head.reply_to == Some(message.id)
+        };
+        for key in self.replies.iter().filter(to_it).map(|(key, _)| *key).collect::<Vec<_>>() {
+            at.record(SpokeRecord::ReplyDone(key));
+            self.forget_reply(key, at.shelf);
+        }
+    }
+
     /// A SuperNode that asks for work has brought its reply in whole, or will never: it was started anew in between.
     pub(super) fn drop_unfinished_replies(&mut self, node: u64, at: &mut At<'_>) {
         let unfinished = self.replies.iter().filter(|(key, reply)| key.node == node && !reply.spooled);
