@@ -278,9 +278,19 @@ fn said(process: &Process, words: &str) -> usize {
     process.log().matches(words).count()
 }
 
-/// What is wrong with the memory: issue 5 has the bounds.
-fn objections(_idle: &Look, _busy: &Look) -> Vec<String> {
-    Vec::new()
+/// Anonymous memory of an idle hub or spoke, in bytes, and what each active spoke may add to it.
+const IDLE: u64 = 15 << 20;
+const ACTIVE: u64 = 64 << 20;
+
+/// What is wrong with the memory.
+fn objections(idle: &Look, busy: &Look) -> Vec<String> {
+    let wrong = |(name, (most, _)): (&String, &(u64, u64))| {
+        let (_, before) = idle.0.get(name)?;
+        let spokes = if name == "hub" { SITES as u64 } else { 1 };
+        let bounded = *before <= IDLE && *most <= before + ACTIVE * spokes;
+        (!bounded).then(|| format!("{name} takes {before} bytes when idle, then {most}"))
+    };
+    busy.0.iter().filter_map(wrong).collect()
 }
 
 fn rounds(report: &Report) -> String {
