@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, frame, unframe};
 use onefed_flower::objects::{self, Cut};
 use onefed_flower::{Operation, Transport, bridge, control, messages, run_log, signature};
+use onefed_link::codec::{self, Coding};
 use onefed_link::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
 use onefed_link::engine::record::{HubRecord, SpokeRecord};
 use onefed_link::pair::bulk::{Decoder, Item, put_ack, put_object, put_part};
@@ -20,10 +21,11 @@ use onefed_link::pair::bulk::{Decoder, Item, put_ack, put_object, put_part};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("spoke_frames", spoke_frames),
     ("hub_frames", hub_frames),
     ("bulk", bulk),
+    ("coded", coded),
     ("records", records),
     ("bodies", bodies),
     ("envelopes", envelopes),
@@ -106,17 +108,35 @@ pub fn bulk(data: &[u8]) {
     let mut written = BytesMut::new();
     for item in &items {
         match item {
-            Item::Object(id, content) => {
-                put_object(*id, content.len(), &mut written);
-                if !content.is_empty() {
-                    put_part(content.len(), &mut written);
-                    written.extend_from_slice(content);
+            Item::Object(parcel) => {
+                put_object(parcel, &mut written);
+                if !parcel.bytes.is_empty() {
+                    put_part(parcel.bytes.len(), &mut written);
+                    written.extend_from_slice(&parcel.bytes);
                 }
             }
             Item::Ack(taken) => put_ack(*taken, &mut written),
         }
     }
     assert_eq!(all(&[&written]).0, items);
+}
+
+/// Coded objects: first two bytes for the length of the content, one for how it is coded, and one for the length of the
+/// base, which is next. What is decoded is coded again, and comes back.
+pub fn coded(data: &[u8]) {
+    let [low, high, coding, base, rest @ ..] = data else { return };
+    let (length, coding) = (usize::from(u16::from_le_bytes([*low, *high])), coding % 3);
+    let Some(coding) = Coding::of_number(coding) else { return };
+    let (base, bytes) = rest.split_at(usize::from(*base).min(rest.len()));
+    if let Ok(content) = codec::decode(coding, &Bytes::copy_from_slice(bytes), length, Some(base)) {
+        assert_eq!(content.len(), length);
+        let encoded = codec::encode(&content, Some(base));
+        assert!(encoded.bytes.len() <= length);
+        assert_eq!(codec::decode(encoded.coding, &encoded.bytes, length, Some(base)), Ok(content));
+    }
+    let raw = Bytes::copy_from_slice(rest);
+    let encoded = codec::encode(&raw, Some(base));
+    assert_eq!(codec::decode(encoded.coding, &encoded.bytes, raw.len(), Some(base)), Ok(raw));
 }
 
 /// The records of both journals.

@@ -242,6 +242,10 @@ impl World {
                 let disk = if way == UP { &self.hub.disk } else { &self.spokes[l].disk };
                 // Without its base, or with a difference that went wrong, it is as if it had not come.
                 let lost = wanted.base.is_some_and(|base| disk.read(base).is_none() || self.rng.chance(20));
+                if lost {
+                    // It is to cross once more, as it is.
+                    *self.crossed.entry((l, way, wanted.id)).or_default() -= 1;
+                }
                 match (way, lost) {
                     (UP, true) => self.hub_handle(hub::Event::Lost(wanted.id)),
                     (UP, false) => self.hub_receives(wanted.id, content),

@@ -152,6 +152,8 @@ struct Spoke {
     wants: Wants,
     /// What it was sent.
     has: Recent,
+    /// What it was asked for on this connection, and has not brought.
+    owes: HashSet<ObjectId>,
     calls: BTreeMap<u64, Call>,
     /// When it last said anything, and when it was asked whether it is there.
     heard: Duration,
@@ -378,6 +380,7 @@ impl Hub {
                 if let Some(spoke) = self.spokes.get_mut(&spoke) {
                     spoke.up = false;
                     spoke.wants.clear();
+                    spoke.owes.clear();
                 }
             }
             Event::Frame(spoke, frame) => self.frame(spoke, frame, &mut at),
@@ -386,12 +389,17 @@ impl Hub {
             Event::Stored(id, length) => {
                 self.counters.objects_up += 1;
                 self.counters.bytes_up += length;
+                for spoke in self.spokes.values_mut() {
+                    spoke.owes.remove(&id);
+                }
                 self.arrived(id, &mut at);
             }
             Event::Lost(id) => self.lost(id, &mut at),
             Event::Storage(ok) => {
                 if self.storage != ok {
                     self.storage = ok;
+                    // What came meanwhile found no room.
+                    self.spokes.values_mut().for_each(|spoke| spoke.owes.clear());
                     let up: Vec<_> = self.up().collect();
                     up.into_iter().for_each(|spoke| at.send(&spoke, HubFrame::Storage(ok)));
                 }
@@ -430,6 +438,7 @@ impl Hub {
         let spoke = self.spokes.entry(name.clone()).or_default();
         (spoke.up, spoke.storage, spoke.heard, spoke.asked) = (true, true, at.now.mono, None);
         spoke.wants.clear();
+        spoke.owes.clear();
         at.send(&name, HubFrame::Storage(self.storage));
         // The spoke says again which replies it has. What is not among them was given up while the line was down.
         self.drop_unfinished_replies(&name, at.shelf);
@@ -534,6 +543,7 @@ impl Hub {
     fn arrived(&mut self, id: ObjectId, at: &mut At<'_>) {
         for spoke in self.spokes.values_mut() {
             spoke.wants.arrived(id);
+            spoke.owes.remove(&id);
         }
         self.arrived_for_replies(id, at);
     }

@@ -86,10 +86,15 @@ impl Hub {
         if incoming.missing.is_empty() {
             return self.reply_whole(key, at);
         }
+        let Some(spoke) = self.spokes.get_mut(name) else { return };
+        // What is on its way for another reply comes once.
         let missing = incoming.head.objects.iter().filter(|id| incoming.missing.contains(id));
+        let missing = missing.filter(|id| spoke.owes.insert(**id));
         let base = |id| incoming.bases.get(id).copied().filter(|base| at.shelf.has(*base));
-        let want = missing.map(|id| Wanted { id: *id, base: base(id) }).collect();
-        at.send(name, HubFrame::Want(want));
+        let want: Vec<_> = missing.map(|id| Wanted { id: *id, base: base(id) }).collect();
+        if !want.is_empty() {
+            at.send(name, HubFrame::Want(want));
+        }
     }
 
     pub(super) fn take_reply(
@@ -247,6 +252,9 @@ impl Hub {
         for key in dropped {
             if let Some(incoming) = self.replies.remove(&key) {
                 incoming.head.objects.iter().for_each(|id| self.pins.release(at.shelf, *id));
+                for spoke in self.spokes.values_mut() {
+                    spoke.owes.retain(|id| !incoming.head.objects.contains(id));
+                }
             }
         }
     }
@@ -360,13 +368,15 @@ impl Hub {
         for key in lost {
             self.push_on(key, at);
         }
-        // The spokes that have such replies hear what is wanted.
-        let missing: Vec<_> =
-            self.replies.iter().filter(|(_, r)| r.missing.contains(&id)).map(|(key, _)| key.node).collect();
-        for node in missing {
-            if let Some(spoke) = self.nodes.get(&node).and_then(|node| node.spoke.clone()) {
-                at.send(&spoke, HubFrame::Want(vec![id.into()]));
+        // The spokes that have such replies hear once what is wanted.
+        let missing = self.replies.iter().filter(|(_, r)| r.missing.contains(&id)).map(|(key, _)| key.node);
+        let spokes: BTreeSet<SpokeName> =
+            missing.filter_map(|node| self.nodes.get(&node)?.spoke.clone()).collect();
+        for spoke in spokes {
+            if let Some(spoke) = self.spokes.get_mut(&spoke).filter(|spoke| spoke.up) {
+                spoke.owes.insert(id);
             }
+            at.send(&spoke, HubFrame::Want(vec![id.into()]));
         }
     }
 }
