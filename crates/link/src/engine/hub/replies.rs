@@ -72,6 +72,8 @@ impl Hub {
             // The spoke has it, and says so again after the next reconnect or when there is room.
             return;
         }
+        // After a restart nothing else says where a node is that has been silent since.
+        self.node(reply.node).spoke.get_or_insert_with(|| name.clone());
         let Some(key) = self.take_reply(Some(name), reply, at.shelf) else { return };
         self.look_for_silent(at);
         if self.done_known.contains(&key) {
@@ -232,6 +234,11 @@ impl Hub {
     }
 
     /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    /// Whether SuperLink has the head of a reply and not all of it.
+    pub(super) fn pushes_replies(&self) -> bool {
+        self.replies.values().any(|reply| !reply.under_way.is_empty() || !reply.queue.is_empty())
+    }
+
     /// SuperLink takes replies under their node's own fresh signature only, and the node is gone.
     pub(super) fn give_up_replies(&mut self, node: u64, at: &mut At<'_>) {
         let whole = self.replies.iter().filter(|(key, reply)| key.node == node && reply.recorded);
