@@ -75,7 +75,9 @@ impl World {
     }
 
     pub fn check_not_stored(&self, n: usize) {
-        assert!(self.plan.direct, "node {n}: its object was not stored");
+        // On a full disk calls pass through, and SuperLink says so of an object that it has already.
+        let through = self.plan.direct || self.plan.has(|fault| matches!(fault, Fault::Full(..)));
+        assert!(through, "node {n}: its object was not stored");
     }
 
     /// A spoke that lives answers in time.
@@ -150,9 +152,9 @@ impl World {
             assert!(errors == 0, "the faults of the link are seen in the run: {tally:?}");
             assert!(dropped.is_empty(), "SuperNodes dropped {dropped:?}");
         }
-        let lossy = self.plan.has(|f| matches!(f, Fault::Stop | Fault::Leave(..) | Fault::Node(..)));
+        // A SuperNode of 1.31 is stuck for ever if its run ends while it pulls: Flower's own doing.
         let wedged = self.nodes.iter().filter(|node| node.wedged).count();
-        assert!(lossy || wedged == 0, "{wedged} SuperNodes wait for ever");
+        assert!(!self.plan.invisible() || wedged == 0, "{wedged} SuperNodes wait for ever");
     }
 
     /// Without faults every object crosses a line once, and is pulled from SuperLink once for all sites.

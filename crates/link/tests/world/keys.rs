@@ -17,7 +17,7 @@ use crate::rng::{S, T};
 /// 2026-01-01, in seconds since 1970: where every world's wall clock begins.
 pub const EPOCH: u64 = 1_767_225_600;
 /// SuperNodes sign every call; here the same signature serves for a moment, since making one and checking it is slow.
-const SLOT: T = 10 * S;
+const SLOT: T = 5 * S;
 /// What precedes the point in the SubjectPublicKeyInfo of a P-256 key.
 const SPKI: &[u8] =
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";

@@ -285,6 +285,14 @@ impl Hub {
 
     /// A spoke wants objects: it gets those that its messages name.
     pub(super) fn wanted(&mut self, name: &SpokeName, all: Vec<Wanted>, at: &mut At<'_>) {
+        // The spoke had all of a message, and something of it is damaged since.
+        let wanted: HashSet<ObjectId> = all.iter().map(|wanted| wanted.id).collect();
+        for message in self.messages.values_mut().filter(|message| message.spoke == *name && message.whole) {
+            if message.parts().any(|id| wanted.contains(&id)) {
+                message.whole = false;
+                message.parts().for_each(|id| self.pins.keep(at.shelf, id));
+            }
+        }
         let of_spoke = self.messages.values().filter(|message| message.spoke == *name && !message.whole);
         let granted: HashSet<ObjectId> = of_spoke.flat_map(Message::parts).collect();
         for wanted in all {

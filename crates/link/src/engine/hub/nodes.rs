@@ -31,8 +31,10 @@ const LONGEST_INTERVAL: f64 = 1800.0;
 const SILENT: Duration = Duration::from_secs(180);
 /// So often silent nodes are looked for, while there are messages.
 pub(super) const SILENT_EVERY: Duration = Duration::from_secs(60);
-/// ServerApps look every 3 s whether a node has gone.
-const AWAY: Duration = Duration::from_secs(7);
+/// A node that signed anything within this time is there: 22.5 s between two heartbeats, and the way.
+const LIVES: Duration = Duration::from_secs(35);
+/// ServerApps look every 3 s whether a node has gone, but not while they wait for an object of a reply: up to 12 s.
+const AWAY: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// A node.
@@ -320,6 +322,10 @@ impl Hub {
         let Some(key) = self.nodes.get(&id).and_then(|node| node.key.clone()) else {
             return self.node(id).away = Away::No;
         };
+        // While a reply is being pushed the ServerApp waits for its objects, and does not look.
+        if self.pushes_replies() {
+            return self.again_at(at.now.mono + AWAY, Again::Online(id));
+        }
         let body = objects::activate_request(&key, INTERVAL);
         if !self.ask(Work::Online(id), id, Operation::ActivateNode, body, at) {
             // Its next own call brings fresh headers.
@@ -362,7 +368,7 @@ impl Hub {
             let signed = self.nodes.get(&id).and_then(|node| node.headers.as_ref());
             let signed = signed.and_then(|(_, headers)| auth::age(headers, at.now.wall));
             let Some(spoke) = self.spokes.get_mut(&name) else { continue };
-            if spoke.up && signed.is_some_and(|age| age < OVERDUE) {
+            if spoke.up && signed.is_some_and(|age| age < LIVES) {
                 // It is there: its last heartbeat was answered by the spoke, while the line was down.
                 self.node(id).beat = Some(now);
                 let body = objects::heartbeat_request(id, INTERVAL);

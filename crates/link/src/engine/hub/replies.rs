@@ -75,6 +75,8 @@ impl Hub {
             // The spoke has it, and says so again after the next reconnect or when there is room.
             return;
         }
+        // After a restart nothing else says where a node is that has been silent since.
+        self.node(reply.node).spoke.get_or_insert_with(|| name.clone());
         let before = self.replies.len();
         let Some(key) = self.take_reply(Some(name), reply, at.shelf) else { return };
         let is_new = self.replies.len() > before;
@@ -241,6 +243,11 @@ impl Hub {
     }
 
     /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
+    /// Whether SuperLink has the head of a reply and not all of it.
+    pub(super) fn pushes_replies(&self) -> bool {
+        self.replies.values().any(|reply| !reply.under_way.is_empty() || !reply.queue.is_empty())
+    }
+
     /// SuperLink takes replies under their node's own fresh signature only, and the node is gone.
     pub(super) fn give_up_replies(&mut self, node: u64, at: &mut At<'_>) {
         let whole = self.replies.iter().filter(|(key, reply)| key.node == node && reply.recorded);
