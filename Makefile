@@ -29,6 +29,8 @@ test:
 drills:
 	@echo "== drills: calls to zones that fail at random, applies that are killed, locks that are contested"
 	ONEFED_CASES=100 cargo test --locked -p onefed --test converge --test apply_killed --test lock -- --include-ignored
+	@echo "== drills: ten thousand simulated worlds of the link"
+	ONEFED_SEEDS=10000 cargo test --locked --release -p onefed-link --test world
 	@echo "== drills: SuperNodes of both bands of releases under a SuperLink of either"
 	ONEFED_CASES=2 cargo test --locked -p onefed --test bridge
 	@echo "== drills: the link under kills, silence and half-open connections, in the middle of 100 MB; plain Flower beside it"

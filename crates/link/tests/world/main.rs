@@ -1,7 +1,7 @@
 //! The simulated world: the real engines of spoke and hub between models of everything else, in virtual time.
 //!
 //! Every world is drawn from its seed. `ONEFED_SEED=k` runs one world and prints what happens; `ONEFED_SEEDS=n` says how
-//! many are run (an optimized build does 10 000 in a minute), `ONEFED_FIRST=k` with which seed they begin.
+//! many are run, `ONEFED_FIRST=k` with which seed they begin.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 #![allow(unreachable_pub, reason = "everything in a test is reachable from its root only")]
