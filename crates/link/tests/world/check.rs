@@ -25,7 +25,7 @@ impl World {
     pub fn quiet_time(&self) -> T {
         match self.leaves_silent_nodes() {
             _ if self.plan.direct => 0,
-            true if self.plan.seed % 8 == 0 => 900 * S,
+            true if self.plan.seed.is_multiple_of(8) => 900 * S,
             _ => 40 * S,
         }
     }
@@ -120,7 +120,7 @@ impl World {
         self.check_acknowledged();
         self.check_invisible();
         self.check_once();
-        if !self.leaves_silent_nodes() || self.plan.seed % 8 == 0 {
+        if !self.leaves_silent_nodes() || self.plan.seed.is_multiple_of(8) {
             self.check_rest();
         }
     }

@@ -34,7 +34,10 @@ thread_local! {
 #[allow(clippy::print_stderr, reason = "a test says what failed")]
 fn short_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let text = info.payload_as_str().unwrap_or("?").lines().next().unwrap_or_default();
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("?");
+        let text = text.lines().next().unwrap_or_default();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         eprintln!("seed {}: {text} ({place})", SEED.get());
     }));

@@ -18,6 +18,9 @@ const IDLE: (usize, usize) = (300, 30);
 /// How long they are looked at.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
+/// A case, its unit, what it is of a run, what it should be, and whether plain Flower has it, too.
+type Measure = (&'static str, &'static str, fn(&Moved) -> f64, Target, bool);
+
 struct Moved {
     /// 10^6 bytes per second, while they flow.
     down: f64,
@@ -57,7 +60,7 @@ pub(crate) fn bulk(options: &Options, flower: &str, table: &mut Table) {
         list.iter().map(one).collect()
     };
     let all = json!({ "of": ["MB/s down", "MB/s up", "hub CPU-s/GB", "spoke CPU-s/GB"], "stock": runs(&stock), "ours": runs(&ours) });
-    let rows: [(&str, &str, fn(&Moved) -> f64, Target, bool); 6] = [
+    let rows: [Measure; 6] = [
         ("bulk: down, 1 Gbit/s, 20 ms", "MB/s", |moved| moved.down, Target::AtLeast(106.0), true),
         ("bulk: up, 1 Gbit/s, 20 ms", "MB/s", |moved| moved.up, Target::AtLeast(106.0), true),
         ("bulk: CPU of the hub", "CPU-s per GB", |moved| moved.hub, Target::AtMost(2.5), false),
