@@ -290,21 +290,18 @@ impl Relay {
                     let length = near.read(&mut first).await.unwrap_or(0);
                     let bulk = first[..length].windows(11).any(|bytes| bytes == b"onefed-bulk");
                     far.write_all(&first[..length]).await.unwrap();
-                    loop {
-                        let holed = move |fault: &Fault| match fault {
-                            Fault::None => false,
-                            Fault::Hole => true,
-                            Fault::BulkHole => bulk,
-                        };
-                        tokio::select! {
-                            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
-                            _ = fault.wait_for(holed) => {}
-                            () = cut.notified() => return,
-                        }
-                        // What was on its way is lost with the copy's buffers: a connection that was holed is of no more use.
-                        cut.notified().await;
-                        return;
+                    let holed = move |fault: &Fault| match fault {
+                        Fault::None => false,
+                        Fault::Hole => true,
+                        Fault::BulkHole => bulk,
+                    };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                        _ = fault.wait_for(holed) => {}
+                        () = cut.notified() => return,
                     }
+                    // What was on its way is lost with the copy's buffers: a connection that was holed is of no more use.
+                    cut.notified().await;
                 });
             }
         });
