@@ -7,7 +7,7 @@
 //! carry flips many bits: it costs 3 % more for fp32 and 15 % for bf16.) A sample says which of it is worth it.
 //!
 //! The bytes of a coded object: a head (u8: the logarithm of the width, and how many bytes come before the first number),
-//! these bytes, then blocks of [`BLOCK`] bytes of numbers, then the bytes after the last whole number. A block is its
+//! these bytes, then blocks of `BLOCK` bytes of numbers, then the bytes after the last whole number. A block is its
 //! planes in order, each with its length (u24, little endian): as many bytes as the block has numbers are the plane
 //! itself, fewer are a zstd frame of it.
 

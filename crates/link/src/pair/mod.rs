@@ -2,8 +2,8 @@
 //!
 //! # Shape
 //!
-//! A pair is two TLS 1.3 + HTTP/2 connections: **control** carries frames ([`SpokeFrame`](crate::engine::SpokeFrame),
-//! [`HubFrame`](crate::engine::HubFrame)), **bulk** carries whole objects, so that a heartbeat never waits behind a model.
+//! A pair is two TLS 1.3 + HTTP/2 connections: **control** carries frames ([`SpokeFrame`],
+//! [`HubFrame`]), **bulk** carries whole objects, so that a heartbeat never waits behind a model.
 //! What an end does with what arrives, and where it gets objects to send, is its [`End`]:
 //!
 //! - At a spoke: `Dialler::start(config, Arc<End>)`. It dials for ever. `Dialler::state` and `Dialler::sight` are for the
