@@ -287,7 +287,7 @@ impl Hub {
                 self.owed.remove(&key);
             }
             HubRecord::Replied(reply) => {
-                if let Some(key) = self.take_reply(None, reply, shelf) {
+                if let Some(key) = self.take_reply(reply, shelf) {
                     self.replies.entry(key).and_modify(Incoming::resume);
                 }
             }

@@ -78,7 +78,7 @@ impl Hub {
         // After a restart nothing else says where a node is that has been silent since.
         self.node(reply.node).spoke.get_or_insert_with(|| name.clone());
         let before = self.replies.len();
-        let Some(key) = self.take_reply(Some(name), reply, at.shelf) else { return };
+        let Some(key) = self.take_reply(reply, at.shelf) else { return };
         let is_new = self.replies.len() > before;
         self.look_for_silent(at);
         if self.done_known.contains(&key) {
@@ -103,12 +103,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn take_reply(
-        &mut self,
-        _spoke: Option<&SpokeName>,
-        reply: Reply,
-        shelf: &dyn Shelf,
-    ) -> Option<MessageKey> {
+    pub(super) fn take_reply(&mut self, reply: Reply, shelf: &dyn Shelf) -> Option<MessageKey> {
         let head = objects::message_head(&reply.body)?;
         let key = MessageKey { node: reply.node, id: head.id };
         if self.done_known.contains(&key) || self.replies.contains_key(&key) {

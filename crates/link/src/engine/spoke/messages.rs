@@ -32,9 +32,8 @@ pub(super) struct Message {
     /// What its objects are likely to resemble.
     bases: Bases,
     serves: u32,
-    /// When the first object that was missing came, and how many bytes in how many objects have since.
+    /// When the first object that was missing came, and how many have since.
     since: Option<Duration>,
-    bytes: u64,
     objects: usize,
 }
 
@@ -68,7 +67,7 @@ impl Spoke {
             return at.send(SpokeFrame::Whole(key));
         }
         if !self.messages.contains_key(&key) {
-            self.take_message(offer, at.now, at.shelf);
+            self.take_message(offer, at.shelf);
             let missing = self.messages.get(&key).map_or(0, |message| message.missing.len());
             self.counters.objects_reused += (head.objects.len() - missing.min(head.objects.len())) as u64;
         }
@@ -89,7 +88,7 @@ impl Spoke {
         }
     }
 
-    pub(super) fn take_message(&mut self, offer: Offer, _now: crate::engine::Now, shelf: &dyn Shelf) {
+    pub(super) fn take_message(&mut self, offer: Offer, shelf: &dyn Shelf) {
         let Some(head) = objects::message_head(&offer.body) else { return };
         let key = MessageKey { node: offer.node, id: head.id };
         if self.messages.contains_key(&key) {
@@ -104,7 +103,6 @@ impl Spoke {
             bases,
             serves: 0,
             since: None,
-            bytes: 0,
             objects: 0,
         };
         for id in message.parts() {
@@ -131,14 +129,13 @@ impl Spoke {
     }
 
     /// An object is here: for messages that lacked it, and for those who wait for it.
-    pub(super) fn arrived(&mut self, id: ObjectId, length: u64, at: &mut At<'_>) {
+    pub(super) fn arrived(&mut self, id: ObjectId, at: &mut At<'_>) {
         let mut nodes = Vec::new();
         for (key, message) in &mut self.messages {
             if !message.missing.remove(&id) {
                 continue;
             }
             message.since.get_or_insert(at.now.mono);
-            message.bytes += length;
             message.objects += 1;
             nodes.push(key.node);
             if message.missing.is_empty() && self.up {

@@ -245,14 +245,14 @@ impl Spoke {
             counters: Counters::default(),
         };
         for record in records {
-            spoke.replay(record, now, shelf);
+            spoke.replay(record, shelf);
         }
         spoke.epoch += 1;
         spoke.calls.begin(spoke.epoch);
         spoke
     }
 
-    fn replay(&mut self, record: SpokeRecord, now: Now, shelf: &dyn Shelf) {
+    fn replay(&mut self, record: SpokeRecord, shelf: &dyn Shelf) {
         match record {
             SpokeRecord::Epoch(epoch) => self.epoch = self.epoch.max(epoch),
             SpokeRecord::Node(node, key) => {
@@ -260,7 +260,7 @@ impl Spoke {
                 self.nodes.insert(node, Node { key, active: true, ..Node::default() });
             }
             SpokeRecord::Offered(offer) => {
-                self.take_message(offer, now, shelf);
+                self.take_message(offer, shelf);
             }
             SpokeRecord::Confirmed(key, run) => {
                 self.forget_message(key, shelf);
@@ -344,7 +344,7 @@ impl Spoke {
                 self.counters.objects_down += 1;
                 self.counters.bytes_down += length;
                 self.asked.remove(&id);
-                self.arrived(id, length, &mut at);
+                self.arrived(id, &mut at);
             }
             Event::Pushed(ticket, result) => self.pushed(ticket, result, &mut at),
             Event::Lost(id) => self.lost(id, &mut at),
