@@ -19,7 +19,7 @@ use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, Refusal, frame, re
 use onefed_flower::objects::ObjectId;
 use onefed_flower::uncopied;
 use onefed_flower::{Operation, Release, Transport, bridge, control};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit};
 
 use crate::Result;
 use crate::dial::Dial;
@@ -37,10 +37,11 @@ const DIRECT_GRPC: Duration = Duration::from_secs(300);
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Any other call of the hub's engine. A SuperNode may have given up by then, but the answer is not lost.
 const CALL: Duration = Duration::from_secs(60);
-/// So many objects are pulled or pushed at once: a SuperLink is not faster with more.
-const OBJECTS: usize = 8;
+/// So many objects are pulled or pushed at once. A SuperLink is not faster with more: each is a few writes to a database
+/// that takes one writer at a time, and whoever waits for it longer than 5 s fails, the ServerApp too.
+const OBJECTS: usize = 2;
 /// So many other calls are made at once, beside those.
-const CALLS: usize = 32;
+const CALLS: usize = 16;
 /// A status line must not hang on a busy SuperLink.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -70,6 +71,39 @@ pub struct SuperLink {
 struct Lanes {
     objects: Semaphore,
     calls: Semaphore,
+    /// Whose turn it is to write: PushMessages alone, all else together.
+    turns: RwLock<()>,
+}
+
+/// The right to make a call now.
+struct Place<'a> {
+    _lane: SemaphorePermit<'a>,
+    _turn: (Option<RwLockReadGuard<'a, ()>>, Option<RwLockWriteGuard<'a, ()>>),
+}
+
+impl Lanes {
+    /// Waits until a call may be made. PushMessages makes SuperLink enter every object of a message into its database in
+    /// one go, seconds for some hundred arrays: whatever else wants to write meanwhile fails after 5 s. So nothing of the
+    /// hub's own does, but for heartbeats, which the spoke can answer.
+    async fn place(&self, operation: Operation) -> Option<Place<'_>> {
+        let shared = async || (Some(self.turns.read().await), None);
+        let (lane, turn) = match operation {
+            Operation::PullObject | Operation::PushObject | Operation::GetFab => {
+                let lane = self.objects.acquire().await;
+                (lane, shared().await)
+            }
+            Operation::SendNodeHeartbeat => (self.calls.acquire().await, (None, None)),
+            Operation::PushMessages => {
+                let turn = self.turns.write().await;
+                (self.calls.acquire().await, (None, Some(turn)))
+            }
+            _ => {
+                let turn = shared().await;
+                (self.calls.acquire().await, turn)
+            }
+        };
+        Some(Place { _lane: lane.ok()?, _turn: turn })
+    }
 }
 
 /// Why there is no answer.
@@ -106,7 +140,8 @@ impl SuperLink {
                 .http2_initial_stream_window_size(STREAM_WINDOW)
                 .http2_initial_connection_window_size(CONNECTION_WINDOW),
         };
-        let lanes = Lanes { objects: Semaphore::new(OBJECTS), calls: Semaphore::new(CALLS) };
+        let lanes =
+            Lanes { objects: Semaphore::new(OBJECTS), calls: Semaphore::new(CALLS), turns: RwLock::new(()) };
         Ok(Self { client: builder.build(dial), address, lanes: Arc::new(lanes) })
     }
 
@@ -164,14 +199,11 @@ impl SuperLink {
         request: impl FnOnce(&FleetCall, &str) -> std::result::Result<Request<ReadyBody>, http::Error>,
     ) -> Option<FleetAnswer> {
         let (transport, operation) = (call.transport, call.operation.name());
-        let (lane, patience) = match call.operation {
-            Operation::PullObject | Operation::PushObject | Operation::GetFab => (&self.lanes.objects, CALL),
-            Operation::SendNodeHeartbeat => (&self.lanes.calls, HEARTBEAT),
-            _ => (&self.lanes.calls, CALL),
-        };
+        let patience = if call.operation == Operation::SendNodeHeartbeat { HEARTBEAT } else { CALL };
         let refuse =
             |why: &str| FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("hub: {why}"));
-        let Ok(_place) = tokio::time::timeout(patience, lane.acquire()).await else {
+        let place = tokio::time::timeout(patience, self.lanes.place(call.operation)).await;
+        let Ok(Some(_place)) = place else {
             tracing::warn!(operation, "SuperLink is too busy");
             return Some(refuse("SuperLink is too busy"));
         };

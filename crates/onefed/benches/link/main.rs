@@ -6,6 +6,7 @@
 //! ```text
 //! cargo bench -p onefed --bench link -- wan1 pulls          these cases only; `list` names all of them
 //! ONEFED_BENCH=wan1,pulls ONEFED_BENCH_PAIRS=1 ONEFED_BENCH_ROUNDS=2 ONEFED_BENCH_FLOWER=1.31.0 make bench
+//! ONEFED_BENCH_OURS=1 cargo bench -p onefed --bench link -- wan1     without plain Flower beside it
 //! ```
 //!
 //! Writes `target/bench/link.json`, a list of `{case, flower, unit, stock, ours, ratio, target, met, runs}`; rows of
@@ -43,6 +44,7 @@ const CASES: &[Case] = &[
         rounds::wan100,
     ),
     ("wan1", "500 arrays, 1 MB, 100 ms RTT, 2 x 2: seconds that the WAN adds, whole round", rounds::wan1),
+    ("wan1-few", "the same, 2 sites x 1 SuperNode", rounds::wan1_few),
     ("pulls", "objects pulled from SuperLink for 2 x 2 SuperNodes", rounds::pulls),
     ("nowan", "200 arrays, 100 MB, no WAN, 1 x 2: whole round, CPU added per GB", rounds::nowan),
     ("big", "500 MB, 1 SuperNode, 100 ms RTT: how long its bytes are on the line", rounds::big),

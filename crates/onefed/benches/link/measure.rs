@@ -27,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) bulk: usize,
     /// The releases.
     pub(crate) flower: Vec<String>,
+    /// Only spoke and hub are measured, nothing beside them: for work on them.
+    pub(crate) ours_only: bool,
 }
 
 impl Options {
@@ -41,6 +43,7 @@ impl Options {
             rounds: number("ONEFED_BENCH_ROUNDS"),
             bulk: number("ONEFED_BENCH_BULK_MB").unwrap_or(500) as usize,
             flower: flower.split(',').map(str::to_owned).collect(),
+            ours_only: read("ONEFED_BENCH_OURS").is_some(),
         }
     }
 }
@@ -191,21 +194,29 @@ pub(crate) fn flowing(looks: impl DoubleEndedIterator<Item = u64> + Clone) -> f6
 
 /// All outcomes of one of those who are measured.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Series(pub(crate) Vec<Outcome>);
+pub(crate) struct Series {
+    outcomes: Vec<Outcome>,
+    /// Why runs failed.
+    failed: Vec<String>,
+}
+
+/// Who fails so often is not run again: a run that fails takes minutes.
+const FAILS: usize = 2;
 
 impl Series {
     /// The median round.
     pub(crate) fn round(&self) -> Option<f64> {
-        median(self.0.iter().flat_map(|outcome| outcome.rounds.iter().copied()))
+        median(self.outcomes.iter().flat_map(|outcome| outcome.rounds.iter().copied()))
     }
 
     /// The median of something over the runs.
     pub(crate) fn median(&self, of: impl Fn(&Outcome) -> f64) -> Option<f64> {
-        median(self.0.iter().map(of))
+        median(self.outcomes.iter().map(of))
     }
 
     pub(crate) fn json(&self) -> Value {
-        self.0.iter().map(Outcome::json).collect()
+        let failed = self.failed.iter().map(|why| json!({ "failed": why }));
+        self.outcomes.iter().map(Outcome::json).chain(failed).collect()
     }
 }
 
@@ -214,20 +225,32 @@ pub(crate) fn in_turns<const N: usize>(
     who: [Who; N],
     shape: &Shape,
     flower: &str,
+    options: &Options,
     (pairs, rounds): (usize, u32),
     table: &mut Table,
 ) -> [Series; N] {
     let mut series = [(); N].map(|()| Series::default());
     for pair in 1..=pairs {
         for (who, series) in who.iter().zip(&mut series) {
+            let skipped = options.ours_only && matches!(who, Who::Near | Who::Stock);
+            if skipped || series.failed.len() >= FAILS {
+                continue;
+            }
             match once(shape.setup(*who, flower), &shape.load(rounds)) {
                 Ok(outcome) => {
                     let seconds: Vec<String> =
                         outcome.rounds.iter().map(|seconds| format!("{seconds:.1}")).collect();
                     println!("  pair {pair}/{pairs} {who:8?} rounds of {} s", seconds.join(", "));
-                    series.0.push(outcome);
+                    series.outcomes.push(outcome);
                 }
-                Err(why) => table.failed(&format!("{who:?}: {why}")),
+                Err(why) => {
+                    series.failed.push(why.to_string());
+                    match who {
+                        // That plain Flower fails is a result.
+                        Who::Near | Who::Stock => println!("  pair {pair}/{pairs} {who:8?} failed: {why}"),
+                        Who::Ours | Who::OursNear => table.failed(&format!("{who:?}: {why}")),
+                    }
+                }
             }
         }
     }

@@ -20,9 +20,18 @@ pub(crate) fn wan100(options: &Options, flower: &str, table: &mut Table) {
 
 pub(crate) fn wan1(options: &Options, flower: &str, table: &mut Table) {
     let shape = Shape::new(2, 2, 500, 1.0, 100);
-    // On the newest, a round over the WAN is not to be slower than Flower's without one.
-    let whole = if flower.starts_with("1.31") { Target::None } else { Target::Ratio(1.0) };
-    over_the_wan(options, flower, table, "wan1", &shape, 1.15, whole);
+    over_the_wan(options, flower, table, "wan1", &shape, 1.15, whole(flower));
+}
+
+/// The same with one SuperNode at each site: with four, SuperLink 1.41 locks itself out of its own database.
+pub(crate) fn wan1_few(options: &Options, flower: &str, table: &mut Table) {
+    let shape = Shape::new(2, 1, 500, 1.0, 100);
+    over_the_wan(options, flower, table, "wan1-few", &shape, 1.15, whole(flower));
+}
+
+/// On the newest, a round over the WAN is not to be slower than Flower's without one.
+fn whole(flower: &str) -> Target {
+    if flower.starts_with("1.31") { Target::None } else { Target::Ratio(1.0) }
 }
 
 /// Rounds over the line, and what of it went over the line.
@@ -37,7 +46,7 @@ fn over_the_wan(
 ) {
     let (pairs, rounds) = (options.pairs.unwrap_or(3), options.rounds.unwrap_or(3));
     let [near, stock, ours] =
-        in_turns([Who::Near, Who::Stock, Who::Ours], shape, flower, (pairs, rounds), table);
+        in_turns([Who::Near, Who::Stock, Who::Ours], shape, flower, options, (pairs, rounds), table);
     let runs = json!({ "near": near.json(), "stock": stock.json(), "ours": ours.json() });
     table.add(&Row {
         case: &format!("{case}: the WAN adds"),
@@ -107,7 +116,7 @@ pub(crate) fn pulls(_: &Options, flower: &str, table: &mut Table) {
 pub(crate) fn nowan(options: &Options, flower: &str, table: &mut Table) {
     let shape = Shape::new(1, 2, 200, 100.0, 0);
     let (pairs, rounds) = (options.pairs.unwrap_or(9), options.rounds.unwrap_or(2));
-    let [stock, ours] = in_turns([Who::Near, Who::OursNear], &shape, flower, (pairs, rounds), table);
+    let [stock, ours] = in_turns([Who::Near, Who::OursNear], &shape, flower, options, (pairs, rounds), table);
     table.add(&Row {
         case: "nowan: 100 MB round",
         flower,
@@ -143,7 +152,7 @@ pub(crate) fn nowan(options: &Options, flower: &str, table: &mut Table) {
 pub(crate) fn big(options: &Options, flower: &str, table: &mut Table) {
     let shape = Shape::new(1, 1, 100, 500.0, 100);
     let (pairs, rounds) = (options.pairs.unwrap_or(3), options.rounds.unwrap_or(1));
-    let [stock, ours] = in_turns([Who::Stock, Who::Ours], &shape, flower, (pairs, rounds), table);
+    let [stock, ours] = in_turns([Who::Stock, Who::Ours], &shape, flower, options, (pairs, rounds), table);
     let seconds = |series: &Series| series.median(|outcome| outcome.flowing.0 + outcome.flowing.1);
     table.add(&Row {
         case: "big: 500 MB on the line, both ways",
@@ -169,7 +178,7 @@ pub(crate) fn codec(options: &Options, flower: &str, table: &mut Table) {
     let line = Profile::new(Duration::from_millis(20), 100);
     let shape = Shape { line, ..Shape::new(1, 1, 200, 100.0, 20) };
     let (pairs, rounds) = (options.pairs.unwrap_or(1), options.rounds.unwrap_or(2));
-    let [stock, ours] = in_turns([Who::Stock, Who::Ours], &shape, flower, (pairs, rounds), table);
+    let [stock, ours] = in_turns([Who::Stock, Who::Ours], &shape, flower, options, (pairs, rounds), table);
     let raw = shape.megabytes * 1e6 * f64::from(rounds);
     let times = |series: &Series| series.median(|outcome| outcome.up as f64 / raw);
     table.add(&Row {

@@ -77,7 +77,7 @@ impl Hub {
         let unclear = answer.as_ref().is_none_or(|answer| answer.is_passing() && !answer.is_unavailable());
         if unclear {
             // SuperLink may have marked a message as delivered, and it is lost then. The mark in the journal stays.
-            node.suspect = true;
+            self.poll_unclear(id, answer.is_some(), at.now.mono);
         }
         let Some(answer) = answer else {
             return self.finish(&name, seq, for_now(call.transport, "SuperLink did not answer"), at);

@@ -36,6 +36,10 @@ const LIVES: Duration = Duration::from_secs(35);
 /// ServerApps look every 3 s whether a node has gone, but not while they wait for an object of a reply: up to 12 s.
 const AWAY: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(2);
+/// An internal error in answer to a poll mostly comes from a database that others had locked for 5 s, and before a message
+/// was taken. Who goes offline for it at once makes the ServerApp hear of a loss that did not happen: that can wait until
+/// the node has been without work for so long.
+const UNSURE: Duration = Duration::from_secs(60);
 
 /// A node.
 #[derive(Default)]
@@ -57,6 +61,8 @@ pub(super) struct Node {
     pub(super) polling: bool,
     /// A poll's answer got lost, and a message with it, perhaps.
     pub(super) suspect: bool,
+    /// Until when that may wait: SuperLink did answer, by an internal error.
+    pub(super) unsure_until: Duration,
 }
 
 /// A node that is taken offline so that the ServerApp hears of a loss.
@@ -245,6 +251,17 @@ impl Hub {
         }
     }
 
+    /// A poll of a node came to nothing, and nobody knows whether it took a message.
+    pub(super) fn poll_unclear(&mut self, id: u64, answered: bool, now: Duration) {
+        let node = self.node(id);
+        if !answered {
+            node.unsure_until = Duration::ZERO;
+        } else if !node.suspect || node.unsure_until > Duration::ZERO {
+            node.unsure_until = now + UNSURE;
+        }
+        node.suspect = true;
+    }
+
     /// A node has said goodbye.
     pub(super) fn node_left(&mut self, id: u64, at: &mut At<'_>) {
         let node = self.node(id);
@@ -274,7 +291,14 @@ impl Hub {
         let under_way = self.messages.keys().any(|key| key.node == id)
             || self.owed.iter().any(|key| key.node == id)
             || self.replies.keys().any(|key| key.node == id);
-        if !under_way {
+        let now = at.now.mono;
+        let node = self.node(id);
+        if under_way {
+            if node.unsure_until > Duration::ZERO {
+                node.unsure_until = now + UNSURE;
+            }
+        } else if node.unsure_until <= now {
+            node.unsure_until = Duration::ZERO;
             self.counters.suspected += 1;
             tracing::warn!(node = id, "an answer of SuperLink got lost, and a message with it, perhaps");
             self.node(id).suspect = false;
