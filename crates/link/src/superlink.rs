@@ -37,9 +37,10 @@ const DIRECT_GRPC: Duration = Duration::from_secs(300);
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Any other call of the hub's engine. A SuperNode may have given up by then, but the answer is not lost.
 const CALL: Duration = Duration::from_secs(60);
-/// So many objects are pulled or pushed at once. A SuperLink is not faster with more: each is a few writes to a database
-/// that takes one writer at a time, and whoever waits for it longer than 5 s fails, the ServerApp too.
-const OBJECTS: usize = 2;
+/// So many objects are pulled or pushed at once. A SuperLink is slower with more: its threads take turns on one core, and each
+/// object is a few writes to a database that takes one writer at a time; whoever waits for that longer than 5 s fails, the
+/// ServerApp too.
+const OBJECTS: usize = 1;
 /// So many other calls are made at once, beside those.
 const CALLS: usize = 16;
 /// A status line must not hang on a busy SuperLink.
