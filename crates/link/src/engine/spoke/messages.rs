@@ -263,6 +263,10 @@ impl Spoke {
             self.counters.objects_served += 1;
             return at.actions.push(Action::Serve { ticket, transport, id, whole });
         }
+        if !self.messages.values().any(|message| message.missing.contains(&id)) {
+            // It was here, and went without a word: it was found damaged when another was to be coded against it.
+            self.lost(id, at);
+        }
         let waiter = Waiter { ticket, transport, until: at.now.mono + PATIENCE };
         self.waiting.entry(id).or_default().push(ObjectWaiter { waiter, node, whole });
     }
