@@ -166,9 +166,10 @@ impl World {
         for ((line, way, id), count) in &self.crossed {
             // A difference that went wrong is asked for once more, as it is. The hub asks every spoke that has it: it may come
             // twice where the first is still on its way, and not at all where another site was faster.
-            let spoilt = self.spoilt.iter().filter(|((other, w, i), _)| {
-                (*w, *i) == (*way, *id) && (*way == UP || other == line)
-            });
+            let spoilt = self
+                .spoilt
+                .iter()
+                .filter(|((other, w, i), _)| (*w, *i) == (*way, *id) && (*way == UP || other == line));
             let spoilt: u32 = spoilt.map(|(_, count)| count).sum();
             let fine = (1..=1 + spoilt).contains(count);
             assert!(fine, "{id:?} crossed line {line} {count} times, way {way}");

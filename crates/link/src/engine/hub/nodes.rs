@@ -411,7 +411,9 @@ impl Hub {
         }
         let Some(key) = node.key.clone().filter(|_| !silent) else { return self.back(id, at) };
         if let Some(absence) = &node.absence {
-            let until = absence.until.max(at.now.mono + if absence.behind.is_empty() { Duration::ZERO } else { AWAY });
+            let until = absence
+                .until
+                .max(at.now.mono + if absence.behind.is_empty() { Duration::ZERO } else { AWAY });
             if until > at.now.mono {
                 return self.again_at(until, Again::Online(id));
             }
