@@ -61,6 +61,10 @@ pub enum HubRecord {
     /// A call that SuperLink takes only once is on its way there. Should this be the last word on it, a refusal of its
     /// repetition may mean that it was carried out.
     CallOpen([u8; 32]),
+    /// The node is to be offline for a moment, so that the ServerApp hears of a loss.
+    Away(u64),
+    /// The ServerApp has had the time to see it.
+    Back(u64),
 }
 
 /// Bytes of a journal that are not a record.
@@ -156,6 +160,8 @@ impl HubRecord {
             Self::CallOpen(print) => {
                 bytes(13, &Payload { ids: Bytes::copy_from_slice(print), ..of_number(0) })
             }
+            Self::Away(node) => bytes(14, &Payload { node: *node, ..Payload::default() }),
+            Self::Back(node) => bytes(15, &Payload { node: *node, ..Payload::default() }),
         }
     }
 
@@ -188,6 +194,8 @@ impl HubRecord {
             }
             12 => p.ids().and_then(print).map(Self::AnswerVoid),
             13 => p.ids().and_then(print).map(Self::CallOpen),
+            14 => Some(Self::Away(p.node)),
+            15 => Some(Self::Back(p.node)),
             _ => None,
         };
         record.ok_or(NotARecord)
@@ -235,6 +243,8 @@ mod tests {
         }
         hub_round_trip(&HubRecord::PollOpen(5));
         hub_round_trip(&HubRecord::PollShut(5));
+        hub_round_trip(&HubRecord::Away(5));
+        hub_round_trip(&HubRecord::Back(5));
         hub_round_trip(&HubRecord::Offered("paris".into(), "7".into(), offer));
         hub_round_trip(&HubRecord::Confirmed(key, 3));
         hub_round_trip(&HubRecord::Replied(reply));

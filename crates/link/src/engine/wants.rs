@@ -45,16 +45,12 @@ impl Wants {
         }
     }
 
-    /// The next object that is there, with its base if that is here, too. It is not wanted any more then.
+    /// The next object that is there, with its base if that is here, too. It is not wanted any more then. Should it have
+    /// gone meanwhile, whoever reads it finds out, and says that it is lost.
     pub(super) fn next(&mut self, shelf: &dyn Shelf) -> Option<Wanted> {
-        while let Some(id) = self.ready.pop_front() {
-            if shelf.has(id) {
-                let base = self.known.remove(&id).flatten().filter(|base| shelf.has(*base));
-                return Some(Wanted { id, base });
-            }
-            self.later.insert(id);
-        }
-        None
+        let id = self.ready.pop_front()?;
+        let base = self.known.remove(&id).flatten().filter(|base| shelf.has(*base));
+        Some(Wanted { id, base })
     }
 
     /// Whether there is an object to send.

@@ -6,6 +6,7 @@ use onefed_flower::objects::ObjectId;
 
 use crate::app::End;
 use crate::keys;
+use crate::line::UP;
 use crate::plan::Fault;
 use crate::rng::{S, T};
 use crate::world::{Call, World};
@@ -163,7 +164,15 @@ impl World {
             return;
         }
         for ((line, way, id), count) in &self.crossed {
-            assert!(*count == 1, "{id:?} crossed line {line} {count} times, way {way}");
+            // A difference that went wrong is asked for once more, as it is. The hub asks every spoke that has it: it may come
+            // twice where the first is still on its way, and not at all where another site was faster.
+            let spoilt = self
+                .spoilt
+                .iter()
+                .filter(|((other, w, i), _)| (*w, *i) == (*way, *id) && (*way == UP || other == line));
+            let spoilt: u32 = spoilt.map(|(_, count)| count).sum();
+            let fine = (1..=1 + spoilt).contains(count);
+            assert!(fine, "{id:?} crossed line {line} {count} times, way {way}");
         }
         for (id, count) in &self.superlink.pulled {
             assert!(*count == 1, "{id:?} was pulled from SuperLink {count} times");

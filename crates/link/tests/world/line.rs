@@ -243,8 +243,7 @@ impl World {
                 // Without its base, or with a difference that went wrong, it is as if it had not come.
                 let lost = wanted.base.is_some_and(|base| disk.read(base).is_none() || self.rng.chance(20));
                 if lost {
-                    // It is to cross once more, as it is.
-                    *self.crossed.entry((l, way, wanted.id)).or_default() -= 1;
+                    *self.spoilt.entry((l, way, wanted.id)).or_default() += 1;
                 }
                 match (way, lost) {
                     (UP, true) => self.hub_handle(hub::Event::Lost(wanted.id)),

@@ -101,6 +101,8 @@ pub struct World {
     pub lines: Vec<Line>,
     /// How often an object was sent over each line's bulk connection in each direction.
     pub crossed: BTreeMap<(usize, usize, ObjectId), u32>,
+    /// How often it came to nothing, since it was sent as a difference that went wrong.
+    pub spoilt: BTreeMap<(usize, usize, ObjectId), u32>,
     /// Objects that were sent as the difference to another, in each direction.
     pub deltas: [u64; 2],
     pub evicted: bool,
@@ -147,6 +149,7 @@ impl World {
             hub: Host::new(("hub".into(), String::new()), 0),
             lines: plan.spokes.iter().map(|_| Line::default()).collect(),
             crossed: BTreeMap::new(),
+            spoilt: BTreeMap::new(),
             deltas: [0; 2],
             evicted: false,
             same_time: 0,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
-use super::nodes::Node;
+use super::nodes::{AWAY, Node};
 use super::{At, Hub, SpokeName, Work};
 use crate::engine::fingerprint;
 use crate::engine::frame::HubFrame;
@@ -51,13 +51,24 @@ impl Hub {
                 let answer = FleetAnswer::ok(call.transport, objects::heartbeat_answer());
                 return self.finish(&name, seq, answer, at);
             }
+            // It overtook the goodbye of its node, or was overtaken. SuperLink would take the node for online again.
+            Operation::SendNodeHeartbeat if node.is_some_and(|node| self.has_left(&call, node)) => {
+                let answer = for_now(call.transport, "this SuperNode has left");
+                return self.finish(&name, seq, answer, at);
+            }
+            Operation::ConfirmMessageReceived => {
+                if let Some((node, asked)) = node.zip(objects::asked_object(&call.body)) {
+                    self.confirms_passed(node, asked.id, at);
+                }
+            }
             Operation::ActivateNode => {
                 let key = flower::activated_key(&call.body);
-                let stays =
-                    |node: &Node| node.is_away() || node.left_until.is_some_and(|until| at.now.mono < until);
-                if key
-                    .is_some_and(|key| self.nodes.values().any(|n| n.key.as_ref() == Some(&key) && stays(n)))
-                {
+                let just_started = at.now.mono < self.started + AWAY;
+                let mut of_key = self.nodes.iter().filter(|(_, node)| node.key.is_some() && node.key == key);
+                let stays = |(id, node): (&u64, &Node)| {
+                    node.is_unseen(at.now) || just_started && self.has_left(&call, *id)
+                };
+                if of_key.any(stays) {
                     let answer = for_now(
                         call.transport,
                         "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",
@@ -90,6 +101,11 @@ impl Hub {
             let answer = FleetAnswer::ok(call.transport, Bytes::new());
             return self.finish(&name, seq, answer, at);
         }
+        if self.has_left(&call, id) {
+            // What it would be given now would be lost with it.
+            return self.finish(&name, seq, for_now(call.transport, "this SuperNode has left"), at);
+        }
+        self.miss_passed(id, at);
         self.settle_debts(id, at);
         let node = self.node(id);
         if node.is_away() || node.polling {
@@ -129,11 +145,12 @@ impl Hub {
                 if answer.is_ok() && flower::heartbeat_accepted(&answer.body) {
                     node.into_iter().for_each(|id| self.beat(&name, id, at.now));
                 }
+                node.into_iter().for_each(|id| self.stay_offline(id, at));
                 answer
             }
             Operation::PushMessages => {
                 if let Some(node) = node.filter(|_| answer.is_ok()) {
-                    self.answered_through(node, &call.body);
+                    self.answered_through(node, &call.body, at);
                 }
                 answer
             }
@@ -186,6 +203,15 @@ impl Hub {
         if let Some(call) = spoke.calls.get_mut(&seq) {
             call.answer = Some(answer);
         }
+    }
+
+    /// Whether the last word of the node that makes a call was its goodbye.
+    pub(super) fn has_left(&self, call: &FleetCall, node: u64) -> bool {
+        let said = |operation| {
+            let body = objects::deactivate_request(node);
+            self.answered.contains_key(&fingerprint(&FleetCall { operation, body, ..call.clone() }))
+        };
+        !self.answered.is_empty() && (said(Operation::DeactivateNode) || said(Operation::UnregisterNode))
     }
 
     /// Nobody answers these calls from memory any more: the node has come (back).

@@ -83,6 +83,11 @@ impl Hub {
             return self.finish(&name, seq, for_now(call.transport, "SuperLink did not answer"), at);
         };
         let head = if answer.is_ok() { objects::message_head(&answer.body) } else { None };
+        if let Some(head) = head.as_ref().filter(|_| !self.storage) {
+            // Nobody but its SuperNode will have it: should that never confirm it, it is lost.
+            self.node(id).passed = Some(MessageKey { node: id, id: head.id });
+            at.record(HubRecord::PollOpen(id));
+        }
         let Some(head) = head.filter(|_| self.storage) else {
             let empty = answer.is_ok() && objects::no_message(&answer.body);
             if empty && self.node(id).suspect {

@@ -19,7 +19,7 @@ use onefed_flower::{Operation, Transport};
 
 use self::calls::Call;
 use self::messages::{Message, Pull, RunInfo};
-use self::nodes::Node;
+use self::nodes::{Away, Node};
 use self::replies::Incoming;
 use super::auth::Verifier;
 use super::frame::{HubFrame, MessageKey, SpokeFrame, Wanted};
@@ -192,6 +192,7 @@ enum Again {
 /// The hub's engine.
 pub struct Hub {
     settings: Settings,
+    started: Duration,
     storage: bool,
     spokes: BTreeMap<SpokeName, Spoke>,
     nodes: BTreeMap<u64, Node>,
@@ -250,6 +251,7 @@ impl Hub {
             models: Models::default(),
             pins: Pins::default(),
             counters: Counters::default(),
+            started: now.mono,
         };
         for record in records {
             hub.replay(record, shelf);
@@ -303,13 +305,19 @@ impl Hub {
             HubRecord::CallOpen(print) => {
                 self.open.insert(print);
             }
+            HubRecord::Away(node) => self.node(node).away = Away::Going,
+            HubRecord::Back(node) => self.node(node).away = Away::No,
         }
     }
 
     /// Takes up again what the journal says is not done.
     fn resume(&mut self, now: Now) {
-        for node in self.nodes.values_mut() {
+        for (id, node) in &mut self.nodes {
             node.seen = now.mono;
+            if node.is_away() {
+                // The ServerApp may not have seen it before the hub stopped.
+                self.later.insert((now.mono, Again::Offline(*id)));
+            }
         }
         if !self.messages.is_empty() || !self.replies.is_empty() {
             self.later.insert((now.mono + nodes::SILENT_EVERY, Again::Silent));
@@ -361,6 +369,8 @@ impl Hub {
         }
         let suspects = self.nodes.iter().filter(|(_, node)| node.suspect || node.polling);
         records.extend(suspects.map(|(id, _)| HubRecord::PollOpen(*id)));
+        let away = self.nodes.iter().filter(|(_, node)| node.is_away());
+        records.extend(away.map(|(id, _)| HubRecord::Away(*id)));
         records.extend(self.owed.iter().map(|key| HubRecord::ConfirmDone(*key)));
         records.extend(self.confirms.iter().map(|(key, run)| HubRecord::Confirmed(*key, *run)));
         let replies = self.replies.values().filter(|reply| reply.recorded);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use onefed_flower::fleet::{FleetAnswer, FleetCall};
+use onefed_flower::objects::ObjectId;
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
 use super::calls::for_now;
@@ -34,7 +35,7 @@ pub(super) const SILENT_EVERY: Duration = Duration::from_secs(60);
 /// A node that signed anything within this time is there: 22.5 s between two heartbeats, and the way.
 const LIVES: Duration = Duration::from_secs(35);
 /// ServerApps look every 3 s whether a node has gone, but not while they wait for an object of a reply: up to 12 s.
-const AWAY: Duration = Duration::from_secs(15);
+pub(super) const AWAY: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(2);
 /// An internal error in answer to a poll mostly comes from a database that others had locked for 5 s, and before a message
 /// was taken. Who goes offline for it at once makes the ServerApp hear of a loss that did not happen: that can wait until
@@ -52,11 +53,13 @@ pub(super) struct Node {
     beat: Option<Duration>,
     /// Until when it is kept alive without its spoke.
     hold: Option<Duration>,
-    away: Away,
+    pub(super) away: Away,
     /// When it last gave a sign of life.
     pub(super) seen: Duration,
-    /// It left with work in hand, and stays away until the ServerApp has seen that it did.
-    pub(super) left_until: Option<Duration>,
+    /// It went offline with work in hand, and stays so until the ServerApp has seen it.
+    absence: Option<Absence>,
+    /// The message that it was given although the disk is full, so that nobody but its SuperNode has it.
+    pub(super) passed: Option<MessageKey>,
     /// A poll is on its way to SuperLink.
     pub(super) polling: bool,
     /// A poll's answer got lost, and a message with it, perhaps.
@@ -65,9 +68,16 @@ pub(super) struct Node {
     pub(super) unsure_until: Duration,
 }
 
+/// For how long a node stays offline at least. A ServerApp that waits for the objects of replies does not look at nodes:
+/// the time begins when those are there whose heads it may have had before.
+struct Absence {
+    until: Duration,
+    behind: Vec<MessageKey>,
+}
+
 /// A node that is taken offline so that the ServerApp hears of a loss.
 #[derive(Default, PartialEq, Eq)]
-enum Away {
+pub(super) enum Away {
     #[default]
     No,
     Going,
@@ -85,6 +95,12 @@ impl Node {
 
     pub(super) fn is_away(&self) -> bool {
         self.away != Away::No
+    }
+
+    /// Whether it is offline, and the ServerApp may not have seen that.
+    pub(super) fn is_unseen(&self, now: Now) -> bool {
+        let absence = self.absence.as_ref();
+        self.is_away() || absence.is_some_and(|a| now.mono < a.until || !a.behind.is_empty())
     }
 
     pub(super) fn usable_headers(&self, now: Now) -> Option<(Transport, HeaderMap)> {
@@ -159,6 +175,7 @@ impl Hub {
     ) -> FleetAnswer {
         if answer.is_ok() {
             if let Some(id) = flower::granted_node(&answer.body) {
+                self.node(id).absence = None;
                 self.note_headers(spoke, id, call.transport, call.headers.clone(), at.now);
                 self.beat(spoke, id, at.now);
                 self.void_answers(call, id, at);
@@ -171,11 +188,14 @@ impl Hub {
         // SuperLink refuses a node that is online: the answer to its first try got lost, or it has started again.
         let key = flower::activated_key(&call.body)
             .filter(|key| Some(key) == flower::signing_key(&call.headers).as_ref());
-        let known =
-            self.nodes.iter().find(|(_, node)| node.key.is_some() && node.key == key && node.beat.is_some());
+        let mut of_key = self.nodes.iter().filter(|(_, node)| node.key.is_some() && node.key == key);
+        let known = of_key.find(|(id, node)| node.beat.is_some() || self.has_left(call, **id));
         let Some(id) = known.map(|(id, _)| *id) else { return answer };
         self.note_headers(spoke, id, call.transport, call.headers.clone(), at.now);
-        if self.owes(id) {
+        // One that has left was brought back by a heartbeat that was still on its way.
+        let has_left = self.has_left(call, id);
+        self.void_answers(call, id, at);
+        if self.owes(id) || has_left {
             self.take_offline(id, at);
             return for_now(
                 call.transport,
@@ -193,7 +213,29 @@ impl Hub {
         let answered = |key: &MessageKey| {
             self.replies.values().any(|reply| reply.reply.node == id && reply.answers() == Some(key.id))
         };
-        self.owed.iter().any(|key| key.node == id && !answered(key))
+        let passed = self.nodes.get(&id).is_some_and(|node| node.passed.is_some());
+        passed || self.owed.iter().any(|key| key.node == id && !answered(key))
+    }
+
+    /// A node asks for work although it has not confirmed the message that it was given while the disk was full: nobody
+    /// has it any more.
+    pub(super) fn miss_passed(&mut self, id: u64, at: &mut At<'_>) {
+        if let Some(key) = self.node(id).passed {
+            tracing::warn!(node = id, message = %key.id, "a message was lost on its way, and the disk has no room for it");
+            self.counters.suspected += 1;
+            self.take_offline(id, at);
+        }
+    }
+
+    /// A SuperNode confirms a message that is not kept here. If it is the one that was passed on, it owes a reply from
+    /// here on.
+    pub(super) fn confirms_passed(&mut self, id: u64, message: ObjectId, at: &mut At<'_>) {
+        let node = self.node(id);
+        if let Some(key) = node.passed.take_if(|key| key.id == message) {
+            at.record(HubRecord::ConfirmDone(key));
+            at.record(HubRecord::PollShut(id));
+            self.owed.insert(key);
+        }
     }
 
     /// A node that asks for work has none. If it has confirmed a message and not answered it, the answer is lost: its
@@ -223,11 +265,10 @@ impl Hub {
 
     /// A SuperNode that was killed may never come back: its messages, and the objects that they keep, are not for ever.
     pub(super) fn forget_silent(&mut self, at: &mut At<'_>) {
-        let patience = self.settings.hold + SILENT;
         let having = self.messages.keys().chain(&self.owed).chain(self.replies.keys());
         let having: std::collections::BTreeSet<u64> = having.map(|key| key.node).collect();
         for id in having {
-            if self.node(id).seen + patience < at.now.mono {
+            if self.is_silent(id, at.now) {
                 tracing::warn!(node = id, "nothing was heard of a node for long: its messages are void");
                 self.void_messages(id, at);
                 self.give_up_replies(id, at);
@@ -268,14 +309,18 @@ impl Hub {
         (node.beat, node.hold, node.suspect) = (None, None, false);
         at.record(HubRecord::PollShut(id));
         let work = self.messages.keys().chain(&self.owed).any(|key| key.node == id)
-            || self.replies.keys().any(|key| key.node == id);
-        self.node(id).left_until = work.then_some(at.now.mono + AWAY);
+            || self.replies.keys().any(|key| key.node == id)
+            || self.node(id).passed.is_some();
+        self.node(id).absence = work.then(|| self.absence(at));
         self.void_messages(id, at);
     }
 
     fn void_messages(&mut self, id: u64, at: &mut At<'_>) {
         let of_node: Vec<_> = self.messages.keys().filter(|key| key.node == id).copied().collect();
         of_node.into_iter().for_each(|key| self.message_gone(key, at));
+        if self.node(id).passed.take().is_some() {
+            at.record(HubRecord::PollShut(id));
+        }
         let owed: Vec<_> = self.owed.iter().filter(|key| key.node == id).copied().collect();
         for key in owed {
             self.owed.remove(&key);
@@ -315,16 +360,55 @@ impl Hub {
     }
 
     fn take_offline(&mut self, id: u64, at: &mut At<'_>) {
+        let known = self.is_away(id);
+        if !known {
+            at.record(HubRecord::Away(id));
+            self.node(id).away = Away::Going;
+        }
         self.void_messages(id, at);
-        let node = self.node(id);
-        if node.away == Away::No {
-            node.away = Away::Going;
+        if !known {
             self.go_offline(id, at);
+        }
+    }
+
+    /// A heartbeat of a node was under way when it was taken offline, and SuperLink may have heard it last.
+    pub(super) fn stay_offline(&mut self, id: u64, at: &mut At<'_>) {
+        if self.is_away(id) {
+            self.go_offline(id, at);
+        }
+    }
+
+    fn back(&mut self, id: u64, at: &mut At<'_>) {
+        let node = self.node(id);
+        (node.away, node.absence) = (Away::No, None);
+        at.record(HubRecord::Back(id));
+    }
+
+    /// SuperLink has given it up itself.
+    fn is_silent(&self, id: u64, now: Now) -> bool {
+        let patience = self.settings.hold + SILENT;
+        self.nodes.get(&id).is_none_or(|node| node.seen + patience < now.mono)
+    }
+
+    fn absence(&self, at: &At<'_>) -> Absence {
+        Absence { until: at.now.mono + AWAY, behind: self.replies_begun() }
+    }
+
+    /// All objects of a reply are with SuperLink: the ServerApp does not wait for them any longer.
+    pub(super) fn end_of_wait(&mut self, reply: MessageKey, at: &At<'_>) {
+        for absence in self.nodes.values_mut().filter_map(|node| node.absence.as_mut()) {
+            if let Some(of_it) = absence.behind.iter().position(|key| *key == reply) {
+                absence.behind.swap_remove(of_it);
+                absence.until = at.now.mono + AWAY;
+            }
         }
     }
 
     pub(super) fn go_offline(&mut self, id: u64, at: &mut At<'_>) {
         let body = objects::deactivate_request(id);
+        if self.is_silent(id, at.now) {
+            return self.back(id, at);
+        }
         if !self.ask(Work::Offline(id), id, Operation::DeactivateNode, body, at) {
             self.again_at(at.now.mono + RETRY, Again::Offline(id));
         }
@@ -334,8 +418,9 @@ impl Hub {
         match answer {
             Some(answer) if !answer.is_passing() && !answer.is_unauthenticated() => {
                 // Refused means that it was offline already.
+                let absence = self.absence(at);
                 let node = self.node(id);
-                (node.away, node.beat, node.hold) = (Away::Gone, None, None);
+                (node.away, node.beat, node.hold, node.absence) = (Away::Gone, None, None, Some(absence));
                 self.again_at(at.now.mono + AWAY, Again::Online(id));
             }
             _ => self.again_at(at.now.mono + RETRY, Again::Offline(id)),
@@ -343,12 +428,19 @@ impl Hub {
     }
 
     pub(super) fn go_online(&mut self, id: u64, at: &mut At<'_>) {
-        let Some(key) = self.nodes.get(&id).and_then(|node| node.key.clone()) else {
-            return self.node(id).away = Away::No;
-        };
-        // While a reply is being pushed the ServerApp waits for its objects, and does not look.
-        if self.pushes_replies() {
-            return self.again_at(at.now.mono + AWAY, Again::Online(id));
+        let silent = self.is_silent(id, at.now);
+        let node = self.node(id);
+        if node.away != Away::Gone {
+            return;
+        }
+        let Some(key) = node.key.clone().filter(|_| !silent) else { return self.back(id, at) };
+        if let Some(absence) = &node.absence {
+            let until = absence
+                .until
+                .max(at.now.mono + if absence.behind.is_empty() { Duration::ZERO } else { AWAY });
+            if until > at.now.mono {
+                return self.again_at(until, Again::Online(id));
+            }
         }
         let body = objects::activate_request(&key, INTERVAL);
         if !self.ask(Work::Online(id), id, Operation::ActivateNode, body, at) {
@@ -361,10 +453,11 @@ impl Hub {
         let Some(answer) = answer.filter(|a| !a.is_passing() && !a.is_unauthenticated()) else {
             return self.again_at(at.now.mono + RETRY, Again::Online(id));
         };
-        let node = self.node(id);
-        node.away = Away::No;
         if answer.is_ok() {
-            node.beat = Some(at.now.mono);
+            self.node(id).beat = Some(at.now.mono);
+        }
+        if self.is_away(id) {
+            self.back(id, at);
         }
     }
 
@@ -450,6 +543,7 @@ impl Hub {
     }
 
     pub(super) fn hold_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
+        self.stay_offline(id, at);
         let busy = answer.is_none_or(|answer| answer.is_passing());
         if busy && self.nodes.get(&id).is_some_and(Node::is_held) {
             self.again_at(at.now.mono + RETRY, Again::Hold(id));

@@ -62,6 +62,10 @@ impl Incoming {
         (self.recorded, self.doubt) = (true, true);
     }
 
+    fn is_begun(&self) -> bool {
+        self.asking || self.doubt || !self.under_way.is_empty() || !self.queue.is_empty()
+    }
+
     /// The message that it answers.
     pub(super) fn answers(&self) -> Option<ObjectId> {
         self.head.reply_to
@@ -231,16 +235,16 @@ impl Hub {
     }
 
     /// A reply that was passed through, call by call.
-    pub(super) fn answered_through(&mut self, node: u64, body: &Bytes) {
-        if let Some(id) = objects::message_head(body).and_then(|head| head.reply_to) {
-            self.owed.remove(&MessageKey { node, id });
+    pub(super) fn answered_through(&mut self, node: u64, body: &Bytes, at: &mut At<'_>) {
+        let key = objects::message_head(body).and_then(|head| head.reply_to).map(|id| MessageKey { node, id });
+        if let Some(key) = key.filter(|key| self.owed.remove(key) && !self.confirms.contains_key(key)) {
+            at.record(HubRecord::MessageDone(key));
         }
     }
 
-    /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
-    /// Whether SuperLink has the head of a reply and not all of it.
-    pub(super) fn pushes_replies(&self) -> bool {
-        self.replies.values().any(|reply| !reply.under_way.is_empty() || !reply.queue.is_empty())
+    /// The replies of which SuperLink has the head, perhaps, and not all objects.
+    pub(super) fn replies_begun(&self) -> Vec<MessageKey> {
+        self.replies.iter().filter(|(_, reply)| reply.is_begun()).map(|(key, _)| *key).collect()
     }
 
     /// SuperLink takes replies under their node's own fresh signature only, and the node is gone.
@@ -269,6 +273,7 @@ impl Hub {
         }
     }
 
+    /// The SuperNode has given up a reply to this message in the middle: what came of it is of no use.
     pub(super) fn drop_replies_to(&mut self, key: MessageKey, at: &mut At<'_>) {
         let to_it = |(other, reply): (&MessageKey, &Incoming)| {
             (other.node == key.node && !reply.recorded && reply.answers() == Some(key.id)).then_some(*other)
@@ -371,6 +376,7 @@ impl Hub {
 
     fn reply_done(&mut self, key: MessageKey, at: &mut At<'_>) {
         at.record(HubRecord::ReplyDone(key));
+        self.end_of_wait(key, at);
         self.forget_reply(key, at.shelf);
     }
 

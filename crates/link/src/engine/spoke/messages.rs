@@ -14,8 +14,10 @@ use crate::engine::models::Bases;
 use crate::engine::record::SpokeRecord;
 use crate::engine::{Shelf, Ticket};
 
-/// A SuperNode that dropped a message asks again; after so many times nothing will come of it.
-const SERVES: u32 = 5;
+/// A SuperNode that began to fetch a message and dropped it asks again; after so many times nothing will come of it.
+const DROPS: u32 = 5;
+/// One that never begins has not got the answer, since its connections break, or dies of it: so often it is given out.
+const SERVES: u32 = 30;
 /// A message is handed over before it is whole if the rest will be there within this time: Flower starts the ClientApp
 /// first, and then pulls. Half of the 20 s for which a SuperNode could wait, since the line may become slower.
 const SOON: Duration = Duration::from_secs(10);
@@ -31,7 +33,10 @@ pub(super) struct Message {
     missing: HashSet<ObjectId>,
     /// What its objects are likely to resemble.
     bases: Bases,
+    /// How often it was handed over, whether its SuperNode has begun to fetch it since, and how often that came to nothing.
     serves: u32,
+    begun: bool,
+    drops: u32,
     /// When the first object that was missing came, and how many have since.
     since: Option<Duration>,
     objects: usize,
@@ -102,6 +107,8 @@ impl Spoke {
             missing: HashSet::new(),
             bases,
             serves: 0,
+            begun: false,
+            drops: 0,
             since: None,
             objects: 0,
         };
@@ -202,7 +209,8 @@ impl Spoke {
             return;
         }
         let Some(poll) = self.polls.remove(&node) else { return };
-        if message.serves >= SERVES {
+        message.drops += u32::from(std::mem::take(&mut message.begun));
+        if message.drops >= DROPS || message.serves >= SERVES {
             tracing::error!(node, message = %key.id, serves = message.serves, "a SuperNode never confirmed a message: given up");
             self.counters.given_up += 1;
             if self.up {
@@ -216,8 +224,17 @@ impl Spoke {
         at.answer(poll.ticket, ok(poll.transport, message.offer.body.clone()));
     }
 
+    /// A SuperNode fetches what a message needs: the one that it was handed last.
+    fn begins(&mut self, node: u64) {
+        let handed = self.next_message(node).and_then(|key| self.messages.get_mut(&key));
+        if let Some(message) = handed.filter(|message| message.serves > 0) {
+            message.begun = true;
+        }
+    }
+
     /// GetRun and GetFab: the hub has asked already.
     pub(super) fn get_run(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
+        self.begins(node);
         let of_node = |run| self.messages.iter().find(move |(key, m)| key.node == node && m.head.run == run);
         if call.operation == Operation::GetRun {
             let run = objects::asked_run(&call.body).and_then(of_node).and_then(|(_, m)| m.offer.run.clone());
@@ -236,6 +253,7 @@ impl Spoke {
 
     /// A SuperNode pulls an object of a message that it has not confirmed. Anything else is SuperLink's to decide.
     pub(super) fn pull_object(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
+        self.begins(node);
         let asked = objects::asked_object(&call.body);
         let granted = asked.filter(|asked| {
             let of_node = self.messages.iter().filter(|(key, _)| key.node == node);
@@ -262,6 +280,10 @@ impl Spoke {
         if at.shelf.has(id) {
             self.counters.objects_served += 1;
             return at.actions.push(Action::Serve { ticket, transport, id, whole });
+        }
+        if !self.messages.values().any(|message| message.missing.contains(&id)) {
+            // It was here, and went without a word: it was found damaged when another was to be coded against it.
+            self.lost(id, at);
         }
         let waiter = Waiter { ticket, transport, until: at.now.mono + PATIENCE };
         self.waiting.entry(id).or_default().push(ObjectWaiter { waiter, node, whole });
