@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 use std::collections::VecDeque;
@@ -25,8 +27,9 @@ use onefed_link::{KeepAlive, LineConfig};
 use onefed_trust::tls;
 use support::{Trust, UP};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
+use tracing::Level;
 
 /// An end that notes what arrives, and sends what it is given.
 struct Noted<In, Out> {
@@ -600,6 +603,69 @@ async fn a_spoke_that_pings_too_often_is_told_and_adjusts() {
         assert_eq!(sight.adjusted_from, (asked < used).then(|| Duration::from_secs(asked)));
     }
     assert!(hub.pairs.refused().is_empty());
+}
+
+/// A listener that nobody accepts from and that is full: the system drops what knocks, as a hole does.
+async fn hole() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut inside = Vec::new();
+    while let Ok(tcp) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        inside.push(tcp.unwrap());
+    }
+    (listener, inside)
+}
+
+/// The system knocks again after 1, 2, 4 s, …: one connection alone, begun with the hole, would come 7 s after it at worst.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_that_swallows_connects_is_left_behind_soon_after_it_has_healed() {
+    let trust = Trust::new();
+    let hub = Hub::new(&trust, KeepAlive::default()).await;
+    let (hole, inside) = hole().await;
+    let config = config(&trust, hole.local_addr().unwrap(), KeepAlive::default(), 1);
+    let dialler = Dialler::start(config, AtSpoke::new());
+    tokio::time::sleep(Duration::from_millis(7200)).await;
+    assert!(dialler.why_down().is_some());
+    drop(inside);
+    let (healed, address) = (Instant::now(), hub.address);
+    let relay = tokio::spawn(async move {
+        loop {
+            let (mut near, _) = hole.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(address).await.unwrap();
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    dialler.wait_up(UP).await.unwrap();
+    println!("up {:?} after the hole", healed.elapsed());
+    assert!(healed.elapsed() < Duration::from_secs(5), "{:?}", healed.elapsed());
+    relay.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_looks_whether_somebody_listens_is_no_line_in_the_log() {
+    log::keep();
+    let trust = Trust::new();
+    let hub = Hub::new(&trust, KeepAlive::default()).await;
+    let silent = TcpStream::connect(hub.address).await.unwrap();
+    let mut talker = TcpStream::connect(hub.address).await.unwrap();
+    talker.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let names = [&silent, &talker].map(|tcp| format!("{}", tcp.local_addr().unwrap()));
+    drop(silent);
+    let began = Instant::now();
+    let [quiet, said] = loop {
+        let lines = names.each_ref().map(|name| log::lines(name));
+        if lines.iter().all(|lines| !lines.is_empty()) {
+            break lines;
+        }
+        assert!(began.elapsed() < UP, "{lines:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(matches!(&quiet[..], [(Level::DEBUG, _)]), "{quiet:?}");
+    assert!(matches!(&said[..], [(Level::INFO, line)] if line.contains("TLS handshake failed")), "{said:?}");
 }
 
 /// An HTTP/2 connection to a hub, bulk or not.
