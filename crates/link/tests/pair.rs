@@ -21,7 +21,10 @@ use onefed_flower::fleet::{FleetAnswer, FleetStatus};
 use onefed_flower::objects::ObjectId;
 use onefed_link::codec::Coding;
 use onefed_link::engine::frame::{HubFrame, SpokeFrame, Wanted};
-use onefed_link::pair::{BULK_WINDOW, Dialler, End, Frame, LineState, Pair, Pairs, PairsConfig, Parcel};
+use onefed_link::pair::{
+    BULK_WINDOW, CONTROL_HELD, CONTROL_QUEUE, CONTROL_WINDOW, Dialler, End, Frame, Held, LineState, Pair,
+    Pairs, PairsConfig, Parcel,
+};
 use onefed_link::wire::{Hello, PROTOCOL, Welcome};
 use onefed_link::{KeepAlive, LineConfig};
 use onefed_trust::tls;
@@ -39,6 +42,8 @@ struct Noted<In, Out> {
     more: Notify,
     /// How long it is busy with each object.
     busy: Mutex<Duration>,
+    /// The frames that it has not dealt with, if it deals with none at the moment.
+    holds: Mutex<Option<Vec<Held>>>,
     _of: PhantomData<Out>,
 }
 
@@ -63,6 +68,7 @@ impl<In: Frame + Clone, Out: Frame> Noted<In, Out> {
             outgoing: Mutex::default(),
             more: Notify::new(),
             busy: Mutex::default(),
+            holds: Mutex::default(),
             _of: PhantomData,
         })
     }
@@ -122,7 +128,10 @@ where
         });
     }
 
-    fn frame(&self, frame: In) {
+    fn frame(&self, frame: In, held: Held) {
+        if let Some(all) = self.holds.lock().unwrap().as_mut() {
+            all.push(held);
+        }
         self.note(|seen| {
             assert_eq!(seen.ups, seen.downs.len() + 1, "a frame after the end");
             seen.frames.push((frame, Instant::now()));
@@ -588,6 +597,37 @@ async fn who_does_not_read_what_it_is_told_loses_the_pair() {
     let why = end.until("down", |seen| seen.downs.first().cloned()).await;
     assert!(why.contains("does not read what it is told"), "{why}");
     assert!(pair.ended());
+}
+
+/// Whatever the other end says, and however little of it travels: what is not dealt with is bounded, and the line lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_is_flooded_holds_a_bounded_number_of_bytes() {
+    let trust = Trust::new();
+    for (what, body) in [("noise", noise(64 << 10, 1)), ("zeros", Bytes::from(vec![0; 64 << 10]))] {
+        let hub = Hub::new(&trust, short()).await;
+        let spoke = AtSpoke::new();
+        *spoke.holds.lock().unwrap() = Some(Vec::new());
+        let dialler = Dialler::start(config(&trust, hub.address, short(), 1), spoke.clone());
+        dialler.wait_up(UP).await.unwrap();
+        let end = hub.end(0).await;
+        end.until("up", |seen| seen.pair.is_some().then_some(())).await;
+        let frames = (CONTROL_WINDOW as usize + CONTROL_QUEUE / 2) / body.len();
+        for seq in 0..frames as u64 {
+            let status = FleetStatus::Http(StatusCode::OK);
+            let answer = FleetAnswer { status, body: body.clone(), content_type: None };
+            end.send(&HubFrame::Result { seq, answer });
+        }
+        // For longer than a silent line is taken to live.
+        tokio::time::sleep((short().time + short().timeout) * 2).await;
+        let taken = spoke.seen.lock().unwrap().frames.len();
+        let most = CONTROL_HELD / body.len();
+        assert!((most / 2..=most).contains(&taken), "{what}: {taken} of at most {most}");
+        // What is dealt with makes room.
+        *spoke.holds.lock().unwrap() = None;
+        spoke.until("all", |seen| (seen.frames.len() == frames).then_some(())).await;
+        let downs = spoke.seen.lock().unwrap().downs.clone();
+        assert!(downs.is_empty(), "{what}: {downs:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use crate::engine::record::SpokeRecord;
 use crate::engine::spoke::{Action, Event, NotStored, Settings, Spoke};
 use crate::engine::{Now, Shelf, Wanted};
 use crate::ledger::Ledger;
-use crate::pair::{End, Pair, Parcel};
+use crate::pair::{End, Held, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
@@ -66,8 +66,8 @@ impl End for SpokeEnd {
         self.engine.send_now(Letter::Up(pair));
     }
 
-    fn frame(&self, frame: HubFrame) {
-        self.engine.send_now(Letter::Frame(frame));
+    fn frame(&self, frame: HubFrame, held: Held) {
+        self.engine.send_held(Letter::Frame(frame), held);
     }
 
     async fn object(&self, parcel: Parcel) -> Result<(), String> {
