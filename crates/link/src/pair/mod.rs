@@ -54,6 +54,7 @@ use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
+use crate::wire::Welcome;
 pub use bulk::Parcel;
 pub use dial::LineConfig;
 pub(crate) use dial::{authority, connect, ending, millis, reason};
@@ -157,6 +158,9 @@ pub trait End: Send + Sync + 'static {
     type In: Frame;
     /// What this one says.
     type Out: Frame;
+
+    /// What the hub said at a spoke's hello. Called before [`End::up`], at a spoke only.
+    fn welcome(&self, _welcome: &Welcome) {}
 
     /// Both connections are there. Called before anything of the pair arrives.
     fn up(&self, pair: Pair<Self::Out>);

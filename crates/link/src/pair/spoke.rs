@@ -177,6 +177,7 @@ async fn keep<E: End<In = HubFrame, Out = SpokeFrame>>(
                 let (began, before) = (Instant::now(), (tries, down_since.elapsed()));
                 tries = 0;
                 let welcome = Arc::new(pair.welcome);
+                end.welcome(&welcome);
                 let keepalive = {
                     let mut now = shared.now();
                     now.tap = pair.wired.0.tap.clone();

@@ -25,6 +25,7 @@ use crate::shell::flush::Flush;
 use crate::shell::mailbox::{Mailbox, WeakMailbox};
 use crate::shell::packer::{NotTaken, Packer};
 use crate::store::{ObjectStore, PutError};
+use crate::wire::Welcome;
 
 /// How long an answer may wait for room in memory before it is read from the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,6 +61,12 @@ pub(super) struct SpokeEnd {
 impl End for SpokeEnd {
     type In = HubFrame;
     type Out = SpokeFrame;
+
+    fn welcome(&self, welcome: &Welcome) {
+        let hold = Duration::from_millis(welcome.hold_ms);
+        self.seen.hold_of_hub(hold);
+        self.engine.send_now(Letter::Event(Event::Hold(hold)));
+    }
 
     fn up(&self, pair: Pair<SpokeFrame>) {
         self.seen.up();
