@@ -154,12 +154,20 @@ impl Listener {
                 // A handshake that ends with a FIN looks like a TLS error to a SuperNode, and since 1.40 it takes
                 // that for final; a reset is a connection error, which it tries again after.
                 end_by_reset(tcp.get_ref(), true);
-                let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(why)) => {
-                        return tracing::info!(listener = who, %address, %why, "TLS handshake failed");
+                let handshake = match tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await {
+                    Ok(Ok(stream)) => Ok(stream),
+                    Ok(Err(why)) => Err(why.to_string()),
+                    Err(_) => Err("it took too long".to_owned()),
+                };
+                let stream = match handshake {
+                    Ok(stream) => stream,
+                    // A health check that looks whether somebody listens, and goes: several times a minute, for ever.
+                    Err(_) if peer.meter.read() == 0 => {
+                        return tracing::debug!(listener = who, %address, "a connection that said nothing");
                     }
-                    Err(_) => return tracing::info!(listener = who, %address, "TLS handshake took too long"),
+                    Err(why) => {
+                        return tracing::info!(listener = who, %address, why, "TLS handshake failed");
+                    }
                 };
                 let (tcp, session) = stream.get_ref();
                 end_by_reset(tcp.get_ref(), false);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 use std::collections::VecDeque;
@@ -19,14 +21,18 @@ use onefed_flower::fleet::{FleetAnswer, FleetStatus};
 use onefed_flower::objects::ObjectId;
 use onefed_link::codec::Coding;
 use onefed_link::engine::frame::{HubFrame, SpokeFrame, Wanted};
-use onefed_link::pair::{BULK_WINDOW, Dialler, End, Frame, LineState, Pair, Pairs, PairsConfig, Parcel};
+use onefed_link::pair::{
+    BULK_WINDOW, CONTROL_HELD, CONTROL_QUEUE, CONTROL_WINDOW, Dialler, End, Frame, Held, LineState, Pair,
+    Pairs, PairsConfig, Parcel,
+};
 use onefed_link::wire::{Hello, PROTOCOL, Welcome};
 use onefed_link::{KeepAlive, LineConfig};
 use onefed_trust::tls;
 use support::{Trust, UP};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
+use tracing::Level;
 
 /// An end that notes what arrives, and sends what it is given.
 struct Noted<In, Out> {
@@ -36,6 +42,8 @@ struct Noted<In, Out> {
     more: Notify,
     /// How long it is busy with each object.
     busy: Mutex<Duration>,
+    /// The frames that it has not dealt with, if it deals with none at the moment.
+    holds: Mutex<Option<Vec<Held>>>,
     _of: PhantomData<Out>,
 }
 
@@ -60,6 +68,7 @@ impl<In: Frame + Clone, Out: Frame> Noted<In, Out> {
             outgoing: Mutex::default(),
             more: Notify::new(),
             busy: Mutex::default(),
+            holds: Mutex::default(),
             _of: PhantomData,
         })
     }
@@ -119,7 +128,10 @@ where
         });
     }
 
-    fn frame(&self, frame: In) {
+    fn frame(&self, frame: In, held: Held) {
+        if let Some(all) = self.holds.lock().unwrap().as_mut() {
+            all.push(held);
+        }
         self.note(|seen| {
             assert_eq!(seen.ups, seen.downs.len() + 1, "a frame after the end");
             seen.frames.push((frame, Instant::now()));
@@ -587,6 +599,37 @@ async fn who_does_not_read_what_it_is_told_loses_the_pair() {
     assert!(pair.ended());
 }
 
+/// Whatever the other end says, and however little of it travels: what is not dealt with is bounded, and the line lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_is_flooded_holds_a_bounded_number_of_bytes() {
+    let trust = Trust::new();
+    for (what, body) in [("noise", noise(64 << 10, 1)), ("zeros", Bytes::from(vec![0; 64 << 10]))] {
+        let hub = Hub::new(&trust, short()).await;
+        let spoke = AtSpoke::new();
+        *spoke.holds.lock().unwrap() = Some(Vec::new());
+        let dialler = Dialler::start(config(&trust, hub.address, short(), 1), spoke.clone());
+        dialler.wait_up(UP).await.unwrap();
+        let end = hub.end(0).await;
+        end.until("up", |seen| seen.pair.is_some().then_some(())).await;
+        let frames = (CONTROL_WINDOW as usize + CONTROL_QUEUE / 2) / body.len();
+        for seq in 0..frames as u64 {
+            let status = FleetStatus::Http(StatusCode::OK);
+            let answer = FleetAnswer { status, body: body.clone(), content_type: None };
+            end.send(&HubFrame::Result { seq, answer });
+        }
+        // For longer than a silent line is taken to live.
+        tokio::time::sleep((short().time + short().timeout) * 2).await;
+        let taken = spoke.seen.lock().unwrap().frames.len();
+        let most = CONTROL_HELD / body.len();
+        assert!((most / 2..=most).contains(&taken), "{what}: {taken} of at most {most}");
+        // What is dealt with makes room.
+        *spoke.holds.lock().unwrap() = None;
+        spoke.until("all", |seen| (seen.frames.len() == frames).then_some(())).await;
+        let downs = spoke.seen.lock().unwrap().downs.clone();
+        assert!(downs.is_empty(), "{what}: {downs:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spoke_that_pings_too_often_is_told_and_adjusts() {
     let every = |seconds| KeepAlive { time: Duration::from_secs(seconds), timeout: Duration::from_secs(5) };
@@ -600,6 +643,69 @@ async fn a_spoke_that_pings_too_often_is_told_and_adjusts() {
         assert_eq!(sight.adjusted_from, (asked < used).then(|| Duration::from_secs(asked)));
     }
     assert!(hub.pairs.refused().is_empty());
+}
+
+/// A listener that nobody accepts from and that is full: the system drops what knocks, as a hole does.
+async fn hole() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut inside = Vec::new();
+    while let Ok(tcp) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        inside.push(tcp.unwrap());
+    }
+    (listener, inside)
+}
+
+/// The system knocks again after 1, 2, 4 s, …: one connection alone, begun with the hole, would come 7 s after it at worst.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_that_swallows_connects_is_left_behind_soon_after_it_has_healed() {
+    let trust = Trust::new();
+    let hub = Hub::new(&trust, KeepAlive::default()).await;
+    let (hole, inside) = hole().await;
+    let config = config(&trust, hole.local_addr().unwrap(), KeepAlive::default(), 1);
+    let dialler = Dialler::start(config, AtSpoke::new());
+    tokio::time::sleep(Duration::from_millis(7200)).await;
+    assert!(dialler.why_down().is_some());
+    drop(inside);
+    let (healed, address) = (Instant::now(), hub.address);
+    let relay = tokio::spawn(async move {
+        loop {
+            let (mut near, _) = hole.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(address).await.unwrap();
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    dialler.wait_up(UP).await.unwrap();
+    println!("up {:?} after the hole", healed.elapsed());
+    assert!(healed.elapsed() < Duration::from_secs(5), "{:?}", healed.elapsed());
+    relay.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_looks_whether_somebody_listens_is_no_line_in_the_log() {
+    log::keep();
+    let trust = Trust::new();
+    let hub = Hub::new(&trust, KeepAlive::default()).await;
+    let silent = TcpStream::connect(hub.address).await.unwrap();
+    let mut talker = TcpStream::connect(hub.address).await.unwrap();
+    talker.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let names = [&silent, &talker].map(|tcp| format!("{}", tcp.local_addr().unwrap()));
+    drop(silent);
+    let began = Instant::now();
+    let [quiet, said] = loop {
+        let lines = names.each_ref().map(|name| log::lines(name));
+        if lines.iter().all(|lines| !lines.is_empty()) {
+            break lines;
+        }
+        assert!(began.elapsed() < UP, "{lines:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(matches!(&quiet[..], [(Level::DEBUG, _)]), "{quiet:?}");
+    assert!(matches!(&said[..], [(Level::INFO, line)] if line.contains("TLS handshake failed")), "{said:?}");
 }
 
 /// An HTTP/2 connection to a hub, bulk or not.

@@ -16,7 +16,7 @@ use crate::engine::frame::{HubFrame, SpokeFrame};
 use crate::engine::hub::{Action, Event, Hub, Settings, SpokeName};
 use crate::engine::record::HubRecord;
 use crate::engine::{Job, Now, Shelf, Wanted};
-use crate::pair::{End, Pair, Parcel};
+use crate::pair::{End, Held, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
@@ -72,9 +72,9 @@ impl End for HubEnd {
         self.hub.engine.send_now(Letter::Up(self.spoke.clone(), pair, self.packer.clone()));
     }
 
-    fn frame(&self, frame: SpokeFrame) {
+    fn frame(&self, frame: SpokeFrame, held: Held) {
         self.shared.note_frame(&self.spoke, &frame);
-        self.hub.engine.send_now(Letter::Frame(self.spoke.clone(), frame));
+        self.hub.engine.send_held(Letter::Frame(self.spoke.clone(), frame), held);
     }
 
     async fn object(&self, parcel: Parcel) -> Result<(), String> {

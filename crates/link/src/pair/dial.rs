@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use onefed_flower::fleet::ready;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
@@ -28,6 +30,11 @@ use crate::listen::Body;
 use crate::wire::{HELLO_PATH, Hello, Welcome};
 use crate::{Error, KeepAlive, Result};
 
+/// A connection that is not there after so long gets another one beside it: on a line that has healed that one is there
+/// first, and on a slow one the older.
+const ANEW: Duration = Duration::from_secs(2);
+/// So many at once; when the last of them has had its time, all of them are given up.
+const TRIES: usize = 5;
 /// A welcome, or a refusal, is a few hundred bytes.
 const MAX_WELCOME: usize = 64 << 10;
 
@@ -93,8 +100,21 @@ pub(crate) fn ending(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Connects to a host, trying each of its addresses.
 pub(crate) async fn connect(host: &str, port: u16, from: Option<IpAddr>) -> Result<tokio::net::TcpStream> {
+    connect_beginning_with(0, host, port, from).await
+}
+
+/// The same, beginning with the n-th address: one that swallows everything is not to hide the others.
+async fn connect_beginning_with(
+    nth: usize,
+    host: &str,
+    port: u16,
+    from: Option<IpAddr>,
+) -> Result<tokio::net::TcpStream> {
     let fail = |why: String| Error::Unreachable { what: "the hub", address: format!("{host}:{port}"), why };
     let addresses = tokio::net::lookup_host((host, port)).await.map_err(|why| fail(why.to_string()))?;
+    let mut addresses = addresses.collect::<Vec<_>>();
+    let first = nth % addresses.len().max(1);
+    addresses.rotate_left(first);
     let mut last = fail("the name has no address".into());
     for address in addresses {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
@@ -135,28 +155,54 @@ impl Drop for EndOnDrop {
 }
 
 /// How a connection is made.
-pub(super) struct Dial<'a> {
-    pub(super) config: &'a LineConfig,
+#[derive(Clone)]
+pub(super) struct Dial {
+    pub(super) config: Arc<LineConfig>,
     /// PINGs, on control.
     pub(super) keepalive: KeepAlive,
-    /// For each step: TCP, TLS, and each request.
+    /// For each request, once there is a connection.
     pub(super) patience: Duration,
 }
 
-impl Dial<'_> {
-    async fn within<T>(&self, step: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        timeout(self.patience, work).await.unwrap_or_else(|_| {
-            Err(Error::Timeout {
-                what: format!("the hub at {} ({step})", self.config.address()),
-                seconds: self.patience.as_secs(),
-            })
-        })
+impl Dial {
+    fn late(&self, step: &str, patience: Duration) -> Error {
+        let what = format!("the hub at {} ({step})", self.config.address());
+        Error::Timeout { what, seconds: patience.as_secs() }
     }
 
-    /// Makes one of the connections.
+    async fn within<T>(&self, step: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(self.patience, work).await.unwrap_or_else(|_| Err(self.late(step, self.patience)))
+    }
+
+    /// Makes one of the connections: TCP and TLS.
+    ///
+    /// What a dead path has swallowed is sent again after 1, 2, 4, … seconds only, so a connection that was begun in a
+    /// hole hears late of its end. Another one is begun beside it every [`ANEW`], and the first that is there is taken.
     pub(super) async fn wire(&self, kind: Kind, meter: Arc<Meter>) -> Result<Wired> {
-        let config = self.config;
-        let tcp = self.within("TCP", connect(&config.host, config.port, config.from)).await?;
+        let (mut tries, connected) = (JoinSet::new(), Arc::<AtomicBool>::default());
+        for nth in 0..TRIES {
+            let (dial, meter, connected) = (self.clone(), meter.clone(), connected.clone());
+            tries.spawn(async move { dial.try_to_wire(nth, kind, meter, &connected).await });
+            match timeout(ANEW, tries.join_next()).await {
+                Ok(Some(Ok(wired))) => return wired,
+                Ok(Some(Err(why))) => return Err(self.config.answer(why.to_string())),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        let step = if connected.load(Ordering::Relaxed) { "TLS" } else { "TCP" };
+        Err(self.late(step, ANEW * u32::try_from(TRIES).unwrap_or(u32::MAX)))
+    }
+
+    async fn try_to_wire(
+        &self,
+        nth: usize,
+        kind: Kind,
+        meter: Arc<Meter>,
+        connected: &AtomicBool,
+    ) -> Result<Wired> {
+        let config = &self.config;
+        let tcp = connect_beginning_with(nth, &config.host, config.port, config.from).await?;
+        connected.store(true, Ordering::Relaxed);
         let patience = match kind {
             Kind::Control => self.keepalive.timeout,
             Kind::Bulk => self.keepalive.time + self.keepalive.timeout,
@@ -170,9 +216,8 @@ impl Dial<'_> {
         }
         let fail = |why: String| Error::Tls { what: "the hub", address: config.address(), why };
         let name = ServerName::try_from(config.host.clone()).map_err(|why| fail(why.to_string()))?;
-        let stream =
-            async { TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(tls_words(&why))) };
-        let stream = self.within("TLS", stream).await?;
+        let stream = TlsConnector::from(tls).connect(name, tcp).await;
+        let stream = stream.map_err(|why| fail(tls_words(&why)))?;
         self.http(kind, stream, meter).await
     }
 
@@ -218,7 +263,7 @@ impl Dial<'_> {
 
     /// Says hello on control.
     pub(super) async fn hello(&self, wired: &mut Wired) -> Result<Welcome> {
-        let config = self.config;
+        let config = &self.config;
         let hello = Hello {
             keepalive_time_ms: millis(self.keepalive.time),
             keepalive_timeout_ms: millis(self.keepalive.timeout),

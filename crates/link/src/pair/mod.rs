@@ -32,7 +32,7 @@
 //! # Memory
 //!
 //! Of what the other end sends, at most [`BULK_WINDOW`] (32 MiB) is in flight or waits on bulk and [`CONTROL_WINDOW`] on
-//! control; added to that is the one object that is being put together and the one that the end is busy with (5 MiB each
+//! control, and [`CONTROL_HELD`] (2 MiB) wait for the end; added to that is the one object that is being put together and the one that the end is busy with (5 MiB each
 //! in Flower, with a coded one the coded bytes and its base, too). Towards the other end there are the object being sent,
 //! the next one being made ready, and [`SEND_BUFFER`]. That is below 64 MiB for a pair
 //! both of whose directions are stalled, and a few MiB otherwise. 32 MiB are 1 Gbit/s at 250 ms; beyond, the kernel's own
@@ -49,9 +49,12 @@ mod take;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::frame::{FrameError, HubFrame, Parts, SpokeFrame};
+use crate::wire::Welcome;
 pub use bulk::Parcel;
 pub use dial::LineConfig;
 pub(crate) use dial::{authority, connect, ending, millis, reason};
@@ -80,8 +83,18 @@ pub(crate) const CHUNK: usize = 256 << 10;
 /// So many bytes may wait on control, beside the frame that comes next. Who is slower than that loses the pair.
 pub const CONTROL_QUEUE: usize = 64 << 20;
 
+/// Frames of so many bytes are with an end at once, beside those that the connection's window holds back.
+pub const CONTROL_HELD: usize = 2 << 20;
+
+/// Room for a frame that an end was given. To be dropped when the frame has been dealt with: nothing more is read from
+/// control while those that are held weigh [`CONTROL_HELD`] bytes.
+#[derive(Debug)]
+pub struct Held(pub(crate) OwnedSemaphorePermit);
+
 /// What goes over a control connection.
 pub trait Frame: Sized + Send + 'static {
+    /// About how many bytes of memory it takes beside itself.
+    fn weight(&self) -> usize;
     /// Appends the frame's bytes. `parts` belongs to this direction of one connection.
     fn encode(&self, parts: &mut Parts, out: &mut BytesMut);
     /// Takes the next whole frame off the front; `None` while it is not all there.
@@ -91,7 +104,26 @@ pub trait Frame: Sized + Send + 'static {
     fn decode(parts: &mut Parts, bytes: &mut BytesMut) -> Result<Option<Self>, FrameError>;
 }
 
+/// About what a header takes beside its words.
+const HEADER: usize = 64;
+
+fn weight_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| HEADER + name.as_str().len() + value.len()).sum()
+}
+
 impl Frame for SpokeFrame {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Call { call, .. } => call.body.len() + weight_of(&call.headers),
+            Self::Auth { headers, .. } => weight_of(headers),
+            Self::Want(wanted) => size_of_val(&wanted[..]),
+            Self::Reply(reply) => reply.body.len(),
+            // Rare, and of many parts: as much as there may be.
+            Self::Stats(_) => CONTROL_HELD,
+            _ => 0,
+        }
+    }
+
     fn encode(&self, _parts: &mut Parts, out: &mut BytesMut) {
         Self::encode(self, out);
     }
@@ -102,6 +134,15 @@ impl Frame for SpokeFrame {
 }
 
 impl Frame for HubFrame {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Result { answer, .. } => answer.body.len(),
+            Self::Offer(offer) => offer.body.len() + offer.run.as_ref().map_or(0, Bytes::len),
+            Self::Want(wanted) => size_of_val(&wanted[..]),
+            _ => 0,
+        }
+    }
+
     fn encode(&self, parts: &mut Parts, out: &mut BytesMut) {
         self.encode_with(parts, out);
     }
@@ -118,11 +159,14 @@ pub trait End: Send + Sync + 'static {
     /// What this one says.
     type Out: Frame;
 
+    /// What the hub said at a spoke's hello. Called before [`End::up`], at a spoke only.
+    fn welcome(&self, _welcome: &Welcome) {}
+
     /// Both connections are there. Called before anything of the pair arrives.
     fn up(&self, pair: Pair<Self::Out>);
 
-    /// The other end says something. Must not block.
-    fn frame(&self, frame: Self::In);
+    /// The other end says something. Must not block: who cannot deal with it at once keeps `held` with it.
+    fn frame(&self, frame: Self::In, held: Held);
 
     /// An object has arrived; nothing of it is checked. The next one is read only when this is done, which is how a slow
     /// disk slows the other end down. Dropped unfinished when the pair ends. An error ends the pair.

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bulk::{self, Decoder, Item, Parcel};
 use super::outbox::Outbox;
-use super::{CHUNK, Control, End, Frame, Pair, SEND_BUFFER, reason};
+use super::{CHUNK, CONTROL_HELD, Control, End, Frame, Held, Pair, SEND_BUFFER, reason};
 use crate::KeepAlive;
 use crate::engine::frame::Parts;
 use crate::io::Meter;
@@ -164,6 +164,7 @@ async fn next_chunk(incoming: &mut Incoming, what: &str, life: &Life) -> Result<
 
 async fn read_control<E: End>(end: Arc<E>, mut incoming: Incoming, life: Arc<Life>) -> String {
     let (mut parts, mut bytes) = (Parts::default(), BytesMut::new());
+    let room = Arc::new(Semaphore::new(CONTROL_HELD));
     loop {
         match next_chunk(&mut incoming, "control", &life).await {
             Ok(chunk) if bytes.is_empty() => bytes = BytesMut::from(chunk),
@@ -171,10 +172,18 @@ async fn read_control<E: End>(end: Arc<E>, mut incoming: Incoming, life: Arc<Lif
             Err(why) => return why,
         }
         loop {
-            match E::In::decode(&mut parts, &mut bytes) {
-                Ok(Some(frame)) => end.frame(frame),
+            let frame = match E::In::decode(&mut parts, &mut bytes) {
+                Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(why) => return format!("control: the other end sent {why}"),
+            };
+            // One that is larger than all the room has it for itself.
+            let weight = (frame.weight() + size_of::<E::In>()).min(CONTROL_HELD);
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+            match room.clone().acquire_many_owned(weight).await {
+                Ok(held) => end.frame(frame, Held(held)),
+                // Never: nobody closes it.
+                Err(why) => return why.to_string(),
             }
         }
     }

@@ -19,11 +19,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// After a refusal asking again does not help soon.
 const REFUSED_WAIT: Duration = Duration::from_secs(8);
-/// How long each step of a try may take: a try on a dead path is not to keep the next one waiting,
+/// How long the first try waits for each answer of the hub, once it has a connection; the second waits twice as long, …
 const STEP: Duration = Duration::from_secs(2);
-/// but a line that is slower than that is tried with more patience now and then.
-const PATIENT_STEP: Duration = Duration::from_secs(8);
-const PATIENT_EVERY: u32 = 4;
+/// … and no try longer than so many times.
+const MOST_STEPS: u32 = 4;
 /// A pair that lasted so long was a good one; after a shorter one the waits go on growing.
 const PROVEN: Duration = Duration::from_secs(5);
 
@@ -77,7 +76,7 @@ impl Drop for Dialler {
 }
 
 struct Shared {
-    config: LineConfig,
+    config: Arc<LineConfig>,
     control: Arc<Meter>,
     bulk: Arc<Meter>,
     now: Mutex<Present>,
@@ -101,8 +100,8 @@ impl Dialler {
         let down = LineState::Down { why: "not connected yet".into(), since: Instant::now() };
         let (state, seen) = watch::channel(down);
         let now = Present { tap: FrameTap::default(), keepalive: config.keepalive, pairs: 0 };
-        let shared =
-            Arc::new(Shared { config, control: Arc::default(), bulk: Arc::default(), now: now.into() });
+        let (config, control, bulk) = (Arc::new(config), Arc::default(), Arc::default());
+        let shared = Arc::new(Shared { config, control, bulk, now: now.into() });
         let task = tokio::spawn(keep(shared.clone(), end, state));
         Self { state: seen, shared, task }
     }
@@ -178,6 +177,7 @@ async fn keep<E: End<In = HubFrame, Out = SpokeFrame>>(
                 let (began, before) = (Instant::now(), (tries, down_since.elapsed()));
                 tries = 0;
                 let welcome = Arc::new(pair.welcome);
+                end.welcome(&welcome);
                 let keepalive = {
                     let mut now = shared.now();
                     now.tap = pair.wired.0.tap.clone();
@@ -235,16 +235,15 @@ struct Dialling {
 
 async fn dial(shared: &Shared, tries: u32) -> Result<Dialled> {
     let keepalive = shared.now().keepalive;
-    let patience = if tries.is_multiple_of(PATIENT_EVERY) { PATIENT_STEP } else { STEP };
-    let dial = Dial { config: &shared.config, keepalive, patience };
+    let dial = Dial { config: shared.config.clone(), keepalive, patience: STEP * tries.min(MOST_STEPS) };
     let control = async {
         let mut wired = dial.wire(Kind::Control, shared.control.clone()).await?;
         let welcome = dial.hello(&mut wired).await?;
         Ok::<_, Error>((wired, welcome))
     };
-    let (control, bulk) = tokio::join!(control, dial.wire(Kind::Bulk, shared.bulk.clone()));
     // What control says is the better reason, where both failed.
-    let (mut control, welcome) = control?;
+    let bulk = async { Ok(dial.wire(Kind::Bulk, shared.bulk.clone()).await) };
+    let ((mut control, welcome), bulk) = tokio::try_join!(control, bulk)?;
     let least = Duration::from_millis(welcome.keepalive_least_ms);
     if keepalive.time < least {
         return Ok(Dialled::Adjust(least));

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::pair::Held;
+
 /// So many events wait at most, beside those that nobody can hold back.
 const PLACES: usize = 1024;
 /// So many are taken at once: what the first of them asks for must not wait for ever.
@@ -45,6 +47,11 @@ impl<T> Mailbox<T> {
         // The semaphore is never closed.
         let place = self.0.places.clone().acquire_owned().await.ok();
         let _ = self.0.queue.send((event, place));
+    }
+
+    /// Puts a frame in at once, with the room that it takes: its pair waits when all of that is taken.
+    pub(crate) fn send_held(&self, event: T, held: Held) {
+        let _ = self.0.queue.send((event, Some(held.0)));
     }
 
     /// Puts an event in at once. Only for those that something else bounds.

@@ -18,13 +18,14 @@ use crate::engine::record::SpokeRecord;
 use crate::engine::spoke::{Action, Event, NotStored, Settings, Spoke};
 use crate::engine::{Now, Shelf, Wanted};
 use crate::ledger::Ledger;
-use crate::pair::{End, Pair, Parcel};
+use crate::pair::{End, Held, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
 use crate::shell::mailbox::{Mailbox, WeakMailbox};
 use crate::shell::packer::{NotTaken, Packer};
 use crate::store::{ObjectStore, PutError};
+use crate::wire::Welcome;
 
 /// How long an answer may wait for room in memory before it is read from the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,13 +62,19 @@ impl End for SpokeEnd {
     type In = HubFrame;
     type Out = SpokeFrame;
 
+    fn welcome(&self, welcome: &Welcome) {
+        let hold = Duration::from_millis(welcome.hold_ms);
+        self.seen.hold_of_hub(hold);
+        self.engine.send_now(Letter::Event(Event::Hold(hold)));
+    }
+
     fn up(&self, pair: Pair<SpokeFrame>) {
         self.seen.up();
         self.engine.send_now(Letter::Up(pair));
     }
 
-    fn frame(&self, frame: HubFrame) {
-        self.engine.send_now(Letter::Frame(frame));
+    fn frame(&self, frame: HubFrame, held: Held) {
+        self.engine.send_held(Letter::Frame(frame), held);
     }
 
     async fn object(&self, parcel: Parcel) -> Result<(), String> {

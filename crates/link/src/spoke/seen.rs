@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) struct Seen {
     began: Instant,
     hold: Duration,
+    /// What the hub said of its own, in milliseconds.
+    hub_hold: AtomicU64,
     disk_limit: u64,
     store: ObjectStore,
     /// Bytes of objects that went to SuperNodes, came from them, and were sent to the hub.
@@ -49,6 +51,7 @@ impl Seen {
         Self {
             began: Instant::now(),
             hold,
+            hub_hold: AtomicU64::new(u64::MAX),
             disk_limit: disk.bytes,
             store,
             served: AtomicU64::new(0),
@@ -65,6 +68,19 @@ impl Seen {
     pub(super) fn of(&self, line: &Arc<Dialler>) {
         // Called once.
         let _ = self.line.set(Arc::downgrade(line));
+    }
+
+    /// The hub says how long it hides a cut: the shorter time rules.
+    pub(super) fn hold_of_hub(&self, hub: Duration) {
+        let told = u64::try_from(hub.as_millis()).unwrap_or(u64::MAX);
+        if self.hub_hold.swap(told, Ordering::Relaxed) != told && hub < self.hold {
+            let (own, seconds) = (self.hold.as_secs(), hub.as_secs());
+            tracing::info!(own, seconds, "the hub hides a cut for less than FL_LINK_HOLD here: that rules");
+        }
+    }
+
+    fn hold(&self) -> Duration {
+        self.hold.min(Duration::from_millis(self.hub_hold.load(Ordering::Relaxed)))
     }
 
     /// Bytes of an object went to a SuperNode.
@@ -118,7 +134,7 @@ impl Seen {
             Some(cut) => tracing::info!(
                 seconds = cut.lasted.as_secs_f64(),
                 cause = cut.why,
-                hidden = cut.lasted <= self.hold,
+                hidden = cut.lasted <= self.hold(),
                 messages = now.depth.messages,
                 spooled_replies = now.depth.replies,
                 spooled_bytes = self.store.usage().kept_bytes,
@@ -134,7 +150,7 @@ impl Seen {
         now.cuts.begin(Default::default(), why, Instant::now());
         tracing::warn!(
             cause = why,
-            hold_seconds = self.hold.as_secs(),
+            hold_seconds = self.hold().as_secs(),
             messages = now.depth.messages,
             spooled_replies = now.depth.replies,
             spooled_bytes = self.store.usage().kept_bytes,
@@ -152,7 +168,7 @@ impl Seen {
         SpokeStats {
             room: self.room.load(Ordering::Relaxed),
             uptime_seconds: self.began.elapsed().as_secs(),
-            hold_seconds: self.hold.as_secs(),
+            hold_seconds: self.hold().as_secs(),
             calls: counters.calls,
             answered_here: counters.answered_here,
             retries: counters.retries,

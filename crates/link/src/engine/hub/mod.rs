@@ -149,6 +149,8 @@ pub struct Depth {
 struct Spoke {
     up: bool,
     storage: bool,
+    /// For how long it hides a cut, once it has said so.
+    hold: Option<Duration>,
     wants: Wants,
     /// What it was sent.
     has: Recent,
@@ -487,8 +489,9 @@ impl Hub {
             }
             SpokeFrame::Confirm(key, run) => self.confirmed(&name, key, run, at),
             SpokeFrame::Reply(reply) => self.reply(&name, reply, at),
-            // Only for the status, which the shell sees to.
-            SpokeFrame::Stats(_) | SpokeFrame::Echo(_) => {}
+            // The rest is for the status, which the shell sees to.
+            SpokeFrame::Stats(stats) => spoke.hold = Some(Duration::from_secs(stats.hold_seconds)),
+            SpokeFrame::Echo(_) => {}
             SpokeFrame::Storage(ok) => spoke.storage = ok,
             SpokeFrame::GaveUp(key) => self.gave_up(key, at),
         }

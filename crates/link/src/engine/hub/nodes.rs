@@ -506,17 +506,19 @@ impl Hub {
                 (true, Some(asked)) if asked + ECHO > now => continue,
                 _ => {}
             }
-            if self.settings.hold.is_zero() {
+            // The shorter time rules.
+            let hold = spoke.hold.map_or(self.settings.hold, |hold| hold.min(self.settings.hold));
+            if hold.is_zero() {
                 self.node(id).beat = None;
                 continue;
             }
             self.counters.holds += 1;
-            let until = now + self.settings.hold;
+            let until = now + hold;
             tracing::info!(
                 node = id,
                 site = name.0,
                 spoke = name.1,
-                seconds = self.settings.hold.as_secs(),
+                seconds = hold.as_secs(),
                 "spoke out of reach: its node is kept alive"
             );
             self.node(id).hold = Some(until);

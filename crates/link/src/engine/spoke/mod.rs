@@ -48,6 +48,8 @@ pub enum Event {
     Lost(ObjectId),
     /// Whether the disk can take more.
     Storage(bool),
+    /// For how long the hub hides a cut. The shorter time rules: beyond it SuperLink knows that the nodes are gone.
+    Hold(Duration),
     /// Time has passed.
     Tick,
 }
@@ -184,6 +186,7 @@ pub struct Spoke {
     down_since: Duration,
     storage: bool,
     hub_storage: bool,
+    hub_hold: Duration,
     nodes: BTreeMap<u64, Node>,
     verifier: Verifier,
     messages: BTreeMap<MessageKey, Message>,
@@ -225,6 +228,7 @@ impl Spoke {
             down_since: now.mono,
             storage: true,
             hub_storage: true,
+            hub_hold: Duration::MAX,
             nodes: BTreeMap::new(),
             verifier: Verifier::default(),
             messages: BTreeMap::new(),
@@ -349,6 +353,7 @@ impl Spoke {
             Event::Pushed(ticket, result) => self.pushed(ticket, result, &mut at),
             Event::Lost(id) => self.lost(id, &mut at),
             Event::Storage(ok) => self.storage_is(ok, &mut at),
+            Event::Hold(hold) => self.hub_hold = hold,
             Event::Tick => {}
         }
         self.expire(&mut at);
@@ -531,7 +536,7 @@ impl Spoke {
     }
 
     fn within_hold(&self, now: Now) -> bool {
-        self.up || now.mono.saturating_sub(self.down_since) <= self.settings.hold
+        self.up || now.mono.saturating_sub(self.down_since) <= self.settings.hold.min(self.hub_hold)
     }
 
     fn storage_is(&mut self, ok: bool, at: &mut At<'_>) {
