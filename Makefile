@@ -31,8 +31,8 @@ drills:
 	ONEFED_CASES=100 cargo test --locked -p onefed --test converge --test apply_killed --test lock -- --include-ignored
 	@echo "== drills: ten thousand simulated worlds of the link"
 	ONEFED_SEEDS=10000 cargo test --locked --release -p onefed-link --test world
-	@echo "== drills: SuperNodes of both bands of releases under a SuperLink of either"
-	ONEFED_CASES=2 cargo test --locked -p onefed --test bridge
+	@echo "== drills: SuperNodes of all releases under a SuperLink of each"
+	ONEFED_CASES=4 cargo test --locked -p onefed --test bridge
 	@echo "== drills: the link under kills, silence and half-open connections, in the middle of 100 MB; plain Flower beside it"
 	ONEFED_DRILLS=1 cargo test --locked -p onefed --test link_drills -- --nocapture
 	@echo "== make drills: all of them passed"

@@ -163,6 +163,16 @@ take_context() {
     say "the context is ${disk:-that of one-context}${context_changed:+, and new}"
 }
 
+# The release that this VM is to run: what its context says, else the federation's.
+choose_release() {
+    own=$(context_value FLOWER_VERSION)
+    case $own in
+    *[!0-9.]*) fail "FLOWER_VERSION is '$own', which is no release of Flower" "it has the form X.Y.Z" ;;
+    esac
+    FLOWER_VERSION=${own:-$FLOWER_VERSION}
+    say "onefed for Flower $FLOWER_VERSION"
+}
+
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 is() {
@@ -402,8 +412,8 @@ exec 9>/run/onefed-start.lock
 flock -w "$PATIENCE" 9 || fail "another start script is still at work" "see $LOG"
 rm -f "$STAGE"/headers.*
 
-say "onefed for Flower $FLOWER_VERSION"
 take_context
+choose_release
 binary_changed=
 is "$ONEFED_SHA256" "$BINARY" || binary_changed=yes
 fetch

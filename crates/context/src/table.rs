@@ -14,11 +14,11 @@ pub static TABLE: &[Variable] = &[
         name: "FLOWER_VERSION",
         placement: Placement::Service,
         default: Some("1.41.0"),
-        description: "Flower release to run; every zone must use the same one",
+        description: "Flower release to run on this VM",
         rule: Rule::Version,
         error: "Invalid FLOWER_VERSION: '{value}'. Expected format: X.Y.Z (e.g., 1.25.0)",
         phase: Some(1),
-        interactions: "The same release in every zone: with another one, peers fail with UNIMPLEMENTED or INTERNAL. (10a)",
+        interactions: "One for all VMs of a service; sites may have another than the coordinator. (10a)",
         ..Variable::ROW
     },
     Variable {

@@ -27,7 +27,7 @@ pub(crate) const SITE_ENROLMENT: &str = "FL_SITE_ENROLMENT";
 pub struct Federation {
     /// `name`.
     pub name: FederationName,
-    /// `flower`: the release that every VM runs.
+    /// `flower`: SuperLink's release, and that of every site which names none of its own.
     pub flower: Release,
     /// `[network]`.
     pub network: Network,
@@ -103,6 +103,8 @@ pub struct Site {
     pub name: SiteName,
     /// Its zone.
     pub zone: ZoneName,
+    /// `flower`: the release of its VMs; the federation's where it names none. The link translates between releases.
+    pub flower: Release,
     /// How many SuperNodes.
     pub supernodes: Count,
     /// Where its spoke runs.

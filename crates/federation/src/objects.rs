@@ -42,7 +42,8 @@ pub struct Object {
     /// same. A VM template's has its start script in it too, which is onefed's: see [`vm_template`].
     /// Secrets, the CA, ids and addresses that become known later are not in it.
     pub digest: String,
-    /// What it is for a reader, for instance "2 SuperNodes + 1 gateway".
+    /// What it is for a reader, for instance "2 SuperNodes + 1 gateway"; with its Flower release where that is not the
+    /// federation's.
     pub detail: String,
 }
 
@@ -103,10 +104,13 @@ fn describe<'a>(federation: &'a Federation, part: Part<'_>) -> Option<(&'a ZoneN
         Part::Site(name) => {
             let site = federation.site(name)?;
             let nodes = supernodes(site.supernodes);
-            let detail = match site.gateway {
+            let mut detail = match site.gateway {
                 GatewayPlacement::Dedicated => format!("{nodes} + 1 gateway"),
                 GatewayPlacement::Embedded => format!("{nodes} with embedded gateways"),
             };
+            if site.flower != federation.flower {
+                detail = format!("{detail}, Flower {}", site.flower.version());
+            }
             Some((&site.zone, format!("site {name}"), detail))
         }
     }

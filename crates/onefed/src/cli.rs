@@ -196,10 +196,11 @@ pub(crate) struct SandboxArgs {
     /// The zones, by name.
     #[arg(long, default_value = "madrid,paris,lisbon", value_delimiter = ',')]
     pub(crate) zones: Vec<String>,
-    /// The Flower release in its VM image.
+    /// The Flower release of VMs that name none.
     #[arg(long, default_value_t = onefed_flower::DEFAULT_RELEASE.to_string(), value_name = "X.Y.Z")]
     pub(crate) flower: String,
-    /// A Python environment with that release, which stands for the image. Without it, one is made in `.flower`.
+    /// A Python environment, which stands for the image of all VMs. Without it, each has one of its own release, made in
+    /// `.flower`.
     #[arg(long, value_name = "DIR")]
     pub(crate) flower_dir: Option<PathBuf>,
     /// A file (TOML) that says how the zones differ from the default: versions, users and their rights, quotas, networks,

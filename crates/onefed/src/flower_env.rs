@@ -3,8 +3,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use onefed_flower::{Environment, Release};
+use onefed_sandbox::FlowerDirs;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -44,6 +46,28 @@ pub(crate) fn ensure(release: Release, dir: &Path, output: Output) -> Result<Env
     run(pip.arg(&flower).args(APP_PACKAGES), output).map_err(fail)?;
     std::fs::write(dir.join("onefed-ready"), &flower).map_err(|why| Failure::file(dir, why))?;
     Environment::find(dir, release.version()).map_err(|why| fail(why.to_string()))
+}
+
+/// For the VMs of a sandbox: the environment of the release that each asks for, made where it is not there. Of another
+/// release, or none, the VM itself finds out that `usual` does not do.
+pub(crate) fn each(usual: Release) -> FlowerDirs {
+    let making = Mutex::new(());
+    FlowerDirs::Each(Arc::new(move |wanted| {
+        let release = wanted.and_then(|text| Release::parse(text).ok()).unwrap_or(usual);
+        let dir = default_dir(release);
+        if !is_ready(release, &dir) {
+            // VMs of one release start at the same time.
+            let _one_at_a_time = making.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(why) = ensure(release, &dir, Output::new(crate::output::Format::Text)) {
+                tracing::error!(why = %why.message, "no Python environment for a VM");
+            }
+        }
+        dir
+    }))
+}
+
+fn is_ready(release: Release, dir: &Path) -> bool {
+    dir.join("onefed-ready").exists() && Environment::find(dir, release.version()).is_ok()
 }
 
 /// The system's Python, new enough.

@@ -1,5 +1,6 @@
 //! SuperNodes of Flower 1.31 (gRPC) and of Flower 1.41 (HTTP) at one spoke, behind them a real SuperLink of either: a round
-//! of a real app in which all have a part. Second octet: 26.
+//! of a real app in which all have a part. In drills SuperNodes of all four releases of the version table, under a SuperLink
+//! of each. Second octet: 26.
 //!
 //! The Python environments are made below `.flower/` of the repository when they are not there.
 
@@ -21,9 +22,10 @@ use onefed_link::wire::{Hello, PROTOCOL};
 use onefed_link::{Disk, KeepAlive, LineConfig, probe};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-const BANDS: [&str; 2] = ["1.31.0", "1.41.0"];
+/// One release of each band, then the others of the version table.
+const RELEASES: [&str; 4] = ["1.31.0", "1.41.0", "1.32.0", "1.40.0"];
 
-/// The app: SuperLink sends two arrays to each of two nodes, and each sends back their sum and its number.
+/// The app: SuperLink sends two arrays to each node, and each sends back their sum and its number.
 const PYPROJECT: &str = r#"
 [build-system]
 requires = ["hatchling"]
@@ -58,7 +60,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid, context):
-    while len(nodes := list(grid.get_node_ids())) < 2:
+    while len(nodes := list(grid.get_node_ids())) < @NODES@:
         time.sleep(0.2)
     many = np.arange(100_000, dtype=np.float64)
     arrays = ArrayRecord([many, np.ones_like(many)])
@@ -71,7 +73,7 @@ def main(grid, context):
         (total,) = reply.content["sum"].to_numpy_ndarrays()
         assert np.array_equal(total, many + 1)
         numbers.add(reply.content["node"]["number"])
-    assert numbers == {1, 2}, numbers
+    assert numbers == set(range(1, @NODES@ + 1)), numbers
 "#;
 const CLIENT_APP: &str = r#"
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -87,15 +89,15 @@ def query(message, context):
     return Message(content, reply_to=message)
 "#;
 
-/// The release of the SuperLink, and a third octet. HTTP to gRPC comes first: without a bridge nothing else does that.
-const SUPERLINKS: [(&str, u8); 2] = [("1.31.0", 31), ("1.41.0", 41)];
-
-/// A round takes half a minute of a quiet machine, so it is one SuperLink where `ONEFED_CASES` does not ask for two.
+/// A round takes half a minute of a quiet machine, so it is one SuperLink and two SuperNodes where `ONEFED_CASES` does not
+/// ask for more: so many SuperLinks then, each with SuperNodes of all releases. HTTP to gRPC comes first: without a bridge
+/// nothing else does that.
 #[test]
 fn supernodes_of_both_bands_train_under_one_superlink() {
-    let cases = std::env::var("ONEFED_CASES").ok().map_or(1, |cases| cases.parse().unwrap());
-    for (release, zone) in SUPERLINKS.into_iter().take(cases) {
-        a_round_with_both_bands(release, zone);
+    let cases: Option<usize> = std::env::var("ONEFED_CASES").ok().map(|cases| cases.parse().unwrap());
+    let nodes = if cases.is_some() { RELEASES.len() } else { 2 };
+    for (superlink, zone) in RELEASES.into_iter().zip(31..).take(cases.unwrap_or(1)) {
+        a_round_with(superlink, &RELEASES[..nodes], zone);
     }
 }
 
@@ -121,7 +123,7 @@ impl Drop for Running {
     }
 }
 
-fn a_round_with_both_bands(superlink: &str, zone: u8) {
+fn a_round_with(superlink: &str, nodes: &[&str], zone: u8) {
     let mut world = World { dir: tempfile::tempdir().unwrap(), zone, running: Vec::new() };
     let release = Release::parse(superlink).unwrap();
     world.start_superlink(release);
@@ -136,10 +138,10 @@ fn a_round_with_both_bands(superlink: &str, zone: u8) {
             .await;
         }
     });
-    for (number, band) in (1..).zip(BANDS) {
-        world.start_supernode(Release::parse(band).unwrap(), number, spoke);
+    for (number, node) in (1..).zip(nodes) {
+        world.start_supernode(Release::parse(node).unwrap(), number, spoke);
     }
-    world.submit(release);
+    world.submit(release, nodes.len());
     let control = SuperLink::new(world.superlink_address(release)).unwrap();
     until(&world, "the end of the run", Duration::from_secs(120), || {
         let runs = runtime.block_on(control.runs(1)).unwrap();
@@ -148,17 +150,15 @@ fn a_round_with_both_bands(superlink: &str, zone: u8) {
         assert!(going, "{status} {details}\n{}", world.logs());
         status == "finished:completed"
     });
-    for band in BANDS {
-        let log = world.log(&format!("supernode-{band}"));
-        assert_eq!(log.matches("Sent successfully").count(), 1, "{band}\n{}", world.logs());
-        assert!(!log.contains("Failed to") && !log.contains("raised"), "{band}\n{log}");
+    for node in nodes {
+        let log = world.log(&format!("supernode-{node}"));
+        assert_eq!(log.matches("Sent successfully").count(), 1, "{node}\n{}", world.logs());
+        assert!(!log.contains("Failed to") && !log.contains("raised"), "{node}\n{log}");
     }
     // Goodbyes are translated as well: SuperLink no longer counts the nodes.
     world.stop_supernodes();
-    for band in BANDS {
-        let deactivated = world.log("superlink").matches("[Fleet.DeactivateNode]").count();
-        assert_eq!(deactivated, 2, "{band}\n{}", world.logs());
-    }
+    let deactivated = world.log("superlink").matches("[Fleet.DeactivateNode]").count();
+    assert_eq!(deactivated, nodes.len(), "under {superlink}\n{}", world.logs());
 }
 
 impl World {
@@ -295,12 +295,12 @@ impl World {
     }
 
     /// Submits the app with `flwr` of the SuperLink's release.
-    fn submit(&self, release: Release) {
+    fn submit(&self, release: Release, nodes: usize) {
         let (home, app) = (self.path("cli"), self.path("app"));
         for (dir, file, text) in [
             (&app, "pyproject.toml", PYPROJECT),
             (&app.join("sums"), "__init__.py", ""),
-            (&app.join("sums"), "server_app.py", SERVER_APP),
+            (&app.join("sums"), "server_app.py", &SERVER_APP.replace("@NODES@", &nodes.to_string())),
             (&app.join("sums"), "client_app.py", CLIENT_APP),
             (&home, "config.toml", &self.connection(release)),
         ] {

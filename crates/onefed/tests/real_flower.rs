@@ -44,12 +44,20 @@ impl World {
 
     /// The same with the spoke inside each SuperNode's VM at the second site.
     fn with_an_embedded_gateway(self) -> Self {
+        self.with_more_at_lisbon("gateway    = \"embedded\"")
+    }
+
+    /// The same with another Flower release at the second site. Its calls are translated.
+    fn with_a_site_of(self, flower: &str) -> Self {
+        self.with_more_at_lisbon(&format!("flower     = \"{flower}\""))
+    }
+
+    fn with_more_at_lisbon(self, line: &str) -> Self {
         let path = self.dir.path().join("federation.toml");
         let plan = std::fs::read_to_string(&path).unwrap();
         let (before, after) =
             plan.split_once("name       = \"lisbon\"\n").expect("the example has a site lisbon");
-        let plan = format!("{before}name       = \"lisbon\"\ngateway    = \"embedded\"\n{after}");
-        std::fs::write(&path, plan).unwrap();
+        std::fs::write(&path, format!("{before}name       = \"lisbon\"\n{line}\n{after}")).unwrap();
         self
     }
 
@@ -153,8 +161,8 @@ fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_federation_of_flower_1_41_trains_and_leaves_nothing() {
-    the_whole_story(&World::new(161, "1.41.0"));
+fn a_federation_of_flower_1_41_with_a_site_of_1_31_trains_and_leaves_nothing() {
+    the_whole_story(&World::new(161, "1.41.0").with_a_site_of("1.31.0"));
 }
 
 #[test]

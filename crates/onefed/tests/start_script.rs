@@ -28,7 +28,9 @@ use gate::Gate;
 use machine::Machine;
 use server::Files;
 
+/// What the VM's context asks for, as that of a site with another release than its federation's.
 const RELEASE: &str = "1.41.0";
+const OF_THE_PLAN: &str = "1.31.0";
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// There inside the namespaces.
 const INSIDE: &str = "ONEFED_TEST_INSIDE";
@@ -160,7 +162,7 @@ impl Stage {
     /// The script of a plan whose [install] says this.
     fn script(&self, install: &str) -> String {
         let text = format!(
-            "name = 'lab'\n[coordinator]\nzone = 'z'\nsupernodes = 1\n[zone.z]\nnetwork = 1\nimage = 'Debian 12'\n\
+            "name = 'lab'\nflower = '{OF_THE_PLAN}'\n[coordinator]\nzone = 'z'\nsupernodes = 1\n[zone.z]\nnetwork = 1\nimage = 'Debian 12'\n\
              [install]\n{install}"
         );
         let federation = onefed_federation::parse(&text).unwrap_or_else(|why| panic!("{text}\n{why:?}"));
@@ -384,6 +386,12 @@ fn files_come_with_the_context_or_by_whatever_program_is_there() {
         assert!(text.contains(&nowhere) && text.contains("404"), "without {gone}: {text}");
         stage.nothing_installed();
     }
+    let evil = stage.context.replace(&format!("='{RELEASE}'"), "='1.41.0 x'").into_bytes();
+    stage.machine.disk(&BTreeMap::from([("context.sh", evil)]));
+    stage.machine.on(&script);
+    assert_eq!(stage.machine.ended(), 1);
+    assert!(stage.published().contains("FLOWER_VERSION is '1.41.0 x'"), "{}", stage.published());
+    stage.machine.disk(&BTreeMap::from([("context.sh", stage.context.clone().into_bytes())]));
     // Without any of them, the images of a FILES datastore. A gateway takes the binary only.
     let script = stage.script(&format!(
         "onefed = {{ file = 'onefed-9', sha256 = '{}' }}\nflower = {{ file = 'flower.tar', sha256 = '{}' }}",

@@ -113,8 +113,8 @@ fn absent(path: &Path, removed: io::Result<()>) -> Result<(), SandboxError> {
     }
 }
 
-/// Starts the process of a VM, which is RUNNING then.
-pub(crate) fn power_on(zone: &Zone, id: u32, start: Start) -> Result<Guest, SandboxError> {
+/// Starts the process of a VM, which is RUNNING then. `flower` is an absolute path.
+pub(crate) fn power_on(zone: &Zone, id: u32, start: Start, flower: &Path) -> Result<Guest, SandboxError> {
     let octet = zone.lock().vms.get(&id).map(|vm| vm.octet).ok_or_else(|| unknown(id))?;
     let dir = zone.vm_dir(id);
     let [context, disk, tmp] = ["context", "disk", "tmp"].map(|part| dir.join(part));
@@ -134,11 +134,7 @@ pub(crate) fn power_on(zone: &Zone, id: u32, start: Start) -> Result<Guest, Sand
     let host = &zone.host;
     let mut process = Process::new(&host.exe);
     process.arg("boot").arg("--context").arg(&context).arg("--disk").arg(&disk);
-    process
-        .arg("--loopback")
-        .arg(zone.plan.inside(octet).to_string())
-        .arg("--flower-dir")
-        .arg(&host.flower_dir);
+    process.arg("--loopback").arg(zone.plan.inside(octet).to_string()).arg("--flower-dir").arg(flower);
     // Nothing of the caller's environment is the VM's business, proxies least of all.
     process.env_clear().env("HOME", &dir).env("TMPDIR", &tmp);
     for (name, value) in std::env::vars_os() {

@@ -35,6 +35,7 @@ mod error;
 mod faults;
 mod federation;
 mod files;
+mod flower;
 mod guest;
 mod instantiate;
 mod machine;
@@ -55,6 +56,7 @@ mod zone;
 
 pub use error::SandboxError;
 pub use faults::{Fault, Misbehaviour, Service, misbehave};
+pub use flower::FlowerDirs;
 pub use run::{SandboxConfig, ZoneEndpoints, run};
 pub use sweep::sweep;
 pub use world::World;

@@ -3,6 +3,7 @@
 use crate::addresses::{MAX_ZONES, ONEFLOW, ONEGATE, Plan, XMLRPC};
 use crate::federation::{Federation, ZoneEntry};
 use crate::files::{failed, private_dir, private_file, random};
+use crate::flower::FlowerDirs;
 use crate::oneflow::{self, Service, undeploy_everything};
 use crate::supervisor::Command;
 use crate::sweep::kill_marked;
@@ -37,8 +38,8 @@ pub struct SandboxConfig {
     pub zones: Vec<String>,
     /// What VMs run: the onefed binary.
     pub exe: PathBuf,
-    /// A Python environment with Flower in it, handed to VMs.
-    pub flower_dir: PathBuf,
+    /// Where its VMs find a Python environment with Flower.
+    pub flower: FlowerDirs,
     /// How the zones differ from the default.
     pub world: World,
     /// Stop when standard input ends, so that a sandbox never outlives who started it.
@@ -85,9 +86,9 @@ pub async fn run(
     private_file(&auth_file, &format!("{login}\n"))?;
 
     let absolute = |path: &Path| std::path::absolute(path).map_err(failed("cannot find", path));
-    let (exe, flower_dir) = (absolute(&config.exe)?, absolute(&config.flower_dir)?);
+    let exe = absolute(&config.exe)?;
     let federation = Federation::new(&credentials, &config.world.users)?;
-    let host = Arc::new(Host::new(dir.clone(), exe, flower_dir, federation));
+    let host = Arc::new(Host::new(dir.clone(), exe, config.flower.clone(), federation));
     let mut zones = Vec::new();
     for (index, name) in names.into_iter().enumerate() {
         let plan = Plan::new(config.net, index);

@@ -188,7 +188,11 @@ async fn up(zone: &Zone, id: u32, start: Start, orders: &mut Orders) -> Option<G
     } else {
         pause(delay, orders).await?;
     }
-    match power_on(zone, id, start) {
+    let flower = tokio::select! {
+        () = orders.ending() => return None,
+        flower = zone.host.flower.of(zone, id) => flower,
+    };
+    match flower.and_then(|flower| power_on(zone, id, start, &flower)) {
         Ok(guest) => Some(guest),
         Err(error) => {
             tracing::error!(zone = %zone.name, vm = id, %error, "a VM cannot boot");

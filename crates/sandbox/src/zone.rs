@@ -5,6 +5,7 @@ use crate::addresses::Plan;
 use crate::attributes::Attributes;
 use crate::faults::{Asked, Faults, Misbehaviour};
 use crate::federation::Federation;
+use crate::flower::FlowerDirs;
 use crate::machine::Vm;
 use crate::objects::{Image, Network, VmHost, owned};
 use crate::oneflow::Documents;
@@ -27,13 +28,13 @@ pub(crate) struct Host {
     /// The sandbox's canonical directory, which marks its processes.
     pub(crate) dir: PathBuf,
     pub(crate) exe: PathBuf,
-    pub(crate) flower_dir: PathBuf,
+    pub(crate) flower: FlowerDirs,
     federation: Mutex<Federation>,
 }
 
 impl Host {
-    pub(crate) fn new(dir: PathBuf, exe: PathBuf, flower_dir: PathBuf, federation: Federation) -> Self {
-        Self { dir, exe, flower_dir, federation: Mutex::new(federation) }
+    pub(crate) fn new(dir: PathBuf, exe: PathBuf, flower: FlowerDirs, federation: Federation) -> Self {
+        Self { dir, exe, flower, federation: Mutex::new(federation) }
     }
 
     /// What the zones share. May be taken while a zone is locked, never the other way round.

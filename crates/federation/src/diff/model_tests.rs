@@ -10,7 +10,7 @@ use crate::parse;
 
 const EXAMPLE: &str = include_str!("../../../../examples/three-zones.toml");
 
-/// The example, also with a zone that has an image, a site that has moved, and another setting.
+/// The example, also with a zone that has an image, a site that has moved, another setting, and a site of another release.
 fn federations() -> &'static [Federation] {
     static ALL: std::sync::OnceLock<Vec<Federation>> = std::sync::OnceLock::new();
     ALL.get_or_init(read)
@@ -24,7 +24,8 @@ fn read() -> Vec<Federation> {
     let moved = EXAMPLE.replace("zone       = \"lisbon\"", "zone = \"madrid\"");
     let image = EXAMPLE.replacen("template = \"onefed\"", "image = \"Debian 12\" #", 2) + &install;
     let other = EXAMPLE.replace("TIME    = 30", "TIME    = 40");
-    [EXAMPLE, &moved, &image, &other].map(|text| parse(text).unwrap()).into()
+    let older = EXAMPLE.replace("supernodes = 2 ", "flower = \"1.31.0\"\nsupernodes = 2 ");
+    [EXAMPLE, &moved, &image, &other, &older].map(|text| parse(text).unwrap()).into()
 }
 
 /// What a zone may have of a federation, by indices into the objects that any version of the plan wants.
@@ -38,7 +39,7 @@ struct Have {
 }
 
 fn any_world() -> impl Strategy<Value = Vec<Have>> {
-    let have = (0usize..4, 0usize..9, 0usize..4, any::<bool>(), 0usize..5)
+    let have = (0usize..4, 0usize..9, 0usize..5, any::<bool>(), 0usize..5)
         .prop_map(|(zone, object, from, fits, state)| Have { zone, object, from, fits, state });
     proptest::collection::vec(have, 0..16)
 }
@@ -130,7 +131,7 @@ proptest! {
 
     #[test]
     fn doing_what_the_plan_says_ends_in_what_is_wanted(
-        world in any_world(), which in 0usize..4, stops in proptest::collection::vec(any::<u64>(), 0..3)
+        world in any_world(), which in 0usize..5, stops in proptest::collection::vec(any::<u64>(), 0..3)
     ) {
         let federation = &federations()[which];
         let mut world = existing(&world);
@@ -161,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_plan_whatever_order_the_zones_answer_in(world in any_world(), seed: u64, which in 0usize..4) {
+    fn the_same_plan_whatever_order_the_zones_answer_in(world in any_world(), seed: u64, which in 0usize..5) {
         let federation = &federations()[which];
         let world = existing(&world);
         let plan = diff(federation, &world);
@@ -187,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_planned_where_nobody_could_look(world in any_world(), which in 0usize..4, blind in 0usize..4) {
+    fn nothing_is_planned_where_nobody_could_look(world in any_world(), which in 0usize..5, blind in 0usize..4) {
         let federation = &federations()[which];
         let world = existing(&world);
         let zone = zone_name(blind);

@@ -7,6 +7,7 @@ use onefed_context::{
     Endpoint, GatewayPlacement, Host, InputFlag, NodeConfig, PartitionShare, Placement, Role, San, TABLE,
     Variable, parse_san_list,
 };
+use onefed_flower::Release;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::{Count, Federation, LocalNodes, Part, Site};
@@ -94,6 +95,10 @@ impl<'a> Seat<'a> {
         }
     }
 
+    fn flower(&self) -> Release {
+        self.site.map_or(self.federation.flower, |site| site.flower)
+    }
+
     fn node_config(&self) -> Option<&'a NodeConfig> {
         let local = || Some(&self.local()?.node_config);
         self.site.map(|site| &site.node_config).or_else(local)
@@ -120,7 +125,7 @@ impl<'a> Seat<'a> {
     fn value(&self, row: &'static Variable) -> Value {
         let federation = self.federation;
         let text = match row.name {
-            "FLOWER_VERSION" => federation.flower.version().to_string(),
+            "FLOWER_VERSION" => self.flower().version().to_string(),
             "FL_TLS_ENABLED" => if federation.tls { "YES" } else { "NO" }.to_owned(),
             "FL_FLEET_API_ADDRESS" => self.listen(federation.coordinator.fleet_port),
             "FL_ADMIN_API_ADDRESS" => self.listen(federation.coordinator.admin_port),

@@ -154,12 +154,29 @@ fn digests_follow_the_plan_and_nothing_else() {
         ("\"dedicated\" ", "\"embedded\" ", [false, true, false]),
         ("# [site.node_config]", "node_config = { a = 1 } #", [false, true, false]),
         ("supernodes = 2 ", "supernodes = 3 ", [false, true, true]),
+        ("supernodes = 2 ", "flower = '1.31.0'\nsupernodes = 2 ", [false, true, false]),
+        ("supernodes = 2 ", "flower = '1.41.0'\nsupernodes = 2 ", [false, false, false]),
     ] {
         assert!(EXAMPLE.contains(from), "{from}");
         let after = digests(&EXAMPLE.replace(from, to));
         let differs: Vec<_> = before.iter().zip(&after).map(|(a, b)| a != b).step_by(2).collect();
         assert_eq!(differs, changed, "{from} -> {to}");
     }
+}
+
+#[test]
+fn a_release_of_its_own_is_named_where_a_site_is_described() {
+    let text = EXAMPLE.replacen("supernodes = 2 ", "flower = '1.31.0'\nsupernodes = 2 ", 1);
+    let details: Vec<_> = wanted(&parse(&text).unwrap())
+        .into_iter()
+        .flat_map(|zone| zone.objects)
+        .filter(|object| object.kind == ObjectKind::Service)
+        .map(|object| object.detail)
+        .collect();
+    assert_eq!(
+        details,
+        ["1 SuperLink", "2 SuperNodes + 1 gateway, Flower 1.31.0", "2 SuperNodes + 1 gateway"]
+    );
 }
 
 #[test]
@@ -228,15 +245,26 @@ fn keys(value: &Value) -> Vec<&String> {
     keys
 }
 
+/// A line that names a release, or none.
+fn any_release() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        Just(""),
+        Just("flower = '1.31.0'\n"),
+        Just("flower = '1.40.0'\n"),
+        Just("flower = '1.41.0'\n")
+    ]
+}
+
 prop_compose! {
     fn any_plan()(
-        sites in proptest::collection::vec((1u32..5, 0u32..4, any::<bool>()), 0..5),
+        sites in proptest::collection::vec((1u32..5, 0u32..4, any::<bool>(), any_release()), 0..5),
+        flower in any_release(),
         local in proptest::option::of((1u32..5, 0u32..4)),
         image: bool,
         tls: bool,
         address in proptest::option::of(prop_oneof![Just("203.0.113.10"), Just("hub.example.org"), Just("fd00::1")]),
     ) -> String {
-        let mut text = format!("name = 'lab'\n[variables]\nFL_TLS_ENABLED = {tls}\n[coordinator]\nzone = 'z'\n");
+        let mut text = format!("name = 'lab'\n{flower}[variables]\nFL_TLS_ENABLED = {tls}\n[coordinator]\nzone = 'z'\n");
         if let Some(address) = address {
             text.push_str(&format!("address = '{address}'\n"));
         }
@@ -249,11 +277,11 @@ prop_compose! {
         if image {
             text.push_str(&format!("image = 7\n[install]\nonefed = {{ file = 'onefed', sha256 = '{}' }}\n", "0".repeat(64)));
         }
-        for (index, (min, more, embedded)) in sites.into_iter().enumerate() {
+        for (index, (min, more, embedded, flower)) in sites.into_iter().enumerate() {
             let gateway = if embedded { "embedded" } else { "dedicated" };
             text.push_str(&format!(
                 "[[site]]\nname = 's{index}'\nzone = 'z'\nsupernodes = {{ min = {min}, max = {} }}\n\
-                 gateway = '{gateway}'\nnode_config = {{ site = 'it is \"s{index}\"' }}\n",
+                 gateway = '{gateway}'\n{flower}node_config = {{ site = 'it is \"s{index}\"' }}\n",
                 min + more,
             ));
         }
@@ -281,6 +309,11 @@ proptest! {
                 }
                 prop_assert!(!declared.to_string().contains("FL_ENROL_KEY"));
                 let context = context_of(&template, &merge, index);
+                let release = match part {
+                    Part::Coordinator => federation.flower,
+                    Part::Site(name) => federation.site(name).unwrap().flower,
+                };
+                prop_assert_eq!(&context["FLOWER_VERSION"], &release.version().to_string());
                 let validated = validate(&onefed_context::RawContext::from_pairs(context));
                 let unexpected: Vec<_> =
                     validated.problems.iter().filter(|p| p.code != "context::plaintext").collect();

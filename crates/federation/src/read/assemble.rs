@@ -1,6 +1,7 @@
 //! A draft without errors put together. SuperNodes get their partitions here.
 
 use onefed_context::PartitionShare;
+use onefed_flower::Release;
 use toml::Spanned;
 
 use super::Draft;
@@ -26,9 +27,10 @@ pub(super) fn federation(draft: Draft, text: &str, warnings: &[Diagnostic]) -> O
         node_config,
         partition: PartitionShare { base: 0, total },
     });
+    let flower = draft.flower?;
     let mut sites = Vec::new();
     for draft in draft.sites {
-        let site = site(draft, PartitionShare { base, total })?;
+        let site = site(draft, flower, PartitionShare { base, total })?;
         base = base.saturating_add(site.supernodes.max);
         sites.push(site);
     }
@@ -44,7 +46,7 @@ pub(super) fn federation(draft: Draft, text: &str, warnings: &[Diagnostic]) -> O
     let tls = coordinator.variables.get("FL_TLS_ENABLED").or_else(|| variables.get("FL_TLS_ENABLED"));
     Some(Federation {
         name: draft.name?,
-        flower: draft.flower?,
+        flower,
         network: draft.network,
         tls: tls.is_none_or(|value| value.eq_ignore_ascii_case("YES")),
         coordinator,
@@ -57,10 +59,11 @@ pub(super) fn federation(draft: Draft, text: &str, warnings: &[Diagnostic]) -> O
     })
 }
 
-fn site(draft: SiteDraft, partition: PartitionShare) -> Option<Site> {
+fn site(draft: SiteDraft, flower: Release, partition: PartitionShare) -> Option<Site> {
     Some(Site {
         name: draft.name?.into_inner(),
         zone: draft.zone?.into_inner(),
+        flower: draft.flower.map_or(flower, Spanned::into_inner),
         supernodes: draft.supernodes?,
         gateway: draft.gateway,
         node_config: draft.node_config,

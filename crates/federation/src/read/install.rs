@@ -15,6 +15,8 @@ const KEYS: &[&str] = &["onefed", "flower", "index", "requirements"];
 pub(super) struct InstallDraft {
     /// Its place.
     pub(super) at: Range<usize>,
+    /// The place of `requirements`.
+    pub(super) requirements: Option<Range<usize>>,
     /// What it says; absent where something in it is wrong, which has been reported.
     pub(super) install: Option<Install>,
 }
@@ -44,7 +46,8 @@ impl InstallDraft {
             flower: wheels.map_or(FlowerFrom::Index(index), FlowerFrom::Wheels),
             requirements,
         });
-        Some(Self { at: fields.at(), install })
+        let requirements = fields.get("requirements").map(|value| value.span());
+        Some(Self { at: fields.at(), requirements, install })
     }
 }
 

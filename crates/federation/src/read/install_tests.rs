@@ -102,6 +102,36 @@ fn mistakes_in_install_come_at_once() {
     assert_snapshot!(out);
 }
 
+/// One list of packages pins one release. Whoever is not installed from it may run another.
+#[test]
+fn a_list_of_packages_is_for_one_release() {
+    let plan = |site: &str, zone: &str, requirements: &str| {
+        told(&format!(
+            "name = 'lab'\n[coordinator]\nzone = 'a'\n[[site]]\nname = 's'\nzone = 'b'\nsupernodes = 1\n{site}\n\
+             [zone.a]\nnetwork = 1\nendpoint = 'http://a:2633/RPC2'\nimage = 7\n\
+             [zone.b]\nnetwork = 1\nendpoint = 'http://b:2633/RPC2'\n{zone}\n\
+             [install]\nonefed = {{ file = 'o', sha256 = '{ONE}' }}\n{requirements}\n"
+        ))
+    };
+    let list = format!("requirements = {{ file = 'r', sha256 = '{ONE}' }}");
+    let other = "flower = '1.31.0'";
+    assert_snapshot!(plan(other, "image = 7", &list), @r"
+    8:10: error[plan::one-list]: `requirements` of [install] pins one release of Flower, but site `s` runs 1.31.0 and the coordinator 1.41.0
+      hint: leave `requirements` out: an archive in `flower` of [install] is verified as a whole, and may hold the wheels of both; or give this site's zone a `template`
+    ");
+    let container = format!("{other}\nvariables = {{ FL_RUNTIME = 'container' }}");
+    for fine in [
+        plan("", "image = 7", &list),
+        plan("flower = '1.41.0'", "image = 7", &list),
+        plan(other, "image = 7", ""),
+        plan(other, "template = 'onefed'", &list),
+        plan(other, "image = 7\nsupernode_template = 5", &list),
+        plan(&container, "image = 7", &list),
+    ] {
+        assert_eq!(fine, "");
+    }
+}
+
 #[test]
 fn a_federation_in_one_service() {
     let at_home = |more: &str| {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use onefed_context::{KeepAlive, SiteEnrolment, variable};
+use onefed_context::{KeepAlive, Role, SiteEnrolment, variable};
 use toml::Spanned;
 
 use super::Draft;
 use super::settings::Settings;
 use crate::diagnostic::Sink;
-use crate::model::{LocalNodes, NetworkMode, SITE_ENROLMENT, ZoneName};
+use crate::model::{LocalNodes, NetworkMode, SITE_ENROLMENT, VmTemplate, ZoneName};
 
 /// Checks everything; what is absent from the draft has been reported already.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
@@ -18,13 +18,13 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
     zones(draft, sink);
     endpoints(draft, sink);
     ranges(draft, sink);
-    versions(draft, sink);
     tls(draft, sink);
     node_auth(draft, sink);
     keepalive(draft, sink);
     hold(draft, sink);
     container_image(draft, sink);
     install(draft, sink);
+    requirements(draft, sink);
 }
 
 fn names(draft: &Draft, sink: &mut Sink<'_>) {
@@ -130,18 +130,45 @@ fn ranges(draft: &Draft, sink: &mut Sink<'_>) {
     }
 }
 
-fn versions(draft: &Draft, sink: &mut Sink<'_>) {
-    let Some(flower) = draft.flower else { return };
-    for site in &draft.sites {
-        let Some(own) = site.flower.as_ref().filter(|own| *own.get_ref() != flower) else { continue };
-        let message = format!(
-            "{} wants Flower {}, but the federation runs {}",
-            site.label(),
-            own.get_ref().version(),
-            flower.version()
-        );
-        sink.error("plan::flower-differs", own.span(), message)
-            .hint("every site must run the federation's release for now");
+/// Any release of the version table works with any other through the link. But a list of packages with hashes pins one
+/// release, and there is one list for all VMs that are installed at their first boot.
+fn requirements(draft: &Draft, sink: &mut Sink<'_>) {
+    let (Some(coordinator), Some(flower), Some(install)) = (&draft.coordinator, draft.flower, &draft.install)
+    else {
+        return;
+    };
+    let Some(list) = &install.requirements else { return };
+    let installed = |zone: &Option<Spanned<ZoneName>>, role: Role, settings: &Settings| {
+        let name = zone.as_ref().map(Spanned::get_ref);
+        let zone = draft.zones.iter().find(|zone| Some(zone.name.get_ref()) == name);
+        let made = zone.is_some_and(|zone| *zone.templates.of(role) == VmTemplate::Made);
+        let runtime = effective("FL_RUNTIME", settings, &draft.settings, &install.at);
+        made && runtime.text != "container"
+    };
+    let mut first = None;
+    let roles: &[Role] = match coordinator.nodes {
+        Some(_) => &[Role::SuperLink, Role::SuperNode],
+        None => &[Role::SuperLink],
+    };
+    if roles.iter().any(|role| installed(&coordinator.zone, *role, &coordinator.settings)) {
+        first = Some((flower, "the coordinator".to_owned()));
+    }
+    for site in draft.sites.iter().filter(|site| installed(&site.zone, Role::SuperNode, &site.settings)) {
+        let own = site.flower.as_ref().map_or(flower, |own| *own.get_ref());
+        let (release, whose) = first.get_or_insert_with(|| (own, site.label()));
+        if own != *release {
+            let message = format!(
+                "`requirements` of [install] pins one release of Flower, but {} runs {} and {whose} {}",
+                site.label(),
+                own.version(),
+                release.version()
+            );
+            let at = site.flower.as_ref().map_or_else(|| list.clone(), Spanned::span);
+            sink.error("plan::one-list", at, message).hint(
+                "leave `requirements` out: an archive in `flower` of [install] is verified as a whole, and may hold the \
+                 wheels of both; or give this site's zone a `template`",
+            );
+        }
     }
 }
 

@@ -56,7 +56,9 @@ impl Settings {
 /// What sets a variable that a plan must not set itself.
 fn managed(row: &Variable) -> Option<&'static str> {
     match row.name {
-        "FLOWER_VERSION" => Some("write `flower = \"…\"` at the top of the plan"),
+        "FLOWER_VERSION" => {
+            Some("write `flower = \"…\"` at the top of the plan, or in a [[site]] that runs another release")
+        }
         "FL_SUPERLINK_ADDRESS" => Some("write `address = \"…\"` in [coordinator]"),
         "FL_FLEET_API_ADDRESS" => Some("write `fleet_port = …` in [coordinator]"),
         "FL_ADMIN_API_ADDRESS" => Some("write `admin_port = …` in [coordinator]"),

@@ -219,8 +219,24 @@ fn versions() {
     for flower in ["1.30.0", "1.99.0", "latest"] {
         out.push_str(&format!("{flower}\n{}", told(&format!("flower = '{flower}'\n{SMALL}"))));
     }
-    out.push_str(&format!("site\n{}", with("supernodes = 2", "supernodes = 2\nflower = '1.40.0'")));
+    out.push_str(&format!("site\n{}", with("supernodes = 2", "supernodes = 2\nflower = '1.30.0'")));
     insta::assert_snapshot!(out);
+}
+
+#[test]
+fn a_site_may_run_another_release() {
+    let plan = SMALL.replace("supernodes = 2", "supernodes = 2\nflower = '1.31.0'");
+    let federation = parse(&format!("flower = '1.41.0'\n{plan}")).unwrap();
+    assert_eq!(federation.warnings, []);
+    let releases = [federation.flower, federation.sites[0].flower].map(|it| it.version().to_string());
+    assert_eq!(releases, ["1.41.0", "1.31.0"]);
+    let federation = parse(&format!("flower = '1.40.0'\n{SMALL}")).unwrap();
+    assert_eq!(federation.sites[0].flower, federation.flower, "a site that names none has the federation's");
+    // An image of one release, for VMs of another: as its VMs would say it.
+    let image = "FL_RUNTIME = 'container', FL_CONTAINER_IMAGE = 'registry.example.org/flower:1.41.0'";
+    let told =
+        told(&plan.replace("flower = '1.31.0'", &format!("flower = '1.31.0'\nvariables = {{ {image} }}")));
+    assert!(told.contains("context::image-release"), "{told}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use onefed_context::{Problem, Role, Severity, TABLE, Variable, idle, together, variable};
+use onefed_flower::Release;
 
 use super::Draft;
 use super::settings::Settings;
@@ -11,7 +12,7 @@ use crate::diagnostic::Sink;
 
 /// The rules between variables, and one line for each variable that this onefed does not act on.
 pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
-    let release = draft.flower.map(|release| ("FLOWER_VERSION", release.version().to_string()));
+    let version = |release: Option<Release>| Some(("FLOWER_VERSION", release?.version().to_string()));
     if let Some(coordinator) = &draft.coordinator {
         let ports = [
             ("FL_FLEET_API_ADDRESS", coordinator.fleet_port),
@@ -22,19 +23,16 @@ pub(super) fn check(draft: &Draft, sink: &mut Sink<'_>) {
             None => &[Role::SuperLink],
         };
         let ports = ports.map(|(name, port)| (name, format!("0.0.0.0:{port}")));
-        let derived = ports.into_iter().chain(release.clone()).collect();
+        let derived = ports.into_iter().chain(version(draft.flower)).collect();
         Side { own: &coordinator.settings, all: &draft.settings, at: &coordinator.at, derived }
             .check(roles, sink);
         minimums(draft, &coordinator.settings, sink);
     }
     for site in &draft.sites {
-        Side {
-            own: &site.settings,
-            all: &draft.settings,
-            at: &site.at,
-            derived: release.clone().into_iter().collect(),
-        }
-        .check(&[Role::SuperNode, Role::Gateway], sink);
+        let release = site.flower.as_ref().map(|own| *own.get_ref()).or(draft.flower);
+        let derived = version(release).into_iter().collect();
+        Side { own: &site.settings, all: &draft.settings, at: &site.at, derived }
+            .check(&[Role::SuperNode, Role::Gateway], sink);
     }
 }
 

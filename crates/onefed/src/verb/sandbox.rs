@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use onefed_flower::Release;
-use onefed_sandbox::{SandboxConfig, World};
+use onefed_sandbox::{FlowerDirs, SandboxConfig, World};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -207,9 +207,9 @@ fn serve(args: &SandboxArgs, lease_stdin: bool) -> Done {
         net: args.net,
         zones: args.zones.clone(),
         exe,
-        flower_dir: match &args.flower_dir {
-            Some(dir) => dir.clone(),
-            None => flower_env::default_dir(release(args)?),
+        flower: match &args.flower_dir {
+            Some(dir) => FlowerDirs::One(dir.clone()),
+            None => flower_env::each(release(args)?),
         },
         world: world(args)?,
         lease_stdin,

@@ -51,7 +51,7 @@ impl DryZones {
             net: desk.net(),
             zones: ["madrid", "paris", "lisbon"].map(str::to_owned).to_vec(),
             exe,
-            flower_dir: desk.path("no-flower"),
+            flower: onefed_sandbox::FlowerDirs::One(desk.path("no-flower")),
             world: World::default(),
             lease_stdin: false,
         };

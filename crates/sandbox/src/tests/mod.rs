@@ -62,7 +62,7 @@ pub(super) fn config(dir: &std::path::Path, net: u8, zones: &[&str]) -> SandboxC
         net,
         zones: zones.iter().map(|z| (*z).to_owned()).collect(),
         exe,
-        flower_dir: PathBuf::from("/nowhere/flower"),
+        flower: crate::FlowerDirs::One(PathBuf::from("/nowhere/flower")),
         world: crate::World::default(),
         lease_stdin: false,
     }

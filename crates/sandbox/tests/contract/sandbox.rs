@@ -34,7 +34,7 @@ impl Bed {
                 net,
                 zones: vec!["contract".to_owned()],
                 exe: exe.clone(),
-                flower_dir: PathBuf::from("/nowhere/flower"),
+                flower: onefed_sandbox::FlowerDirs::One(PathBuf::from("/nowhere/flower")),
                 world: World::default(),
                 lease_stdin: false,
             };

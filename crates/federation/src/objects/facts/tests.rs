@@ -93,6 +93,7 @@ fn each_change_has_its_words() {
         said("\"dedicated\" ", "\"embedded\" "),
         said("TIME    = 30", "TIME    = 40"),
         said("1.41.0\" ", "1.40.0\" "),
+        said("supernodes = 2                #", "flower = '1.31.0'\nsupernodes = 2 #"),
         said("network  = \"private\"\n", "network = \"lab\"\n"),
         said("network  = \"private\"\n", "network = 8\n"),
         said("template = \"onefed\"\n", "template = \"onefed-2\"\n"),

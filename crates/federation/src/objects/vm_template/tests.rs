@@ -146,6 +146,26 @@ fn a_changed_machine_replaces_the_services_of_its_zone() {
     }
 }
 
+/// One VM template for sites of several releases: each VM's context says which one it is to install.
+#[test]
+fn another_release_at_a_site_leaves_vm_templates_alone() {
+    let text = |flower: &str| {
+        format!(
+            "name = 'lab'\n[coordinator]\nzone = 'a'\n[[site]]\nname = 's'\nzone = 'a'\nsupernodes = 1\n{flower}\
+             [zone.a]\nnetwork = 1\nimage = 7\n[install]\n{}",
+            from_files("onefed-0.1.0")
+        )
+    };
+    let (before, after) = (parse(&text("")).unwrap(), parse(&text("flower = '1.31.0'\n")).unwrap());
+    let plan = diff(&after, &done(&before));
+    let changed: Vec<_> = plan
+        .changes()
+        .filter(|change| change.action != Action::Keep)
+        .map(|change| (change.action, change.name.as_str()))
+        .collect();
+    assert_eq!(changed, [(Action::Change, "lab-s"), (Action::Replace, "lab-s")]);
+}
+
 #[test]
 fn vm_templates_go_last() {
     let federation = usual();

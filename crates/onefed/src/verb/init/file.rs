@@ -15,7 +15,7 @@ const LISTED: usize = 12;
 pub(super) fn render(choice: &Choice) -> String {
     let mut out = Lines(HEAD.lines().map(str::to_owned).collect());
     out.set("name   =", &quoted(&choice.name), "");
-    out.set("flower =", &quoted(&choice.flower), "the Flower release; every zone runs the same one");
+    out.set("flower =", &quoted(&choice.flower), "the Flower release; a [[site]] may name another one");
     out.table("[network]", "");
     let modes = "\"routed\": the zones reach each other already, by a VPN or a network of their own; \"public\": by the internet";
     out.set("mode =", &quoted(&choice.mode), modes);
@@ -33,7 +33,11 @@ pub(super) fn render(choice: &Choice) -> String {
     out.set("# fleet_port =", "9092", "the hub's port for sites");
     out.set("# admin_port =", "9443", "the hub's port for `onefed status` and the like");
     out.set("# variables =", "{}", "context variables of this VM alone");
-    choice.sites.iter().enumerate().for_each(|(at, it)| site(&mut out, it, at == 0));
+    choice
+        .sites
+        .iter()
+        .enumerate()
+        .for_each(|(at, it)| site(&mut out, it, (at == 0).then_some(choice.flower.as_str())));
     choice.zones.iter().enumerate().for_each(|(at, it)| zone(&mut out, it, at == 0));
     rest(&mut out);
     out.aligned()
@@ -50,15 +54,17 @@ const HEAD: &str = "\
 
 ";
 
-fn site(out: &mut Lines, site: &Site, first: bool) {
+/// `flower`, at the first site: the federation's release, with all that a site may say.
+fn site(out: &mut Lines, site: &Site, flower: Option<&str>) {
     out.table("[[site]]", "");
     out.set("name       =", &quoted(&site.name), "");
     out.set("zone       =", &quoted(&site.zone), "");
     out.set("supernodes =", &site.supernodes.to_string(), "or { min = 2, max = 10 }");
-    if first {
+    if let Some(flower) = flower {
         let about = "one VM holds the site's end of the link; \"embedded\" puts it into every SuperNode";
         out.set("# gateway =", "\"dedicated\"", about);
         let about = "what the SuperNodes tell the ClientApp, for instance { department = \"radiology\" }";
+        out.set("# flower =", &quoted(flower), "another release at this site; the link translates");
         out.set("# node_config =", "{}", about);
         out.set("# variables =", "{}", "context variables of this site's VMs alone");
     }

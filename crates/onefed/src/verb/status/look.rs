@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use futures_util::future::join_all;
 use onefed_context::{GatewayPlacement, SiteEnrolment};
 use onefed_federation::{Federation, LocalNodes, Part};
+use onefed_flower::Release;
 use onefed_link::status::HubStatus;
 use onefed_trust::CertificateInfo;
 
@@ -67,6 +68,7 @@ pub(crate) async fn look(
 /// A site as the plan has it.
 struct WantedSite<'a> {
     name: &'a str,
+    flower: Release,
     service: String,
     fewest: u32,
     gateway: GatewayPlacement,
@@ -76,12 +78,14 @@ struct WantedSite<'a> {
 fn wanted_sites(federation: &Federation) -> Vec<WantedSite<'_>> {
     let local = federation.coordinator.local.as_ref().map(|local| WantedSite {
         name: LocalNodes::SITE,
+        flower: federation.flower,
         service: federation.object_name(Part::Coordinator),
         fewest: local.supernodes.min,
         gateway: GatewayPlacement::Embedded,
     });
     let sites = federation.sites.iter().map(|site| WantedSite {
         name: site.name.as_str(),
+        flower: site.flower,
         service: federation.object_name(Part::Site(&site.name)),
         fewest: site.supernodes.min,
         gateway: site.gateway,
@@ -102,6 +106,7 @@ fn site_line(site: &WantedSite<'_>, services: &[ServiceLine], hub: &Known<HubSta
     };
     SiteLine {
         site: name.to_owned(),
+        flower: site.flower.version().to_string(),
         expected,
         online: count(&|hub| hub.nodes.iter().filter(|node| node.site == name && node.online).count()),
         spokes_expected: match site.gateway {

@@ -100,6 +100,8 @@ pub(super) struct VmLine {
 #[derive(Debug, Serialize)]
 pub(super) struct SiteLine {
     pub(super) site: String,
+    /// The release that the plan gives it.
+    pub(super) flower: String,
     pub(super) expected: u32,
     /// `None` where the hub does not say.
     pub(super) online: Option<u32>,

@@ -32,7 +32,11 @@ impl Status {
         let count = |count: Option<u32>| count.map_or("unknown".to_owned(), |count| count.to_string());
         for site in &self.sites {
             let (online, expected) = (count(site.online), site.expected);
-            out.push_str(&format!("  SuperNodes {}: {online} of {expected} online\n", site.site));
+            let release = match site.flower == self.flower {
+                true => String::new(),
+                false => format!(" (Flower {})", site.flower),
+            };
+            out.push_str(&format!("  SuperNodes {}{release}: {online} of {expected} online\n", site.site));
         }
         for (site, online) in self.foreign() {
             let site = plain(site);

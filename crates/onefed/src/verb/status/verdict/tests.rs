@@ -99,6 +99,7 @@ fn well() -> Status {
         ],
         sites: vec![SiteLine {
             site: "paris".to_owned(),
+            flower: "1.41.0".to_owned(),
             expected: 2,
             online: Some(2),
             spokes_expected: 1,
