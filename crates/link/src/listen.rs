@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::io::{FrameTap, Meter, Metered, Tapped};
+use crate::io::{Ahead, FrameTap, Meter, Metered, Tapped};
 use crate::pair::{self, Life};
 use crate::{Error, KeepAlive, Result};
 
@@ -154,7 +154,7 @@ impl Listener {
                 // A handshake that ends with a FIN looks like a TLS error to a SuperNode, and since 1.40 it takes
                 // that for final; a reset is a connection error, which it tries again after.
                 end_by_reset(tcp.get_ref(), true);
-                let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await {
+                let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(Ahead::new(tcp))).await {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(why)) => {
                         return tracing::info!(listener = who, %address, %why, "TLS handshake failed");
@@ -162,6 +162,7 @@ impl Listener {
                     Err(_) => return tracing::info!(listener = who, %address, "TLS handshake took too long"),
                 };
                 let (tcp, session) = stream.get_ref();
+                let tcp = tcp.get_ref();
                 end_by_reset(tcp.get_ref(), false);
                 peer.certificate =
                     session.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec()));
@@ -211,7 +212,7 @@ async fn drive<S, Serve, Answer>(
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let (stream_window, connection_window) = match keepalive {
-        _ if peer.bulk => (pair::BULK_WINDOW, CONNECTION_WINDOW),
+        _ if peer.bulk => (pair::BULK_WINDOW, pair::BULK_WINDOW),
         Some(_) => (STREAM_WINDOW, CONNECTION_WINDOW),
         None => (NEAR_WINDOW, 4 * NEAR_WINDOW),
     };
