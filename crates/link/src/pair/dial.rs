@@ -170,8 +170,9 @@ impl Dial<'_> {
         }
         let fail = |why: String| Error::Tls { what: "the hub", address: config.address(), why };
         let name = ServerName::try_from(config.host.clone()).map_err(|why| fail(why.to_string()))?;
-        let stream =
-            async { TlsConnector::from(tls).connect(name, Ahead::new(tcp)).await.map_err(|why| fail(tls_words(&why))) };
+        let stream = async {
+            TlsConnector::from(tls).connect(name, Ahead::new(tcp)).await.map_err(|why| fail(tls_words(&why)))
+        };
         let stream = self.within("TLS", stream).await?;
         self.http(kind, stream, meter).await
     }

@@ -14,8 +14,8 @@ use ring::digest;
 
 use super::super::disk::{self, Lock, SyncError};
 use super::files::Files;
-use super::index::{Entry, Index, Place};
 use super::handover::Handover;
+use super::index::{Entry, Index, Place};
 use super::memory::Memory;
 use super::seal::Vault;
 use super::segments::{self, Segments};

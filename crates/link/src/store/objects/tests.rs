@@ -8,8 +8,14 @@ use super::super::support::small_disk;
 use super::keeper::sha256;
 use super::*;
 
-const LIMITS: Limits =
-    Limits { bytes: 1 << 20, objects: 1000, reserve_free_bytes: 0, memory: 1 << 16, handover: 0, encrypt: false };
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    objects: 1000,
+    reserve_free_bytes: 0,
+    memory: 1 << 16,
+    handover: 0,
+    encrypt: false,
+};
 const SEALED: Limits = Limits { encrypt: true, ..LIMITS };
 
 fn object(seed: u64, length: usize) -> (ObjectId, Bytes) {
