@@ -25,7 +25,7 @@ pub(crate) async fn read_call(
     if parts.method != http::Method::POST {
         return Err(malformed("Fleet operations are POST requests"));
     }
-    let read = tokio::time::timeout(PATIENCE, budget.read(body)).await;
+    let read = tokio::time::timeout(PATIENCE, budget.read(body, transport == Transport::Grpc)).await;
     let late = |_| FleetAnswer::refusal(transport, Refusal::Unavailable, "the call took too long to arrive");
     let (mut body, room) = read.map_err(late)?.map_err(|why| malformed(&why.to_string()))?;
     // The tree of a message may be held for long, and is not what memory is full of.

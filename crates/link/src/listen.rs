@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::io::{FrameTap, Meter, Metered, Tapped};
+use crate::io::{Ahead, FrameTap, Meter, Metered, Tapped};
 use crate::pair::{self, Life};
 use crate::{Error, KeepAlive, Result};
 
@@ -154,7 +154,7 @@ impl Listener {
                 // A handshake that ends with a FIN looks like a TLS error to a SuperNode, and since 1.40 it takes
                 // that for final; a reset is a connection error, which it tries again after.
                 end_by_reset(tcp.get_ref(), true);
-                let handshake = match tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await {
+                let handshake = match tokio::time::timeout(PATIENCE, acceptor.accept(Ahead::new(tcp))).await {
                     Ok(Ok(stream)) => Ok(stream),
                     Ok(Err(why)) => Err(why.to_string()),
                     Err(_) => Err("it took too long".to_owned()),
@@ -170,6 +170,7 @@ impl Listener {
                     }
                 };
                 let (tcp, session) = stream.get_ref();
+                let tcp = tcp.get_ref();
                 end_by_reset(tcp.get_ref(), false);
                 peer.certificate =
                     session.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec()));
@@ -219,7 +220,7 @@ async fn drive<S, Serve, Answer>(
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let (stream_window, connection_window) = match keepalive {
-        _ if peer.bulk => (pair::BULK_WINDOW, CONNECTION_WINDOW),
+        _ if peer.bulk => (pair::BULK_WINDOW, pair::BULK_WINDOW),
         Some(_) => (STREAM_WINDOW, CONNECTION_WINDOW),
         None => (NEAR_WINDOW, 4 * NEAR_WINDOW),
     };

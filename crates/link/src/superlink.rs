@@ -12,7 +12,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, TE};
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, Refusal, frame, ready};
@@ -23,8 +23,9 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, Semaphor
 
 use crate::Result;
 use crate::dial::Dial;
-use crate::listen::{Body, BodyError, CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::listen::{Body, BodyError};
 use crate::pair::reason;
+use crate::shell::budget::Gather;
 
 /// uvicorn closes an idle connection after 5 s.
 const IDLE: Duration = Duration::from_secs(3);
@@ -43,6 +44,10 @@ const CALL: Duration = Duration::from_secs(60);
 const OBJECTS: usize = 1;
 /// So many other calls are made at once, beside those.
 const CALLS: usize = 16;
+/// HTTP/2 windows, and the largest frame: on the VM itself nothing is gained by more, and what is on the way is memory.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+const FRAME: u32 = 64 << 10;
 /// A status line must not hang on a busy SuperLink.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -138,6 +143,7 @@ impl SuperLink {
             Transport::Grpc => builder
                 .pool_idle_timeout(None)
                 .http2_only(true)
+                .http2_max_frame_size(FRAME)
                 .http2_initial_stream_window_size(STREAM_WINDOW)
                 .http2_initial_connection_window_size(CONNECTION_WINDOW),
         };
@@ -249,17 +255,10 @@ impl SuperLink {
         })?;
         let unknown = |why: &dyn std::error::Error| NoAnswer::Unknown(reason(why));
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.map_err(|why| unknown(&why))?;
-        let trailers = body.trailers().cloned();
         let transport = self.address.release.transport();
-        FleetAnswer::from_response(
-            transport,
-            parts.status,
-            &parts.headers,
-            trailers.as_ref(),
-            body.to_bytes(),
-        )
-        .map_err(|why| unknown(&why))
+        let (body, trailers) = read(body, transport).await.map_err(|why| unknown(&why))?;
+        FleetAnswer::from_response(transport, parts.status, &parts.headers, trailers.as_ref(), body)
+            .map_err(|why| unknown(&why))
     }
 
     /// Passes a request of the Control API on, streams in both directions. The caller has checked the path.
@@ -319,6 +318,22 @@ impl SuperLink {
         let answer = answer.map_err(|_| format!("no answer within {} s", STATUS_DEADLINE.as_secs()))?;
         answer.map_err(NoAnswer::words)
     }
+}
+
+/// A whole body, and what comes after it.
+async fn read(
+    mut body: Incoming,
+    transport: Transport,
+) -> std::result::Result<(Bytes, Option<http::HeaderMap>), hyper::Error> {
+    let told = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let (mut gathered, mut trailers) = (Gather::new(told, transport == Transport::Grpc), None);
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            Ok(piece) => gathered.add(piece),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok((gathered.done(), trailers))
 }
 
 /// Whether a request was given back before a byte of it was written, as to a connection that closed at that moment.

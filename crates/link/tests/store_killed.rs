@@ -16,8 +16,14 @@ use onefed_link::engine::Shelf as _;
 use onefed_link::store::{Journal, Limits, ObjectStore};
 
 const DIR: &str = "ONEFED_TEST_KILLED_DIR";
-const LIMITS: Limits =
-    Limits { bytes: 64 << 20, objects: 100_000, reserve_free_bytes: 0, memory: 0, encrypt: true };
+const LIMITS: Limits = Limits {
+    bytes: 64 << 20,
+    objects: 100_000,
+    reserve_free_bytes: 0,
+    memory: 0,
+    handover: 0,
+    encrypt: true,
+};
 
 fn object(number: u64) -> (ObjectId, Bytes) {
     let length = [10, 700, 3000, 50_000, 100_000, 300_000][number as usize % 6];

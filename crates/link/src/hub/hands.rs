@@ -133,8 +133,10 @@ pub(super) struct HubHands {
     pub(super) engine: WeakMailbox<Letter>,
     pub(super) store: ObjectStore,
     pub(super) flush: Flush,
-    /// For objects on their way between SuperLink and the disk.
-    pub(super) budget: Budget,
+    /// For objects on their way from SuperLink to the disk and their first spoke.
+    pub(super) pulls: Budget,
+    /// For objects on their way from the disk to SuperLink.
+    pub(super) pushes: Budget,
     pub(super) runtime: Handle,
     pub(super) spokes: BTreeMap<SpokeName, SpokeThere>,
 }
@@ -160,16 +162,17 @@ impl HubHands {
 
     /// Makes a call to SuperLink.
     fn fleet(&self, job: Job, call: FleetCall) {
-        let (shared, budget) = (self.shared.clone(), self.budget.clone());
+        let (shared, budget) = (self.shared.clone(), self.pulls.clone());
         self.task(async move |inner| {
             let large = matches!(call.operation, Operation::PullObject | Operation::GetFab);
-            // Taken before it is asked for, and given back when the object is on the disk.
+            // Taken before it is asked for, and given back when the object is on the disk and, where a spoke wants it at
+            // once, on the line: so a quick SuperLink does not run far ahead of it.
             let room = if large { Some(budget.object_room().await) } else { None };
             let mut answer = shared.superlink.carry(&call).await;
             if let Some(answer) = &mut answer {
                 shared.note_answer(&call, answer);
                 if let Some(room) = room {
-                    answer.body = room.hold(std::mem::take(&mut answer.body));
+                    answer.body = room.fit(answer.body.len()).hold(std::mem::take(&mut answer.body));
                 }
             }
             inner.tell(Event::Answered(job, answer)).await;
@@ -178,7 +181,7 @@ impl HubHands {
 
     /// Pushes an object from the disk to SuperLink.
     fn push(&self, job: Job, call: FleetCall, of: (u64, u64, String), id: ObjectId) {
-        let (shared, budget) = (self.shared.clone(), self.budget.clone());
+        let (shared, budget) = (self.shared.clone(), self.pushes.clone());
         self.task(async move |inner| {
             let room = budget.object_room().await;
             let answer = match inner.store.get(id).await {

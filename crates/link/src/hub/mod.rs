@@ -42,8 +42,13 @@ use crate::{KeepAlive, Result, admin};
 const RUNS_SHOWN: u64 = 20;
 /// So much of what SuperNodes without a spoke bring is in memory at once …
 const INCOMING: usize = 32 << 20;
-/// … and so much of what is on its way between SuperLink and the disk.
-const OBJECTS: usize = 48 << 20;
+/// … and so much of what comes from SuperLink, until the disk has it and its first spoke was sent it …
+const PULLED: usize = 24 << 20;
+/// … and so much of what goes there.
+const PUSHED: usize = 16 << 20;
+/// All of what was pulled may wait in memory for its spoke: a quick SuperLink then goes at the pace of the line, and little
+/// is read from the disk.
+const HANDOVER: u64 = PULLED as u64;
 
 /// What a hub needs.
 pub struct HubConfig {
@@ -214,7 +219,7 @@ impl Hub {
 
 /// Starts the engine.
 async fn start(shared: &Arc<Shared>, disk: &Disk, hold: Duration) -> Result<Inner> {
-    let store = disk.objects().await?;
+    let store = disk.objects(HANDOVER).await?;
     let runtime = Handle::current();
     let flush = Flush::new(store.clone(), runtime.clone());
     let (engine, letters) = mailbox();
@@ -223,7 +228,8 @@ async fn start(shared: &Arc<Shared>, disk: &Disk, hold: Duration) -> Result<Inne
         engine: engine.weak(),
         store: store.clone(),
         flush: flush.clone(),
-        budget: Budget::new(OBJECTS),
+        pulls: Budget::new(PULLED),
+        pushes: Budget::new(PUSHED),
         runtime,
         spokes: BTreeMap::new(),
     };

@@ -1,5 +1,6 @@
 //! Counts the bytes of a connection as they are on the wire (TLS records included, TCP/IP headers not).
 
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +69,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
             self.meter.written.fetch_add(count as u64, Ordering::Relaxed);
         }
         done
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let done = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(count)) = done {
+            self.meter.written.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        done
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

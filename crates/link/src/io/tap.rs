@@ -3,6 +3,7 @@
 //! The HTTP/2 library sends and answers PINGs but does not show them; the operator wants to see that they flow, and
 //! how old the last answer is. Frames are only looked at, never changed.
 
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -153,6 +154,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
             this.outgoing.feed(&buf[..count], |ack| tap.note(Direction::Out, ack));
         }
         done
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let this = &mut *self;
+        let done = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(mut count)) = done {
+            let tap = &this.tap;
+            for buf in bufs {
+                let step = count.min(buf.len());
+                this.outgoing.feed(&buf[..step], |ack| tap.note(Direction::Out, ack));
+                count -= step;
+            }
+        }
+        done
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -14,6 +14,7 @@ use onefed_flower::fleet::MAX_BODY;
 use onefed_flower::objects::ObjectId;
 
 use crate::codec::Coding;
+use crate::io::Buffer;
 
 /// An object begins.
 pub const OBJECT: u8 = 1;
@@ -153,7 +154,7 @@ enum State {
 struct Assembly {
     parcel: Parcel,
     missing: usize,
-    bytes: BytesMut,
+    bytes: Buffer,
 }
 
 impl Decoder {
@@ -186,7 +187,7 @@ impl Decoder {
                 State::Part(missing) => {
                     let step = missing.min(chunk.len());
                     let Some(object) = &mut self.object else { return Err(BulkError::OutOfTurn(PART)) };
-                    object.bytes.put_slice(&chunk[..step]);
+                    object.bytes.extend_from_slice(&chunk[..step]);
                     object.missing -= step;
                     chunk.advance(step);
                     self.taken += step as u64;
@@ -267,7 +268,7 @@ impl Decoder {
         }
         let parcel = Parcel { id, coding, length, base, bytes: Bytes::new() };
         // Pages that nothing was written to cost nothing, so a length that is never sent costs nothing either.
-        self.object = Some(Assembly { parcel, missing, bytes: BytesMut::with_capacity(missing) });
+        self.object = Some(Assembly { parcel, missing, bytes: Buffer::with_capacity(missing) });
         Ok(())
     }
 }

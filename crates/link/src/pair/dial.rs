@@ -25,7 +25,7 @@ use super::run::{Half, Life};
 use super::socket::{BULK_ALPN, tune};
 use super::{BULK_PATH, BULK_WINDOW, CHUNK, CONTROL_PATH, CONTROL_WINDOW, SEND_BUFFER, SESSION_HEADER};
 use crate::error::tls_words;
-use crate::io::{FrameTap, Meter, Metered, Tapped};
+use crate::io::{Ahead, FrameTap, Meter, Metered, Tapped};
 use crate::listen::Body;
 use crate::wire::{HELLO_PATH, Hello, Welcome};
 use crate::{Error, KeepAlive, Result};
@@ -216,7 +216,7 @@ impl Dial {
         }
         let fail = |why: String| Error::Tls { what: "the hub", address: config.address(), why };
         let name = ServerName::try_from(config.host.clone()).map_err(|why| fail(why.to_string()))?;
-        let stream = TlsConnector::from(tls).connect(name, tcp).await;
+        let stream = TlsConnector::from(tls).connect(name, Ahead::new(tcp)).await;
         let stream = stream.map_err(|why| fail(tls_words(&why)))?;
         self.http(kind, stream, meter).await
     }

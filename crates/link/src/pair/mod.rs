@@ -31,12 +31,13 @@
 //!
 //! # Memory
 //!
-//! Of what the other end sends, at most [`BULK_WINDOW`] (32 MiB) is in flight or waits on bulk and [`CONTROL_WINDOW`] on
+//! Of what the other end sends, at most [`BULK_WINDOW`] (24 MiB) is in flight or waits on bulk and [`CONTROL_WINDOW`] on
 //! control, and [`CONTROL_HELD`] (2 MiB) wait for the end; added to that is the one object that is being put together and the one that the end is busy with (5 MiB each
 //! in Flower, with a coded one the coded bytes and its base, too). Towards the other end there are the object being sent,
 //! the next one being made ready, and [`SEND_BUFFER`]. That is below 64 MiB for a pair
-//! both of whose directions are stalled, and a few MiB otherwise. 32 MiB are 1 Gbit/s at 250 ms; beyond, the kernel's own
-//! limits for a TCP connection (`tcp_rmem`, 6 MiB unless raised) bind first.
+//! both of whose directions are stalled, and a few MiB otherwise. Half a window is what may be on its way before the other
+//! end hears that there is room again: 12 MiB are 1 Gbit/s at 100 ms. Beyond, the kernel's own limits for a TCP connection
+//! (`tcp_rmem`, 6 MiB unless raised) bind first.
 
 pub mod bulk;
 mod dial;
@@ -73,7 +74,7 @@ pub const BULK_PATH: &str = "/onefed/v2/bulk";
 /// The request header of both that carries the session token of the welcome.
 pub const SESSION_HEADER: &str = "onefed-session";
 /// HTTP/2 window of the bulk connection, in bytes.
-pub const BULK_WINDOW: u32 = 32 << 20;
+pub const BULK_WINDOW: u32 = 24 << 20;
 /// HTTP/2 window of the control connection, in bytes.
 pub const CONTROL_WINDOW: u32 = 8 << 20;
 /// What a connection keeps of its own to be sent, in bytes, beside what the kernel has.

@@ -15,9 +15,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// The objects of this directory.
-    pub(crate) async fn objects(&self) -> Result<ObjectStore> {
-        let limits = Limits { bytes: self.bytes, ..Limits::default() };
+    /// The objects of this directory. So many bytes of those that were just stored wait in memory for their reader.
+    pub(crate) async fn objects(&self, handover: u64) -> Result<ObjectStore> {
+        let limits = Limits { bytes: self.bytes, handover, ..Limits::default() };
         ObjectStore::open(self.dir.join("objects"), limits).await.map_err(|why| self.error(why))
     }
 

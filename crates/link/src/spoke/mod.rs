@@ -40,6 +40,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const INCOMING: usize = 24 << 20;
 /// … and so much of what they get. The pair has bounds of its own.
 const OUTGOING: usize = 16 << 20;
+/// So much of what was just stored waits in memory for its reader. Less than half of what SuperNodes may bring at once: a
+/// slow line does not slow them down.
+const HANDOVER: u64 = 11 << 20;
 
 /// What a spoke needs.
 pub struct SpokeConfig {
@@ -79,7 +82,7 @@ impl Spoke {
     pub async fn open(mut config: SpokeConfig) -> Result<Self> {
         let listener = Listener::open("the spoke's Fleet listener", config.listen, config.tls, None).await?;
         let site = config.line.hello.site.clone();
-        let store = config.disk.objects().await?;
+        let store = config.disk.objects(HANDOVER).await?;
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();

@@ -6,6 +6,7 @@
 
 mod files;
 mod flight;
+mod handover;
 mod index;
 mod keeper;
 mod memory;
@@ -41,6 +42,9 @@ pub struct Limits {
     pub reserve_free_bytes: u64,
     /// Bytes of memory for small objects that are used often; given back when they are not.
     pub memory: u64,
+    /// Bytes of memory for large objects between being stored and being read for the first time, which is free of the
+    /// disk then; given back after a second or two.
+    pub handover: u64,
     /// Whether contents are encrypted (AES-256-GCM) with a key in the store's directory.
     pub encrypt: bool,
 }
@@ -52,6 +56,7 @@ impl Default for Limits {
             objects: 20_000,
             reserve_free_bytes: 512 << 20,
             memory: 4 << 20,
+            handover: 0,
             encrypt: true,
         }
     }
@@ -100,6 +105,8 @@ pub struct Usage {
 const JOBS: usize = 4;
 /// What is in memory and was not used for this long (twice this at most) is given back.
 const SWEEP: Duration = Duration::from_secs(30);
+/// What waits for its first reader waits for this long (twice this at most).
+const SOON: Duration = Duration::from_secs(1);
 
 /// A handle to a store; clones are the same store. Works within a tokio runtime only.
 #[derive(Clone)]
@@ -112,6 +119,7 @@ struct Inner {
     queue: Arc<Queue>,
     syncing: tokio::sync::Mutex<()>,
     swept: AtomicBool,
+    swept_soon: AtomicBool,
 }
 
 impl ObjectStore {
@@ -130,6 +138,7 @@ impl ObjectStore {
             queue: Arc::default(),
             syncing: tokio::sync::Mutex::default(),
             swept: AtomicBool::new(false),
+            swept_soon: AtomicBool::new(false),
         })))
     }
 
@@ -148,10 +157,11 @@ impl ObjectStore {
         if content.len() < LARGE {
             return self.put_small(id, content, seat).await;
         }
-        let keeper = Arc::clone(&self.0.keeper);
+        let store = self.clone();
         self.job(seat, move |seat| {
-            keeper.put_large(id, &content)?;
+            store.0.keeper.put_large(id, &content)?;
             seat.leave(Some(content));
+            store.sweep_handover();
             Ok(())
         })
         .await?
@@ -251,8 +261,32 @@ impl ObjectStore {
     /// Sees to it that somebody gives memory back, as long as there is some.
     fn sweep_memory(&self) {
         if !self.0.swept.swap(true, Ordering::Relaxed) {
-            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+            tokio::spawn(sweep(Arc::downgrade(&self.0), SWEEP, Inner::sweep_memory));
         }
+    }
+
+    /// The same for what waits for its first reader.
+    fn sweep_handover(&self) {
+        if self.0.keeper.handover().bytes() > 0 && !self.0.swept_soon.swap(true, Ordering::Relaxed) {
+            tokio::spawn(sweep(Arc::downgrade(&self.0), SOON, Inner::sweep_handover));
+        }
+    }
+}
+
+impl Inner {
+    fn sweep_memory(&self) -> bool {
+        // What comes in after this sweep sees that somebody is needed again.
+        let mut memory = self.keeper.memory();
+        let left = memory.sweep();
+        self.swept.store(left, Ordering::Relaxed);
+        left
+    }
+
+    fn sweep_handover(&self) -> bool {
+        let mut handover = self.keeper.handover();
+        let left = handover.sweep();
+        self.swept_soon.store(left, Ordering::Relaxed);
+        left
     }
 }
 
@@ -270,13 +304,12 @@ impl Shelf for ObjectStore {
     }
 }
 
-async fn sweep(store: Weak<Inner>) {
+/// Sweeps now and then, until there is nothing left.
+async fn sweep(store: Weak<Inner>, every: Duration, one: impl Fn(&Inner) -> bool) {
     loop {
-        tokio::time::sleep(SWEEP).await;
+        tokio::time::sleep(every).await;
         let Some(store) = store.upgrade() else { return };
-        let mut memory = store.keeper.memory();
-        if !memory.sweep() {
-            store.swept.store(false, Ordering::Relaxed);
+        if !one(&store) {
             return;
         }
     }

@@ -15,6 +15,7 @@ use onefed_flower::objects::ObjectId;
 
 use super::super::disk::{self, SyncError, at};
 use super::seal::{self, Vault};
+use crate::io::Buffer;
 
 /// A file that was found.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -80,8 +81,8 @@ impl Files {
     }
 
     /// Opens the file of an object and gives it to a reader.
-    pub(super) fn read(&self, id: ObjectId, serial: u64, bytes: usize) -> io::Result<Vec<u8>> {
-        let mut content = Vec::with_capacity(bytes);
+    pub(super) fn read(&self, id: ObjectId, serial: u64, bytes: usize) -> io::Result<Buffer> {
+        let mut content = Buffer::with_capacity(bytes);
         File::open(self.path(id, serial, false))?.take(bytes as u64).read_to_end(&mut content)?;
         Ok(content)
     }
@@ -93,7 +94,7 @@ impl Files {
         serial: u64,
         bytes: usize,
         vault: &Vault,
-    ) -> io::Result<Option<Vec<u8>>> {
+    ) -> io::Result<Option<Buffer>> {
         vault.unseal(id, bytes, &mut File::open(self.path(id, serial, true))?)
     }
 

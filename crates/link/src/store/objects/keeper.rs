@@ -14,25 +14,29 @@ use ring::digest;
 
 use super::super::disk::{self, Lock, SyncError};
 use super::files::Files;
+use super::handover::Handover;
 use super::index::{Entry, Index, Place};
 use super::memory::Memory;
 use super::seal::Vault;
 use super::segments::{self, Segments};
 use super::{Limits, Usage};
+use crate::io::Buffer;
 
 /// Objects from this length on have a file each.
 pub(super) const LARGE: usize = 64 << 10;
+const LARGE_BYTES: u64 = LARGE as u64;
 
 /// How long an earlier user of the directory may need to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Locks are taken in the order `segments`, `index`, `memory`, and none is held while a large object is moved.
+/// Locks are taken in the order `segments`, `index`, `memory`, `handover`, and none is held while a large object is moved.
 pub(super) struct Keeper {
     dir: PathBuf,
     index: Mutex<Index>,
     files: Files,
     segments: Mutex<Segments>,
     memory: Mutex<Memory>,
+    handover: Mutex<Handover>,
     vault: Option<Vault>,
     /// Whether new contents are encrypted.
     encrypt: bool,
@@ -86,6 +90,7 @@ impl Keeper {
             files,
             segments: Mutex::new(segments),
             memory: Mutex::new(Memory::new(limits.memory)),
+            handover: Mutex::new(Handover::new(limits.handover)),
             vault,
             encrypt: limits.encrypt,
             sync_all: AtomicBool::new(true),
@@ -104,11 +109,17 @@ impl Keeper {
         locked(&self.memory)
     }
 
-    /// The content of a small object that is at hand without a look at the disk.
+    pub(super) fn handover(&self) -> MutexGuard<'_, Handover> {
+        locked(&self.handover)
+    }
+
+    /// The content of an object that is at hand without a look at the disk.
     pub(super) fn at_hand(&self, id: ObjectId) -> Option<Bytes> {
         let mut index = self.index();
-        index.get(id)?;
-        let content = self.memory().get(id)?;
+        let content = match index.get(id)?.bytes {
+            0..LARGE_BYTES => self.memory().get(id)?,
+            _ => self.handover().take(id)?,
+        };
         index.touch(id);
         Some(content)
     }
@@ -124,7 +135,7 @@ impl Keeper {
                 if content.len() < LARGE {
                     self.memory().insert(id, &content);
                 }
-                return Some(content.into());
+                return Some(content.freeze());
             }
             let mut index = self.index();
             if index.get(id).map(|now| now.place) != Some(entry.place) {
@@ -147,14 +158,14 @@ impl Keeper {
         None
     }
 
-    fn read(&self, id: ObjectId, entry: Entry) -> io::Result<Option<Vec<u8>>> {
+    fn read(&self, id: ObjectId, entry: Entry) -> io::Result<Option<Buffer>> {
         let bytes = usize::try_from(entry.bytes).map_err(io::Error::other)?;
         let content = match (entry.place, entry.sealed, &self.vault) {
             (Place::File { serial }, false, _) => Some(self.files.read(id, serial, bytes)?),
             (Place::File { serial }, true, Some(vault)) => {
                 return self.files.unseal(id, serial, bytes, vault);
             }
-            (Place::Slot(slot), false, _) => segments::read(&self.dir, slot, id)?,
+            (Place::Slot(slot), false, _) => segments::read(&self.dir, slot, id)?.map(Buffer::from),
             (Place::Slot(slot), true, Some(vault)) => {
                 let Some(sealed) = segments::read(&self.dir, slot, id)? else { return Ok(None) };
                 return vault.unseal(id, bytes, &mut sealed.as_slice());
@@ -174,7 +185,10 @@ impl Keeper {
     /// Deletes what is no longer in the index.
     fn delete(&self, id: ObjectId, entry: Entry) {
         match entry.place {
-            Place::File { serial } => self.files.remove(id, serial, entry.sealed),
+            Place::File { serial } => {
+                self.handover().take(id);
+                self.files.remove(id, serial, entry.sealed);
+            }
             Place::Slot(slot) => {
                 self.memory().remove(id);
                 locked(&self.segments).forget(slot);
@@ -223,7 +237,7 @@ impl Keeper {
             objects: index.len() as u64,
             kept_bytes: index.kept_bytes(),
             unused_bytes: self.unused.load(Relaxed),
-            memory_bytes: self.memory().bytes(),
+            memory_bytes: self.memory().bytes() + self.handover().bytes(),
             hits: self.counts.hits.load(Relaxed),
             misses: self.counts.misses.load(Relaxed),
             evictions: self.counts.evictions.load(Relaxed),

@@ -14,6 +14,7 @@ use ring::hkdf::{HKDF_SHA256, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::super::disk::{self, at};
+use crate::io::Buffer;
 
 const SALT: usize = 16;
 const TAG: usize = 16;
@@ -59,7 +60,7 @@ impl Vault {
         let mut buffer = Vec::with_capacity(content.len().min(PART) + TAG);
         for part in 0..parts {
             buffer.clear();
-            buffer.extend(&content[part * PART..content.len().min((part + 1) * PART)]);
+            buffer.extend_from_slice(&content[part * PART..content.len().min((part + 1) * PART)]);
             let nonce = nonce(part, part + 1 == parts);
             key.seal_in_place_append_tag(nonce, Aad::empty(), &mut buffer)
                 .map_err(|_| io::Error::other("cannot encrypt"))?;
@@ -74,20 +75,22 @@ impl Vault {
         id: ObjectId,
         bytes: usize,
         from: &mut impl Read,
-    ) -> io::Result<Option<Vec<u8>>> {
+    ) -> io::Result<Option<Buffer>> {
         let mut salt = [0; SALT];
         from.read_exact(&mut salt)?;
         let key = self.key_of(id, &salt)?;
         let parts = parts(bytes);
-        let mut content = Vec::with_capacity(bytes + TAG);
+        let mut content = Buffer::with_capacity(bytes + TAG);
         for part in 0..parts {
             let start = content.len();
             let length = PART.min(bytes - start);
-            from.by_ref().take((length + TAG) as u64).read_to_end(&mut content)?;
+            content.resize(start + length + TAG, 0);
+            match from.read_exact(&mut content[start..]) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                read => read?,
+            }
             let nonce = nonce(part, part + 1 == parts);
-            if content.len() != start + length + TAG
-                || key.open_in_place(nonce, Aad::empty(), &mut content[start..]).is_err()
-            {
+            if key.open_in_place(nonce, Aad::empty(), &mut content[start..]).is_err() {
                 return Ok(None);
             }
             content.truncate(start + length);
@@ -151,11 +154,12 @@ mod tests {
             vault.seal(id, &content, &mut sealed).unwrap();
             assert_eq!(sealed.len() as u64, sealed_length(bytes as u64));
             let again = Vault::open(&dir.path().join("key")).unwrap();
-            assert_eq!(again.unseal(id, bytes, &mut sealed.as_slice()).unwrap(), Some(content));
-            assert_eq!(vault.unseal(other, bytes, &mut sealed.as_slice()).unwrap(), None);
+            let opened = again.unseal(id, bytes, &mut sealed.as_slice()).unwrap();
+            assert_eq!(opened.as_deref(), Some(&content));
+            assert!(vault.unseal(other, bytes, &mut sealed.as_slice()).unwrap().is_none());
             let middle = sealed.len() / 2;
             sealed[middle] ^= 1;
-            assert_eq!(vault.unseal(id, bytes, &mut sealed.as_slice()).unwrap(), None);
+            assert!(vault.unseal(id, bytes, &mut sealed.as_slice()).unwrap().is_none());
         }
     }
 
@@ -166,6 +170,6 @@ mod tests {
         let (id, mut sealed) = (ObjectId([1; 32]), Vec::new());
         vault.seal(id, &vec![7; 2 * PART], &mut sealed).unwrap();
         sealed.truncate(SALT + PART + TAG);
-        assert_eq!(vault.unseal(id, PART, &mut sealed.as_slice()).unwrap(), None);
+        assert!(vault.unseal(id, PART, &mut sealed.as_slice()).unwrap().is_none());
     }
 }

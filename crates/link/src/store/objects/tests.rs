@@ -8,8 +8,14 @@ use super::super::support::small_disk;
 use super::keeper::sha256;
 use super::*;
 
-const LIMITS: Limits =
-    Limits { bytes: 1 << 20, objects: 1000, reserve_free_bytes: 0, memory: 1 << 16, encrypt: false };
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    objects: 1000,
+    reserve_free_bytes: 0,
+    memory: 1 << 16,
+    handover: 0,
+    encrypt: false,
+};
 const SEALED: Limits = Limits { encrypt: true, ..LIMITS };
 
 fn object(seed: u64, length: usize) -> (ObjectId, Bytes) {
@@ -78,6 +84,40 @@ async fn a_wrong_hash_is_never_stored() {
         store.put(id, right.clone()).await.unwrap();
         assert!(matches!(store.put(id, wrong.slice(1..)).await, Err(PutError::WrongHash)));
         assert_eq!(store.get(id).await, Some(right));
+    }
+}
+
+#[tokio::test]
+async fn what_was_just_stored_is_read_once_without_the_disk_and_then_from_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Limits { handover: 3 * LARGE as u64, ..SEALED }).await;
+    let all: Vec<_> = (0..4).map(|seed| object(seed, LARGE)).collect();
+    let began = std::time::Instant::now();
+    for (id, content) in &all {
+        store.put(*id, content.clone()).await.unwrap();
+    }
+    let held = store.usage().memory_bytes;
+    for (id, content) in &all {
+        assert_eq!(store.get(*id).await.as_ref(), Some(content));
+    }
+    assert_eq!(store.usage().memory_bytes, 0);
+    if began.elapsed() < SOON {
+        // There was no room for the last one.
+        assert_eq!(held, 3 * LARGE as u64);
+    }
+    for (id, content) in &all {
+        assert_eq!(store.get(*id).await.as_ref(), Some(content));
+        std::fs::remove_file(&files(dir.path(), &id.to_string())[0]).unwrap();
+        assert_eq!(store.get(*id).await, None);
+        store.put(*id, content.clone()).await.unwrap();
+    }
+    store.remove(all[0].0).await;
+    assert_eq!(store.get(all[0].0).await, None);
+    assert!(store.usage().memory_bytes <= 2 * LARGE as u64);
+    let waited = tokio::time::Instant::now();
+    while store.usage().memory_bytes > 0 {
+        assert!(waited.elapsed() < 10 * SOON, "what nobody reads stays");
+        tokio::time::sleep(SOON / 10).await;
     }
 }
 

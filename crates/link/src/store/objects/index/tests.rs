@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { bytes: 100, objects: 7, reserve_free_bytes: 50, memory: 0, encrypt: false };
+const LIMITS: Limits =
+    Limits { bytes: 100, objects: 7, reserve_free_bytes: 50, memory: 0, handover: 0, encrypt: false };
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -35,7 +35,9 @@ impl Keeper {
         let vault = self.vault.as_ref().filter(|_| self.encrypt);
         let written = self.evict_if_full(content.len(), || self.files.write(id, content, vault));
         let place = written.map(|serial| Place::File { serial });
-        self.arrived(id, content, place)
+        self.arrived(id, content, place)?;
+        self.handover().put(id, content);
+        Ok(())
     }
 
     /// Verifies and stores small objects, no two of them the same, by one write.
