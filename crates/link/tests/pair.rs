@@ -540,6 +540,8 @@ async fn a_dead_bulk_connection_is_noticed_when_something_should_move_and_only_t
     let (_hub, relay, dialler, spoke, end) = through_a_relay(&trust, short()).await;
     end.offer(noise(100_000, 1));
     spoke.until("an object", |seen| seen.objects.first().copied()).await;
+    // Its acknowledgement comes back on bulk, too.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     relay.set(Fault::BulkHole);
     let patience = short().time + short().timeout;
     tokio::time::sleep(patience * 2).await;

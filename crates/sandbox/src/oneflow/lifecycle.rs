@@ -494,6 +494,7 @@ mod tests {
     use crate::addresses::Plan;
     use crate::attributes::Attributes;
     use crate::federation::Federation;
+    use crate::flower::FlowerDirs;
     use crate::machine::Vm;
     use crate::world::ZoneWorld;
     use crate::zone::Host;
@@ -503,7 +504,7 @@ mod tests {
     fn state_with(user_template: serde_json::Value, vm_state: VmState, lcm: LcmState) -> State {
         let credentials = Credentials::parse("a:b").unwrap();
         let federation = Federation::new(&credentials, &[]).unwrap();
-        let host = Host::new("/x".into(), "/x".into(), "/x".into(), federation);
+        let host = Host::new("/x".into(), "/x".into(), FlowerDirs::One("/x".into()), federation);
         let zone = Zone::new("z".parse().unwrap(), 0, Plan::new(9, 0), Arc::new(host), &ZoneWorld::default());
         let commands = tokio::sync::mpsc::unbounded_channel().0;
         let mut vm = Vm::new(0, String::new(), commands);
