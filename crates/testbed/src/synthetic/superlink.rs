@@ -22,6 +22,9 @@ use super::{Model, bodies};
 /// Its app, which nobody runs.
 const FAB: &[u8] = b"an app";
 
+/// The first node's id.
+const FIRST: u64 = 1000;
+
 #[derive(Default)]
 struct State {
     /// Ids by public key.
@@ -83,6 +86,11 @@ impl SuperLink {
         let mut state = lock(&self.state);
         let nodes: Vec<u64> = state.nodes.values().copied().collect();
         state.waiting.extend(nodes.into_iter().map(|node| (node, Arc::clone(model))));
+    }
+
+    /// Gives the n-th node that has come, from 0, this model.
+    pub fn give(&self, nth: u64, model: &Arc<Model>) {
+        lock(&self.state).waiting.insert(FIRST + nth, Arc::clone(model));
     }
 
     /// How many nodes have come.
@@ -202,7 +210,7 @@ impl State {
         Some(match call.operation {
             Operation::RegisterNode | Operation::ActivateNode => {
                 let key = messages::activated_key(&call.body)?;
-                let next = 1000 + self.nodes.len() as u64;
+                let next = FIRST + self.nodes.len() as u64;
                 objects::node_answer(*self.nodes.entry(key).or_insert(next))
             }
             Operation::DeactivateNode | Operation::UnregisterNode | Operation::ConfirmMessageReceived => {
