@@ -38,8 +38,10 @@ struct State {
     pulled: u64,
     pushed: u64,
     pushed_bytes: u64,
-    /// Replies: what they still lack, by node.
-    lacking: HashMap<u64, Vec<objects::ObjectId>>,
+    /// Replies: what they still lack, by node and message.
+    lacking: HashMap<(u64, objects::ObjectId), Vec<objects::ObjectId>>,
+    /// The message that a node is pushing.
+    pushing: HashMap<u64, objects::ObjectId>,
     replies: u64,
 }
 
@@ -234,12 +236,15 @@ impl State {
             }
             Operation::PushMessages => {
                 let head = objects::message_head(&call.body)?;
-                self.lacking.insert(node?, head.objects.clone());
-                objects::push_accepted(head.id, &head.objects, "session")
+                // As a real one: who begins anew is told what is still missing.
+                let lacking = self.lacking.entry((node?, head.id)).or_insert_with(|| head.objects.clone());
+                self.pushing.insert(node?, head.id);
+                objects::push_accepted(head.id, lacking, "session")
             }
             Operation::PushObject => {
                 let pushed = objects::pushed_object(&call.body)?;
-                let lacking = self.lacking.get_mut(&pushed.node)?;
+                let message = self.pushing.get(&pushed.node)?;
+                let lacking = self.lacking.get_mut(&(pushed.node, *message))?;
                 let before = lacking.len();
                 lacking.retain(|id| *id != pushed.id);
                 let stored = lacking.len() < before;
