@@ -235,6 +235,7 @@ async fn start(shared: &Arc<Shared>, disk: &Disk, hold: Duration) -> Result<Inne
     };
     let actor = Actor {
         letters,
+        unread: Default::default(),
         hands,
         store: store.clone(),
         flush: flush.clone(),

@@ -4,6 +4,7 @@
 //! cost more than the events. The engine is crash-only. When its records cannot be written, or it panics, it is thrown
 //! away together with all connections, and a new one is made from the journal.
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -74,6 +75,8 @@ pub(crate) trait Hands<E: Engine>: Send + 'static {
 pub(crate) struct Actor<E: Engine, H: Hands<E>> {
     /// What happens.
     pub(crate) letters: Letters<H::Letter>,
+    /// What of it was taken and not read yet. Empty at first.
+    pub(crate) unread: VecDeque<H::Letter>,
     /// What is done.
     pub(crate) hands: H,
     /// The objects.
@@ -124,6 +127,10 @@ pub(crate) fn start<E: Engine, H: Hands<E>, T>(
                 Ok(Err(_)) => tracing::error!("the engine failed: starting over from the journal"),
                 Err(why) => tracing::error!(%why, "the journal cannot be opened"),
             }
+            // A connection may be among them: it has to end with the others, or it would live on without an engine.
+            for letter in std::mem::take(&mut actor.unread) {
+                actor.hands.open(letter);
+            }
             actor.hands.reset();
             std::thread::sleep(PAUSE);
         }
@@ -155,11 +162,12 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
             self.look(life, &mut actions);
             let patience = if actions.is_empty() { self.patience(life) } else { Duration::ZERO };
             let Some(letters) = self.letters.take(patience) else { return Ok(()) };
-            for letter in letters {
-                if H::is_boundary(&letter) {
+            self.unread.extend(letters);
+            while let Some(letter) = self.unread.front() {
+                if H::is_boundary(letter) {
                     self.carry_out(life, std::mem::take(&mut actions))?;
                 }
-                if let Some(event) = self.hands.open(letter) {
+                if let Some(event) = self.unread.pop_front().and_then(|letter| self.hands.open(letter)) {
                     life.engine.handle(self.now(), event, &self.store, &mut actions);
                 }
             }

@@ -107,6 +107,7 @@ impl Spoke {
         };
         let actor = Actor {
             letters,
+            unread: Default::default(),
             hands,
             store: store.clone(),
             flush: flush.clone(),

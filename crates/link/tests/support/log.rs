@@ -1,8 +1,9 @@
 //! What a test's process has logged, from all its threads.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by tests")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr, reason = "shared by tests")]
 
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once};
 
 use tracing::field::{Field, Visit};
@@ -10,6 +11,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 static LINES: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
+
+static ALOUD: AtomicBool = AtomicBool::new(false);
 
 struct Kept;
 
@@ -39,7 +42,11 @@ impl Subscriber for Kept {
     fn event(&self, event: &Event<'_>) {
         let mut words = Words(String::new());
         event.record(&mut words);
-        LINES.lock().unwrap().push((*event.metadata().level(), words.0));
+        let level = *event.metadata().level();
+        if level <= Level::INFO && ALOUD.load(Ordering::Relaxed) {
+            eprintln!("{level} {}", words.0);
+        }
+        LINES.lock().unwrap().push((level, words.0));
     }
 
     fn enter(&self, _: &Id) {}
@@ -51,6 +58,12 @@ impl Subscriber for Kept {
 pub fn keep() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tracing::subscriber::set_global_default(Kept).unwrap());
+}
+
+/// Says all that is logged from now on.
+pub fn say() {
+    ALOUD.store(true, Ordering::Relaxed);
+    keep();
 }
 
 /// The lines with these words, and their levels.

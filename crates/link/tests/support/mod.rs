@@ -303,7 +303,7 @@ pub async fn hub_in(
     }
 }
 
-fn hub_config(
+pub fn hub_config(
     trust: &Trust,
     release: &str,
     superlink: SocketAddr,
@@ -334,7 +334,7 @@ fn hub_config(
     }
 }
 
-fn run_hub(hub: Hub, state: Option<tempfile::TempDir>) -> RunningHub {
+pub fn run_hub(hub: Hub, state: Option<tempfile::TempDir>) -> RunningHub {
     let (fleet, admin) = (hub.fleet_address().unwrap(), hub.admin_address().unwrap().unwrap());
     let task = tokio::spawn(async move {
         let _state = state;
@@ -381,7 +381,7 @@ pub async fn spoke_in(
     }
 }
 
-fn spoke_config(
+pub fn spoke_config(
     trust: &Trust,
     hub: SocketAddr,
     keepalive: KeepAlive,
@@ -414,7 +414,7 @@ fn spoke_config(
     }
 }
 
-fn run_spoke(spoke: Spoke, state: Option<tempfile::TempDir>) -> RunningSpoke {
+pub fn run_spoke(spoke: Spoke, state: Option<tempfile::TempDir>) -> RunningSpoke {
     let (listen, line) = (spoke.address().unwrap(), spoke.line());
     let task = tokio::spawn(async move {
         let _state = state;

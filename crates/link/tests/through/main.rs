@@ -27,10 +27,12 @@ use keys::Key;
 use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::{self, ObjectAnswer, ObjectId};
 use onefed_flower::{Operation, Transport, messages};
+use onefed_link::hub::Hub;
+use onefed_trust::ClientRole;
 use rng::T;
 use server::Model;
 use superlink::Outcome;
-use support::{Trust, UP, call_at, hub_in, release, short, spoke_in};
+use support::{Trust, UP, admin, call_at, hub_config, hub_in, release, run_hub, short, spoke_in};
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -230,4 +232,40 @@ async fn a_round_passes_although_both_ends_are_started_anew_in_it_over_grpc() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_passes_although_both_ends_are_started_anew_in_it_over_http() {
     round(Transport::Http).await;
+}
+
+/// Beyond the shorter time one end would hide what the other does not hide any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_times_that_a_cut_is_hidden_the_shorter_rules() {
+    let (transport, hold) = (Transport::Http, Duration::from_secs(3));
+    let (model, address) = Model::start(transport).await;
+    let (trust, disks) = (Trust::new(), tempfile::tempdir().unwrap());
+    let (hub_dir, spoke_dir) = (disks.path().join("hub"), disks.path().join("spoke"));
+    let mut config = hub_config(&trust, release(transport), address, short(), "127.0.0.1:0", None, &hub_dir);
+    config.hold = hold;
+    let hub = run_hub(Hub::open(config).await.unwrap(), None);
+    let spoke = spoke_in(&trust, hub.fleet, short(), "127.0.0.1:0", &spoke_dir).await;
+    let node = node(&model, transport, spoke.listen).await;
+    let operator = admin(&trust, hub.admin, ClientRole::Operator);
+    let began = Instant::now();
+    loop {
+        let status = operator.status().await.unwrap();
+        if let Some(said) = status.spokes.first().and_then(|line| line.said.as_ref()) {
+            assert_eq!(said.stats.hold_seconds, hold.as_secs());
+            break;
+        }
+        assert!(began.elapsed() < UP, "{:?}", status.spokes);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    hub.task.abort();
+    while spoke.line.why_down().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let cut = Instant::now();
+    let beat = || node.call(Operation::SendNodeHeartbeat, objects::heartbeat_request(node.id, 30.0));
+    let first = beat().await;
+    assert!(messages::heartbeat_accepted(&first.body) || cut.elapsed() > hold, "{}", first.words());
+    tokio::time::sleep(hold + Duration::from_millis(500)).await;
+    let later = beat().await;
+    assert!(later.is_unavailable(), "{}", later.words());
 }

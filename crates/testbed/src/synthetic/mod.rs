@@ -56,6 +56,15 @@ impl Model {
         Self { objects }
     }
 
+    /// The same chunks in a message of its own, which answers another: Flower's messages are never the same twice.
+    fn answer(&self, to: ObjectId) -> Self {
+        let mut objects = self.objects.clone();
+        if let Some(message) = objects.pop() {
+            objects.push(object(format!("Message {to} {}", message.0).into()));
+        }
+        Self { objects }
+    }
+
     /// All objects' bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {

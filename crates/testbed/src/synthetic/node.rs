@@ -131,7 +131,7 @@ impl SuperNode {
         self.surely(Operation::GetFab, objects::fab_request(node, RUN, &hash)).await;
         self.side_by_side(ids, |worker, id| async move { worker.pull(node, id).await }).await;
         self.surely(Operation::ConfirmMessageReceived, bodies::confirm(node, message)).await;
-        let Some(reply) = self.reply.clone() else { return };
+        let Some(reply) = self.reply.as_ref().map(|reply| Arc::new(reply.answer(message))) else { return };
         let answer = self.surely(Operation::PushMessages, bodies::push(&reply, node, message)).await;
         let session = objects::push_session(&answer).unwrap_or_default();
         let name = session.session;

@@ -22,6 +22,9 @@ use super::{Model, bodies};
 /// Its app, which nobody runs.
 const FAB: &[u8] = b"an app";
 
+/// The first node's id.
+const FIRST: u64 = 1000;
+
 #[derive(Default)]
 struct State {
     /// Ids by public key.
@@ -35,8 +38,10 @@ struct State {
     pulled: u64,
     pushed: u64,
     pushed_bytes: u64,
-    /// Replies: what they still lack, by node.
-    lacking: HashMap<u64, Vec<objects::ObjectId>>,
+    /// Replies: what they still lack, by node and message.
+    lacking: HashMap<(u64, objects::ObjectId), Vec<objects::ObjectId>>,
+    /// The message that a node is pushing.
+    pushing: HashMap<u64, objects::ObjectId>,
     replies: u64,
 }
 
@@ -83,6 +88,11 @@ impl SuperLink {
         let mut state = lock(&self.state);
         let nodes: Vec<u64> = state.nodes.values().copied().collect();
         state.waiting.extend(nodes.into_iter().map(|node| (node, Arc::clone(model))));
+    }
+
+    /// Gives the n-th node that has come, from 0, this model.
+    pub fn give(&self, nth: u64, model: &Arc<Model>) {
+        lock(&self.state).waiting.insert(FIRST + nth, Arc::clone(model));
     }
 
     /// How many nodes have come.
@@ -202,7 +212,7 @@ impl State {
         Some(match call.operation {
             Operation::RegisterNode | Operation::ActivateNode => {
                 let key = messages::activated_key(&call.body)?;
-                let next = 1000 + self.nodes.len() as u64;
+                let next = FIRST + self.nodes.len() as u64;
                 objects::node_answer(*self.nodes.entry(key).or_insert(next))
             }
             Operation::DeactivateNode | Operation::UnregisterNode | Operation::ConfirmMessageReceived => {
@@ -226,12 +236,15 @@ impl State {
             }
             Operation::PushMessages => {
                 let head = objects::message_head(&call.body)?;
-                self.lacking.insert(node?, head.objects.clone());
-                objects::push_accepted(head.id, &head.objects, "session")
+                // As a real one: who begins anew is told what is still missing.
+                let lacking = self.lacking.entry((node?, head.id)).or_insert_with(|| head.objects.clone());
+                self.pushing.insert(node?, head.id);
+                objects::push_accepted(head.id, lacking, "session")
             }
             Operation::PushObject => {
                 let pushed = objects::pushed_object(&call.body)?;
-                let lacking = self.lacking.get_mut(&pushed.node)?;
+                let message = self.pushing.get(&pushed.node)?;
+                let lacking = self.lacking.get_mut(&(pushed.node, *message))?;
                 let before = lacking.len();
                 lacking.retain(|id| *id != pushed.id);
                 let stored = lacking.len() < before;

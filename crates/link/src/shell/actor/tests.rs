@@ -151,6 +151,7 @@ async fn running(dir: &std::path::Path) -> Running {
     let (to, told) = channel();
     let actor: Actor<Sum, Told> = Actor {
         letters,
+        unread: Default::default(),
         hands: Told { to, after: 0, dir: dir.to_owned() },
         store: store.clone(),
         flush: Flush::new(store.clone(), tokio::runtime::Handle::current()),
