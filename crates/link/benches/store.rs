@@ -85,7 +85,8 @@ fn spent(into: &mut (Duration, Duration), wall: Instant, cpu_before: Duration) {
 
 async fn case(name: &str, rounds: u64, count: usize, length: usize, encrypt: bool) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let limits = Limits { bytes: 8 << 30, objects: 100_000, reserve_free_bytes: 0, memory: 0, handover: 0, encrypt };
+    let limits =
+        Limits { bytes: 8 << 30, objects: 100_000, reserve_free_bytes: 0, memory: 0, handover: 0, encrypt };
     let store = ObjectStore::open(dir.path(), limits).await.unwrap();
     store.sync().await.unwrap();
     let mut cost = Cost::default();

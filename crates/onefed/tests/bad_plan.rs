@@ -100,7 +100,7 @@ fn a_site_without_supernodes() {
 fn no_site() {
     let desk = Desk::new("bad-plan-no-site", NET);
     desk.plan(|plan| {
-        let (from, to) = (plan.find("[[site]]").unwrap(), plan.find("[zone.madrid]").unwrap());
+        let (from, to) = (plan.find("\n[[site]]").unwrap(), plan.find("\n[zone.madrid]").unwrap());
         format!("{}{}", &plan[..from], &plan[to..])
     });
     check(&desk, "no_site");

@@ -65,7 +65,8 @@ async fn a_spoke_that_stalls_does_not_slow_another_and_costs_a_bounded_number_of
         busy >> 20,
         all >> 20
     );
-    let bound = 2 * alone + Duration::from_secs(2);
+    // The stalled one would need a quarter of an hour.
+    let bound = alone + Duration::from_secs(15);
     assert!(beside_slow < bound && beside_hole < bound, "{beside_slow:?} {beside_hole:?} of {alone:?}");
     assert!(all < busy + MORE, "{} MiB, {} MiB before", all >> 20, busy >> 20);
     assert!(ill.line.why_down().is_none() && well.line.sight().pairs == 1);

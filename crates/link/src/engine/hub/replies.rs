@@ -236,7 +236,8 @@ impl Hub {
 
     /// A reply that was passed through, call by call.
     pub(super) fn answered_through(&mut self, node: u64, body: &Bytes, at: &mut At<'_>) {
-        let key = objects::message_head(body).and_then(|head| head.reply_to).map(|id| MessageKey { node, id });
+        let key =
+            objects::message_head(body).and_then(|head| head.reply_to).map(|id| MessageKey { node, id });
         if let Some(key) = key.filter(|key| self.owed.remove(key) && !self.confirms.contains_key(key)) {
             at.record(HubRecord::MessageDone(key));
         }
