@@ -8,6 +8,9 @@ use crate::SandboxError;
 use crate::files::failed;
 use crate::zone::Zone;
 
+/// The directory for a `FLOWER_VERSION`.
+pub type ForRelease = dyn Fn(Option<&str>) -> PathBuf + Send + Sync;
+
 /// Where VMs find Flower.
 #[derive(Clone)]
 pub enum FlowerDirs {
@@ -15,7 +18,7 @@ pub enum FlowerDirs {
     One(PathBuf),
     /// Each where this says, which is told the VM's `FLOWER_VERSION`. It is called on a thread that may wait: an
     /// environment may be made there and then.
-    Each(Arc<dyn Fn(Option<&str>) -> PathBuf + Send + Sync>),
+    Each(Arc<ForRelease>),
 }
 
 impl FlowerDirs {
