@@ -1,5 +1,8 @@
 //! What an operator does at the hub of a federation of the test bed.
 
+// Every test binary uses a part of this.
+#![allow(dead_code)]
+
 use onefed_link::connect::AdminClient;
 use onefed_link::status::HubStatus;
 use onefed_testbed::federation::Federation;
