@@ -10,6 +10,7 @@ use onefed_testbed::wan::{Profile, Way};
 
 use super::cut::{Cut, Moment, carried};
 use super::memory::{Look, Memory};
+use super::operator::Operator;
 
 const RTT: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(20);
@@ -17,8 +18,6 @@ const POLL: Duration = Duration::from_millis(20);
 const MIDDLE: f64 = 0.4;
 /// After a run, before its memory is looked at.
 const AFTERWARDS: Duration = Duration::from_secs(10);
-/// What SuperLink says then.
-const LOCKED: &str = "database is locked";
 /// How long plain Flower is watched after a cut.
 pub(crate) const STOCK_WATCHED: Duration = Duration::from_secs(120);
 
@@ -28,6 +27,8 @@ pub(crate) struct Drill {
     pub(crate) flower: &'static str,
     pub(crate) net: u8,
     pub(crate) nodes: usize,
+    /// Flower's node authentication; not for plain Flower.
+    pub(crate) node_auth: bool,
     pub(crate) load: Load,
     pub(crate) mbit: u64,
     pub(crate) keepalive: (Duration, Duration),
@@ -71,30 +72,23 @@ impl Drill {
         moments.collect::<Vec<_>>().join("-").to_lowercase()
     }
 
-    /// Runs it with the link; a failure leaves the directory with all logs. Where SuperLink failed by itself it is run
-    /// again: its database gives up after five seconds, which a machine without a free processor makes it wait for.
+    /// Runs it with the link; a failure leaves the directory with all logs.
     pub(crate) fn ours(&self) -> Result<(), String> {
-        for _ in 0..2 {
-            match self.once() {
-                Err(why) if why.contains(LOCKED) => println!("{why}\n{} once more", self.flower),
-                done => return done,
-            }
-        }
-        self.once()
-    }
-
-    fn once(&self) -> Result<(), String> {
         environment(self.flower, self.net);
         let database = memory_dir();
-        let setup = self.setup(&self.name(), database.path()).ours(Path::new(env!("CARGO_BIN_EXE_onefed")));
+        let mut setup =
+            self.setup(&self.name(), database.path()).ours(Path::new(env!("CARGO_BIN_EXE_onefed")));
+        setup.node_auth = self.node_auth;
         let federation = Federation::start(setup).map_err(|why| why.to_string())?;
+        if self.node_auth {
+            Operator::of(&federation).register(&federation);
+        }
         let done = self.ours_in(&federation);
         done.map_err(|why| {
             federation.keep();
             without_objects(federation.dir());
-            let locked = if federation.superlink.log().contains(LOCKED) { LOCKED } else { "" };
-            let place = federation.dir().display();
-            format!("{} {}: {why}\nlogs are in {place} {locked}", self.flower, self.name())
+            let (place, locked) = (federation.dir().display(), locked(&federation));
+            format!("{} {}: {why}\nlogs are in {place}, {locked}", self.flower, self.name())
         })
     }
 
@@ -116,7 +110,7 @@ impl Drill {
         let report = run.wait(self.patience.saturating_sub(began.elapsed())).map_err(words)?;
         let busy = memory.look();
         std::thread::sleep(AFTERWARDS);
-        println!("{} {}", self.flower, rounds(&report));
+        println!("{} {}, {}", self.flower, rounds(&report), locked(federation));
         println!("{} RssAnon in MiB: idle {idle}; busy {busy}; after {}", self.flower, memory.look());
         report.check(SITES * self.nodes, self.load.rounds).map_err(words)?;
         let mut wrong = deaths(federation);
@@ -271,6 +265,12 @@ fn deaths(federation: &Federation) -> Vec<String> {
     let all = federation.sites.iter().flat_map(|site: &Site| &site.supernodes);
     let dead = all.filter_map(|node| Some(format!("{} died: {}", node.name(), node.ended()?)));
     dead.collect()
+}
+
+/// A database that is busy for more than five seconds ends runs at SuperLink. The hub asks for one thing after the other
+/// so that it is not its doing.
+fn locked(federation: &Federation) -> String {
+    format!("database locked {} times", said(&federation.superlink, "database is locked"))
 }
 
 /// How often a process has said something.

@@ -8,6 +8,7 @@ use onefed_flower::command::CommandLine;
 use onefed_trust::{ClientIdentity, ClientRole, RootCa, SanName};
 use serde_json::{Map, Value, json};
 
+use super::node_auth::{Files, Inner, trust, write};
 use super::process::{Guard, end_everything_of, tail};
 use super::{Failed, Process, Result, Setup};
 use crate::wan::Wan;
@@ -37,6 +38,21 @@ fn line_address(net: u8, site: usize) -> IpAddr {
 
 pub(super) fn admin_address(net: u8) -> SocketAddr {
     (hub_address(net), ADMIN).into()
+}
+
+/// The CA of hub and spokes.
+const SITE_CA: &str = "ca.pem";
+
+pub(super) fn site_ca(dir: &Path) -> PathBuf {
+    dir.join(SITE_CA)
+}
+
+fn spoke_address(net: u8, site: usize) -> IpAddr {
+    address(net, 10 + site, 1)
+}
+
+fn spoke_name(site: usize) -> String {
+    format!("spoke-{site}")
 }
 
 /// The identity of an operator, and the CA of the hub.
@@ -70,10 +86,16 @@ impl Link {
     /// Starts everything between SuperLink's Fleet API and the sites of a setup, and returns when all of it listens.
     ///
     /// # Errors
-    /// If a process does not come up; with the end of its log.
+    /// If a process does not come up; with the end of its log. With node authentication: SuperLink would have to show a
+    /// certificate of ours.
     pub fn start(setup: &Setup, superlink: SocketAddr) -> Result<Self> {
+        if setup.node_auth {
+            return Err(Failed(
+                "node authentication is for a `Federation`, which has a SuperLink of its own".into(),
+            ));
+        }
         let guard = emptied(&setup.dir)?;
-        let (hub, _, hops) = hops(setup, superlink, superlink)?;
+        let (hub, _, hops) = hops(setup, superlink, superlink, None)?;
         Ok(Self { hops, hub, dir: setup.dir.clone(), kept: std::cell::Cell::new(false), _guard: guard })
     }
 
@@ -102,13 +124,14 @@ pub(super) fn emptied(dir: &Path) -> Result<Guard> {
     Guard::of(dir)
 }
 
-/// The hub, its operator, and what is before each site.
+/// The hub, its operator, and what is before each site. With `inner`, SuperLink speaks TLS.
 pub(super) fn hops(
     setup: &Setup,
     fleet: SocketAddr,
     control: SocketAddr,
+    inner: Option<&Inner>,
 ) -> Result<(Option<Process>, Operator, Vec<Hop>)> {
-    let begun = Begun { setup, fleet, control };
+    let begun = Begun { setup, fleet, control, inner };
     let (mut hub, mut operator, mut far) = (None, None, fleet);
     if let Some(onefed) = &setup.onefed {
         let (process, identity, ca) = begun.hub(onefed)?;
@@ -124,21 +147,29 @@ struct Begun<'a> {
     setup: &'a Setup,
     fleet: SocketAddr,
     control: SocketAddr,
+    inner: Option<&'a Inner>,
 }
 
 impl Begun<'_> {
-    /// The hub, an operator's identity for its admin endpoint, and the CA of both.
+    /// The hub, an operator's identity for its admin endpoint, and the CA of both. Spokes that speak TLS have their
+    /// certificates of that CA.
     fn hub(&self, onefed: &Path) -> Result<(Process, ClientIdentity, String)> {
         let (net, now) = (self.setup.net, SystemTime::now());
-        let trust = |why: onefed_trust::Error| Failed(why.to_string());
         let root = RootCa::generate("testbed", now).map_err(trust)?;
         let lines = (1..=self.setup.sites).map(|site| line_address(net, site));
         let names: Vec<SanName> = lines.chain([hub_address(net)]).map(SanName::Ip).collect();
         let server = root.issue_server(&names, now).map_err(trust)?;
         let operator = root.issue_client("testbed", ClientRole::Operator, now).map_err(trust)?;
-        let ca = self.write("ca.pem", root.cert_pem())?;
-        let certificate = self.write("hub.pem", &server.cert_pem)?;
-        let key = self.write("hub.key", server.key_pem.expose())?;
+        let dir = &self.setup.dir;
+        let files = Files::of(&server, dir, "hub")?;
+        write(dir, SITE_CA, root.cert_pem())?;
+        if self.setup.node_auth {
+            for site in 1..=self.setup.sites {
+                let names = [SanName::Ip(spoke_address(net, site))];
+                let server = root.issue_server(&names, now).map_err(trust)?;
+                Files::of(&server, dir, &spoke_name(site))?;
+            }
+        }
         let (time, timeout) = self.setup.keepalive;
         let file = json!({
             "federation": "testbed",
@@ -146,11 +177,11 @@ impl Begun<'_> {
             "flower": self.setup.flower,
             "superlink_fleet": self.fleet,
             "superlink_control": self.control,
-            "superlink_ca": null,
+            "superlink_ca": self.inner.map(|inner| &inner.ca),
             "fleet": SocketAddr::from((hub_address(net), FLEET)),
             "admin": admin_address(net),
-            "tls": { "certificate": certificate, "key": key },
-            "admin_ca": ca,
+            "tls": { "certificate": files.certificate, "key": files.key },
+            "admin_ca": site_ca(dir),
             "keepalive_time_ms": time.as_millis() as u64,
             "keepalive_timeout_ms": timeout.as_millis() as u64,
         });
@@ -172,7 +203,7 @@ impl Begun<'_> {
         let (spoke, fleet) = match &self.setup.onefed {
             None => (None, far),
             Some(onefed) => {
-                let listen = SocketAddr::from((address(net, 10 + site, 1), FLEET));
+                let listen = SocketAddr::from((spoke_address(net, site), FLEET));
                 let spoke = self.spoke(onefed, site, listen, far)?;
                 listens(&spoke, listen)?;
                 (Some(spoke), listen)
@@ -183,21 +214,23 @@ impl Begun<'_> {
 
     fn spoke(&self, onefed: &Path, site: usize, listen: SocketAddr, far: SocketAddr) -> Result<Process> {
         let (time, timeout) = self.setup.keepalive;
+        let (dir, name) = (&self.setup.dir, spoke_name(site));
+        let tls = self.setup.node_auth.then(|| Files::at(dir, &name));
         let file = json!({
             "federation": "testbed",
             "site": format!("site-{site}"),
             "spoke": site.to_string(),
             "flower": self.setup.flower,
             "listen": listen,
-            "tls": null,
+            "tls": tls.map(|files| json!({ "certificate": files.certificate, "key": files.key })),
             "hub_host": far.ip().to_string(),
             "hub_port": far.port(),
-            "ca": self.setup.dir.join("ca.pem"),
+            "ca": site_ca(dir),
             "dial_from": null,
             "keepalive_time_ms": time.as_millis() as u64,
             "keepalive_timeout_ms": timeout.as_millis() as u64,
         });
-        self.onefed(onefed, "spoke", &format!("spoke-{site}"), file, &self.setup.spoke_extra)
+        self.onefed(onefed, "spoke", &name, file, &self.setup.spoke_extra)
     }
 
     /// A process of onefed's, with its file and a directory of its own.
@@ -218,24 +251,12 @@ impl Begun<'_> {
         for (key, value) in extra {
             file[key] = value.clone();
         }
-        let path = self.write(&format!("{name}.json"), &file.to_string())?;
+        let path = write(&self.setup.dir, &format!("{name}.json"), &file.to_string())?;
         let args = vec![verb.to_owned(), "--config".to_owned(), path.display().to_string()];
         let level = std::env::var("ONEFED_LOG").unwrap_or_else(|_| "info".to_owned());
         let mut env = vec![("ONEFED_LOG".to_owned(), level)];
         env.extend(self.setup.environment.iter().cloned());
         Process::start(name, CommandLine { program: program.to_owned(), args, env }, &self.setup.dir)
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let path = self.setup.dir.join(name);
-        let fail = |why| Failed(format!("{}: {why}", path.display()));
-        let mut options = std::fs::File::options();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(fail)?;
-        file.write_all(text.as_bytes()).map_err(fail)?;
-        Ok(path)
     }
 }
 

@@ -11,8 +11,12 @@
 //!
 //! Addresses, with N the federation's own octet: SuperLink 127.N.1.1, hub 127.N.1.2, the line to site k 127.N.2.k, its
 //! spoke 127.N.(10+k).1, its SuperNodes 127.N.(10+k).11 and up.
+//!
+//! With [`Setup::node_auth`] as the appliance does it with `FL_NODE_AUTH`: SuperLink takes only SuperNodes whose keys were
+//! registered, and every hop is TLS, since Flower shows a key over nothing else.
 
 mod link;
+mod node_auth;
 mod process;
 mod run;
 mod start;
@@ -24,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onefed_flower::{Environment, Release};
-use onefed_trust::ClientIdentity;
+use onefed_trust::{ClientIdentity, NodePublicKey};
 
 pub use link::{Hop, Link};
 pub use process::{Process, Usage};
@@ -45,6 +49,10 @@ pub type Result<T> = std::result::Result<T, Failed>;
 pub struct Setup {
     /// The Flower release, `X.Y.Z`; its Python environment is looked for in `.flower/X.Y.Z` of the repository.
     pub flower: String,
+    /// The releases of each site's SuperNodes, one after the other and from the first again; empty for `flower`.
+    pub supernodes: Vec<String>,
+    /// Flower's node authentication; only with `onefed`.
+    pub node_auth: bool,
     /// The second octet of all addresses.
     pub net: u8,
     /// Where everything is written. Emptied first; removed in the end, unless something failed.
@@ -78,6 +86,8 @@ impl Setup {
     pub fn new(flower: &str, net: u8, dir: &Path, sites: usize, nodes: usize) -> Self {
         Self {
             flower: flower.to_owned(),
+            supernodes: Vec::new(),
+            node_auth: false,
             net,
             dir: dir.to_owned(),
             database: None,
@@ -116,7 +126,8 @@ pub struct Site {
     pub wan: Option<Wan>,
     /// The spoke, in a federation of ours.
     pub spoke: Option<Process>,
-    /// The SuperNodes. One that is started anew is another node for Flower, since it makes its own key.
+    /// The SuperNodes. One that is started anew is another node for Flower, since it makes its own key; not so with node
+    /// authentication.
     pub supernodes: Vec<Process>,
 }
 
@@ -134,6 +145,8 @@ pub struct Federation {
     release: Release,
     environment: Environment,
     operator: Option<(ClientIdentity, String)>,
+    node_keys: Vec<NodePublicKey>,
+    superlink_ca: Option<PathBuf>,
     failed: std::cell::Cell<bool>,
     runs: std::cell::Cell<usize>,
     _guard: process::Guard,
@@ -183,6 +196,13 @@ impl Federation {
     pub fn admin(&self) -> Option<(std::net::SocketAddr, &ClientIdentity, &str)> {
         let (identity, ca) = self.operator.as_ref()?;
         Some((link::admin_address(self.setup.net), identity, ca))
+    }
+
+    /// With node authentication: the keys of all SuperNodes, site by site. Until they are registered, at the admin
+    /// endpoint as an operator does it, their SuperNodes wait.
+    #[must_use]
+    pub fn node_keys(&self) -> &[NodePublicKey] {
+        &self.node_keys
     }
 
     /// Marks the federation as failed, so that its directory stays, and says where that is.

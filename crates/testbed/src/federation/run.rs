@@ -201,8 +201,12 @@ impl Federation {
     fn flwr(&self, args: &[&str]) -> Result<Output> {
         let home = self.setup.dir.join("home/flwr-cli");
         let control = control_address(self.setup.net, self.release);
+        let trust = match &self.superlink_ca {
+            None => "insecure = true".to_owned(),
+            Some(ca) => format!("root-certificates = \"{}\"", ca.display()),
+        };
         let text = format!(
-            "[superlink]\ndefault = \"{CONNECTION}\"\n\n[superlink.{CONNECTION}]\naddress = \"{control}\"\ninsecure = true\n"
+            "[superlink]\ndefault = \"{CONNECTION}\"\n\n[superlink.{CONNECTION}]\naddress = \"{control}\"\n{trust}\n"
         );
         let written =
             std::fs::create_dir_all(&home).and_then(|()| std::fs::write(home.join("config.toml"), text));
