@@ -137,6 +137,9 @@ pub static METRICS: &[Metric] = metrics! {
     "onefed_link_hub_suspected_losses" Counter NONE "Messages that may have been lost next to SuperLink, or that a SuperNode took and never answered; each told to the ServerApp." link!(suspected);
     "onefed_link_hub_given_up" Counter NONE "Messages and replies that came to nothing at the hub." link!(given_up);
     "onefed_link_hub_refused_wants" Counter NONE "Objects that a spoke asked for and that no message of it names." link!(refused_wants);
+    "onefed_link_hub_calls_held_back" Counter NONE "Calls that were put off since their spoke had not said that earlier answers arrived." link!(held_back);
+    "onefed_link_hub_kept_calls" Gauge NONE "Calls of spokes that may come again: under way, or with an answer that is kept until it has arrived." link!(kept_calls);
+    "onefed_link_hub_kept_call_bytes" Gauge NONE "What these take, in bytes of memory." link!(kept_call_bytes);
     "onefed_link_hub_open_messages" Gauge NONE "Messages that their SuperNodes have not confirmed." link!(open_messages);
     "onefed_link_hub_open_replies" Gauge NONE "Replies at the hub that SuperLink does not have yet." link!(open_replies);
     "onefed_link_hub_disk_bytes" Gauge NONE "Bytes of objects on the hub's disk." link!(disk_bytes);

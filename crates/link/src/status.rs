@@ -81,10 +81,16 @@ pub struct HubLink {
     pub given_up: u64,
     /// Objects that a spoke asked for and that no message of it names.
     pub refused_wants: u64,
+    /// Calls that were put off since their spoke had not said that earlier answers arrived.
+    pub held_back: u64,
     /// Messages that their SuperNodes have not confirmed.
     pub open_messages: u64,
     /// Replies that SuperLink does not have yet.
     pub open_replies: u64,
+    /// Calls of spokes that may come again: under way, or with an answer that is kept until it has arrived.
+    pub kept_calls: u64,
+    /// What these take, in bytes.
+    pub kept_call_bytes: u64,
     /// Bytes of objects on its disk.
     pub disk_bytes: u64,
     /// Of these, needed by messages and replies under way.

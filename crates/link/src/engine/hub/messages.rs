@@ -240,7 +240,8 @@ impl Hub {
 
     /// The poll itself brings nothing: the message is in the offer.
     fn answer_poll(&mut self, spoke: &SpokeName, poll: Option<u64>, at: &mut At<'_>) {
-        let transport = self.spokes.get(spoke).zip(poll).and_then(|(spoke, seq)| spoke.transport_of(seq));
+        let transport =
+            self.spokes.get(spoke).zip(poll).and_then(|(spoke, seq)| spoke.calls.transport_of(seq));
         if let Some((seq, transport)) = poll.zip(transport) {
             self.finish(spoke, seq, FleetAnswer::ok(transport, Bytes::new()), at);
         }

@@ -17,7 +17,7 @@ use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::ObjectId;
 use onefed_flower::{Operation, Transport};
 
-use self::calls::Call;
+use self::calls::Calls;
 use self::messages::{Message, Pull, RunInfo};
 use self::nodes::{Away, Node};
 use self::replies::Incoming;
@@ -125,6 +125,8 @@ pub struct Counters {
     pub given_up: u64,
     /// Objects that a spoke asked for and that no message of it names.
     pub refused_wants: u64,
+    /// Calls that were put off since their spoke had not said that earlier answers arrived.
+    pub held_back: u64,
 }
 
 /// What a hub has in hand.
@@ -142,6 +144,10 @@ pub struct Depth {
     pub objects: usize,
     /// Nodes kept alive although their spoke is out of reach.
     pub held: usize,
+    /// Calls of spokes that may come again: under way, or with an answer that is kept until it has arrived.
+    pub calls: usize,
+    /// What these take, in bytes.
+    pub call_bytes: usize,
 }
 
 /// One spoke.
@@ -156,7 +162,7 @@ struct Spoke {
     has: Recent,
     /// What it was asked for on this connection, and has not brought.
     owes: HashSet<ObjectId>,
-    calls: BTreeMap<u64, Call>,
+    calls: Calls,
     /// When it last said anything, and when it was asked whether it is there.
     heard: Duration,
     asked: Option<Duration>,
@@ -341,7 +347,11 @@ impl Hub {
 
     /// What is in hand.
     pub fn depth(&self) -> Depth {
+        let kept = self.spokes.values().map(|spoke| spoke.calls.kept());
+        let (calls, call_bytes) = kept.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         Depth {
+            calls,
+            call_bytes,
             messages: self.messages.len(),
             replies: self.replies.len(),
             pulls: self.pulls.len(),

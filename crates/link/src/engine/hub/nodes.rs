@@ -29,7 +29,7 @@ const INTERVAL: f64 = 30.0;
 /// The longest interval that SuperLink takes.
 const LONGEST_INTERVAL: f64 = 1800.0;
 /// So long after the hold SuperLink has given up a silent node, and the ServerApp its messages.
-const SILENT: Duration = Duration::from_secs(180);
+pub(super) const SILENT: Duration = Duration::from_secs(180);
 /// So often silent nodes are looked for, while there are messages.
 pub(super) const SILENT_EVERY: Duration = Duration::from_secs(60);
 /// A node that signed anything within this time is there: 22.5 s between two heartbeats, and the way.
