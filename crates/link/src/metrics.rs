@@ -99,6 +99,7 @@ pub static METRICS: &[Metric] = metrics! {
     "onefed_hub_uptime_seconds" Gauge NONE "Since the hub started." |hub| one(hub.uptime_seconds as f64);
     "onefed_hub_certificate_days" Gauge NONE "Until the hub's certificate ends." |hub| one(hub.certificate_days as f64);
     "onefed_superlink_up" Gauge NONE "Whether SuperLink answers on its loopback." |hub| one(f64::from(u8::from(hub.superlink == SuperLinkStatus::Up)));
+    "onefed_hub_journal_ok" Gauge NONE "Whether the hub can write down what it must not forget; while it cannot (0), it serves no spoke." |hub| one(f64::from(u8::from(hub.trouble.is_none())));
     "onefed_supernodes_online" Gauge SITE "SuperNodes that SuperLink takes for online; a site that is empty means without a spoke." online;
     "onefed_link_up" Gauge SPOKE "Whether the line to the spoke is up." |hub| each(hub, |line| Some(f64::from(u8::from(line.connected))));
     "onefed_link_state_seconds" Gauge SPOKE "Since the line came up or went down." |hub| each(hub, |line| Some(line.since_seconds as f64));

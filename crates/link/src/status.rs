@@ -22,6 +22,9 @@ pub struct HubStatus {
     pub site_enrolment: String,
     /// Whether SuperLink answers on its loopback.
     pub superlink: SuperLinkStatus,
+    /// What keeps the hub from serving spokes, and what helps: it cannot write its journal, for instance.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// Days until the hub's certificate ends.
     pub certificate_days: i64,
     /// Seconds since the hub started.
@@ -267,7 +270,7 @@ pub struct SpokeStatus {
     pub site: String,
     /// Whether the line to the hub is up.
     pub connected: bool,
-    /// Why not, when it is not.
+    /// Why not, when it is not. Also what keeps the spoke itself from working, and what helps.
     pub why: Option<String>,
     /// The nodes whose calls came through this spoke.
     pub nodes: Vec<NodeStatus>,

@@ -276,6 +276,10 @@ impl Hands<Hub> for HubHands {
         }
     }
 
+    fn trouble(&mut self, what: Option<&str>) {
+        self.shared.seen.trouble(what);
+    }
+
     fn reset(&mut self) {
         for there in std::mem::take(&mut self.spokes).into_values() {
             there.pair.close("the hub starts over");

@@ -26,6 +26,7 @@ pub(super) struct Seen {
     hold: Duration,
     disk_limit: u64,
     room: AtomicBool,
+    trouble: Mutex<Option<String>>,
     engine: Mutex<Looked>,
     spokes: Mutex<BTreeMap<SpokeName, Traffic>>,
     cuts: Mutex<Cuts>,
@@ -58,6 +59,7 @@ impl Seen {
             hold,
             disk_limit: disk.bytes,
             room: AtomicBool::new(true),
+            trouble: Mutex::default(),
             engine: Mutex::default(),
             spokes: Mutex::default(),
             cuts: Mutex::default(),
@@ -68,6 +70,16 @@ impl Seen {
     /// The disk has room, or has none.
     pub(super) fn room(&self, room: bool) {
         self.room.store(room, Ordering::Relaxed);
+    }
+
+    /// The engine cannot work, or can again.
+    pub(super) fn trouble(&self, what: Option<&str>) {
+        *lock(&self.trouble) = what.map(str::to_owned);
+    }
+
+    /// What keeps the engine from working, if anything does.
+    pub(super) fn in_trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
     }
 
     /// Looks at the engine after a batch.

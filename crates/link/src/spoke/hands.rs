@@ -271,6 +271,10 @@ impl Hands<Spoke> for SpokeHands {
         }
     }
 
+    fn trouble(&mut self, what: Option<&str>) {
+        self.seen.trouble(what);
+    }
+
     fn reset(&mut self) {
         self.calls.end();
         self.room = None;
