@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use onefed_flower::objects::ObjectId;
 
 use super::*;
-use crate::shell::mailbox::{Mailbox, mailbox};
+use crate::shell::mailbox::{Mailbox, Place, mailbox};
 use crate::store::Limits;
 
 /// An engine that keeps numbers.
@@ -177,7 +177,7 @@ async fn running(dir: &std::path::Path) -> Running {
 
 impl Running {
     fn tell(&self, event: Event) {
-        self.engine.send_now(Letter::Event(event));
+        self.engine.put(Letter::Event(event), Place::FEW);
     }
 
     fn hear(&self) -> String {
@@ -211,7 +211,7 @@ async fn nothing_that_was_asked_for_before_a_connection_goes_out_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let sum = running(dir.path()).await;
     for letter in [Letter::Event(Event::Say), Letter::Boundary, Letter::Event(Event::Say)] {
-        sum.engine.send_now(letter);
+        sum.engine.put(letter, Place::FEW);
     }
     assert_eq!([sum.hear(), sum.hear()], ["0: []", "1: []"]);
 }
