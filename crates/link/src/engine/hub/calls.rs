@@ -20,6 +20,8 @@ const KEPT_OF_ONE: usize = 4 << 20;
 const KEPT_ALWAYS: usize = 64 << 10;
 /// What a call and its answer take beside the answer's body, generously. It bounds the number of calls, too.
 const CALL_COST: usize = 1 << 10;
+/// So many objects that were passed through are remembered: those of some replies.
+const BROUGHT: usize = 4096;
 
 /// The calls of a spoke whose answers it may ask for again.
 #[derive(Default)]
@@ -228,6 +230,7 @@ impl Hub {
                 }
                 answer
             }
+            Operation::PushObject => self.brought_through(&call, answer, lost),
             Operation::GetRun | Operation::GetFab | Operation::PullObject => {
                 return self.finish_read(&name, seq, answer, at);
             }
@@ -267,6 +270,27 @@ impl Hub {
         if call.operation != Operation::RegisterNode {
             let id = flower::requesting_node(call.operation, &call.body);
             id.into_iter().for_each(|id| self.node_left(id, at));
+        }
+        answer
+    }
+
+    /// SuperLink answers "not stored" for an object that it has already, and the SuperNode throws its whole reply away. So
+    /// an object that was brought there once is stored, whoever asks again.
+    fn brought_through(&mut self, call: &FleetCall, answer: FleetAnswer, lost: bool) -> FleetAnswer {
+        let print = fingerprint(call);
+        let unclear = lost || answer.is_passing() && !answer.is_unavailable();
+        if unclear || answer.is_ok() && objects::object_stored(&answer.body) {
+            if !self.brought.contains(&print) {
+                self.brought.push_back(print);
+            }
+            if self.brought.len() > BROUGHT {
+                self.brought.pop_front();
+            }
+            return answer;
+        }
+        if answer.is_ok() && self.brought.contains(&print) {
+            self.counters.repeated += 1;
+            return FleetAnswer::ok(call.transport, objects::push_object_answer(true));
         }
         answer
     }

@@ -219,6 +219,8 @@ pub struct Hub {
     done_known: HashSet<MessageKey>,
     answered: HashMap<[u8; 32], FleetAnswer>,
     open: HashSet<[u8; 32]>,
+    /// PushObject calls that were passed through, and that SuperLink has carried out, perhaps.
+    brought: VecDeque<[u8; 32]>,
     jobs: HashMap<Job, Work>,
     next_job: Job,
     later: BTreeSet<(Duration, Again)>,
@@ -253,6 +255,7 @@ impl Hub {
             done_known: HashSet::new(),
             answered: HashMap::new(),
             open: HashSet::new(),
+            brought: VecDeque::new(),
             jobs: HashMap::new(),
             next_job: 1,
             later: BTreeSet::new(),

@@ -1,6 +1,9 @@
 //! Spokes that never say that answers arrived, and spokes that ask again.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
+
+use onefed_flower::objects::ObjectId;
 
 use super::super::{Action, Event, Settings};
 use super::*;
@@ -10,11 +13,14 @@ use crate::engine::{Job, Shelf};
 struct Empty;
 
 impl Shelf for Empty {
-    fn has(&self, _: onefed_flower::objects::ObjectId) -> bool {
+    fn has(&self, _: ObjectId) -> bool {
         false
     }
-    fn keep(&self, _: onefed_flower::objects::ObjectId) {}
-    fn release(&self, _: onefed_flower::objects::ObjectId) {}
+    fn keep(&self, _: ObjectId) {}
+    fn release(&self, _: ObjectId) {}
+    fn likest(&self, _: ObjectId, _: &BTreeSet<ObjectId>) -> Option<ObjectId> {
+        None
+    }
 }
 
 const HOLD: Duration = Duration::from_secs(600);
@@ -158,4 +164,27 @@ fn what_changes_nothing_is_not_kept_and_made_again() {
     world.answered(job, &LARGE);
     assert_eq!(world.hub.depth().call_bytes, 0);
     assert!(world.call(&name, 1, 0, Operation::PullObject).job.is_some());
+}
+
+#[test]
+fn an_object_that_was_brought_to_superlink_once_is_stored_for_whoever_asks_again() {
+    let (mut world, name) = (World::new(), spoke(0));
+    world.tell(Event::Up(name.clone()));
+    let stored = |actions: Vec<Action>| {
+        let said = actions.into_iter().find_map(|action| match action {
+            Action::Send(_, HubFrame::Result { answer, .. }) => Some(answer),
+            _ => None,
+        });
+        objects::object_stored(&said.unwrap().body)
+    };
+    let mut answer = |seq, stored: Option<bool>| {
+        let job = world.call(&name, seq, seq - 1, Operation::PushObject).job.unwrap();
+        let answer =
+            stored.map(|stored| FleetAnswer::ok(Transport::Http, objects::push_object_answer(stored)));
+        world.tell(Event::Answered(job, answer))
+    };
+    assert!(!stored(answer(1, Some(false))), "nobody has brought it");
+    answer(2, None);
+    // SuperLink has it from the call whose answer got lost.
+    assert!(stored(answer(3, Some(false))));
 }
