@@ -6,7 +6,7 @@ use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
-use super::nodes::{AWAY, Node, SILENT};
+use super::nodes::SILENT;
 use super::{At, Hub, SpokeName, Work};
 use crate::engine::frame::HubFrame;
 use crate::engine::record::HubRecord;
@@ -123,13 +123,7 @@ impl Hub {
                 }
             }
             Operation::ActivateNode => {
-                let key = flower::activated_key(&call.body);
-                let just_started = at.now.mono < self.started + AWAY;
-                let mut of_key = self.nodes.iter().filter(|(_, node)| node.key.is_some() && node.key == key);
-                let stays = |(id, node): (&u64, &Node)| {
-                    node.is_unseen(at.now) || just_started && self.has_left(&call, *id)
-                };
-                if of_key.any(stays) {
+                if self.has_to_stay_offline(&call, at.now) {
                     let answer = for_now(
                         call.transport,
                         "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",

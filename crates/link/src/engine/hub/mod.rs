@@ -200,7 +200,6 @@ enum Again {
 /// The hub's engine.
 pub struct Hub {
     settings: Settings,
-    started: Duration,
     storage: bool,
     spokes: BTreeMap<SpokeName, Spoke>,
     nodes: BTreeMap<u64, Node>,
@@ -262,7 +261,6 @@ impl Hub {
             models: Models::default(),
             pins: Pins::default(),
             counters: Counters::default(),
-            started: now.mono,
         };
         for record in records {
             hub.replay(record, shelf);
@@ -317,12 +315,17 @@ impl Hub {
                 self.open.insert(print);
             }
             HubRecord::Away(node) => self.node(node).away = Away::Going,
-            HubRecord::Back(node) => self.node(node).away = Away::No,
+            HubRecord::Back(node) => {
+                let node = self.node(node);
+                (node.away, node.absence) = (Away::No, None);
+            }
+            HubRecord::Absent(node, since) => self.replay_absence(node, since),
         }
     }
 
     /// Takes up again what the journal says is not done.
     fn resume(&mut self, now: Now) {
+        self.resume_absences(now);
         for (id, node) in &mut self.nodes {
             node.seen = now.mono;
             if node.is_away() {
@@ -386,6 +389,7 @@ impl Hub {
         records.extend(suspects.map(|(id, _)| HubRecord::PollOpen(*id)));
         let away = self.nodes.iter().filter(|(_, node)| node.is_away());
         records.extend(away.map(|(id, _)| HubRecord::Away(*id)));
+        records.extend(self.absences());
         records.extend(self.owed.iter().map(|key| HubRecord::ConfirmDone(*key)));
         records.extend(self.confirms.iter().map(|(key, run)| HubRecord::Confirmed(*key, *run)));
         let replies = self.replies.values().filter(|reply| reply.recorded);
