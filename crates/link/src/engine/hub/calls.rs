@@ -122,14 +122,12 @@ impl Hub {
                     self.confirms_passed(node, asked.id, at);
                 }
             }
-            Operation::ActivateNode => {
-                if self.has_to_stay_offline(&call, at.now) {
-                    let answer = for_now(
-                        call.transport,
-                        "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",
-                    );
-                    return self.finish(&name, seq, answer, at);
-                }
+            Operation::ActivateNode if self.has_to_stay_offline(&call, at.now) => {
+                let answer = for_now(
+                    call.transport,
+                    "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",
+                );
+                return self.finish(&name, seq, answer, at);
             }
             operation if once(operation) => {
                 if let Some(answer) = self.answered.get(&print).cloned() {
