@@ -99,6 +99,7 @@ pub static METRICS: &[Metric] = metrics! {
     "onefed_hub_uptime_seconds" Gauge NONE "Since the hub started." |hub| one(hub.uptime_seconds as f64);
     "onefed_hub_certificate_days" Gauge NONE "Until the hub's certificate ends." |hub| one(hub.certificate_days as f64);
     "onefed_superlink_up" Gauge NONE "Whether SuperLink answers on its loopback." |hub| one(f64::from(u8::from(hub.superlink == SuperLinkStatus::Up)));
+    "onefed_hub_journal_ok" Gauge NONE "Whether the hub can write down what it must not forget; while it cannot (0), it serves no spoke." |hub| one(f64::from(u8::from(hub.trouble.is_none())));
     "onefed_supernodes_online" Gauge SITE "SuperNodes that SuperLink takes for online; a site that is empty means without a spoke." online;
     "onefed_link_up" Gauge SPOKE "Whether the line to the spoke is up." |hub| each(hub, |line| Some(f64::from(u8::from(line.connected))));
     "onefed_link_state_seconds" Gauge SPOKE "Since the line came up or went down." |hub| each(hub, |line| Some(line.since_seconds as f64));
@@ -137,6 +138,9 @@ pub static METRICS: &[Metric] = metrics! {
     "onefed_link_hub_suspected_losses" Counter NONE "Messages that may have been lost next to SuperLink, or that a SuperNode took and never answered; each told to the ServerApp." link!(suspected);
     "onefed_link_hub_given_up" Counter NONE "Messages and replies that came to nothing at the hub." link!(given_up);
     "onefed_link_hub_refused_wants" Counter NONE "Objects that a spoke asked for and that no message of it names." link!(refused_wants);
+    "onefed_link_hub_calls_held_back" Counter NONE "Calls that were put off since their spoke had not said that earlier answers arrived." link!(held_back);
+    "onefed_link_hub_kept_calls" Gauge NONE "Calls of spokes that may come again: under way, or with an answer that is kept until it has arrived." link!(kept_calls);
+    "onefed_link_hub_kept_call_bytes" Gauge NONE "What these take, in bytes of memory." link!(kept_call_bytes);
     "onefed_link_hub_open_messages" Gauge NONE "Messages that their SuperNodes have not confirmed." link!(open_messages);
     "onefed_link_hub_open_replies" Gauge NONE "Replies at the hub that SuperLink does not have yet." link!(open_replies);
     "onefed_link_hub_disk_bytes" Gauge NONE "Bytes of objects on the hub's disk." link!(disk_bytes);

@@ -22,6 +22,9 @@ pub struct HubStatus {
     pub site_enrolment: String,
     /// Whether SuperLink answers on its loopback.
     pub superlink: SuperLinkStatus,
+    /// What keeps the hub from serving spokes, and what helps: it cannot write its journal, for instance.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// Days until the hub's certificate ends.
     pub certificate_days: i64,
     /// Seconds since the hub started.
@@ -81,10 +84,16 @@ pub struct HubLink {
     pub given_up: u64,
     /// Objects that a spoke asked for and that no message of it names.
     pub refused_wants: u64,
+    /// Calls that were put off since their spoke had not said that earlier answers arrived.
+    pub held_back: u64,
     /// Messages that their SuperNodes have not confirmed.
     pub open_messages: u64,
     /// Replies that SuperLink does not have yet.
     pub open_replies: u64,
+    /// Calls of spokes that may come again: under way, or with an answer that is kept until it has arrived.
+    pub kept_calls: u64,
+    /// What these take, in bytes.
+    pub kept_call_bytes: u64,
     /// Bytes of objects on its disk.
     pub disk_bytes: u64,
     /// Of these, needed by messages and replies under way.
@@ -261,7 +270,7 @@ pub struct SpokeStatus {
     pub site: String,
     /// Whether the line to the hub is up.
     pub connected: bool,
-    /// Why not, when it is not.
+    /// Why not, when it is not. Also what keeps the spoke itself from working, and what helps.
     pub why: Option<String>,
     /// The nodes whose calls came through this spoke.
     pub nodes: Vec<NodeStatus>,

@@ -1,5 +1,6 @@
 //! Which Python environment with Flower a VM finds: what stands for its image.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,17 +9,17 @@ use crate::SandboxError;
 use crate::files::failed;
 use crate::zone::Zone;
 
-/// The directory for a `FLOWER_VERSION`.
-pub type ForRelease = dyn Fn(Option<&str>) -> PathBuf + Send + Sync;
+/// The directory for a VM with these variables in its context.
+pub type ForContext = dyn Fn(&BTreeMap<String, String>) -> PathBuf + Send + Sync;
 
 /// Where VMs find Flower.
 #[derive(Clone)]
 pub enum FlowerDirs {
     /// All of them here, whatever release their context asks for, as an image has one release.
     One(PathBuf),
-    /// Each where this says, which is told the VM's `FLOWER_VERSION`. It is called on a thread that may wait: an
-    /// environment may be made there and then.
-    Each(Arc<ForRelease>),
+    /// Each where this says, which is told the VM's context. It is called on a thread that may wait: an environment may be
+    /// made there and then, for a VM that runs Flower.
+    Each(Arc<ForContext>),
 }
 
 impl FlowerDirs {
@@ -27,10 +28,9 @@ impl FlowerDirs {
         let dir = match self {
             Self::One(dir) => dir.clone(),
             Self::Each(choose) => {
-                let version =
-                    zone.lock().vms.get(&vm).and_then(|vm| vm.context.get("FLOWER_VERSION").cloned());
+                let context = zone.lock().vms.get(&vm).map(|vm| vm.context.clone()).unwrap_or_default();
                 let choose = choose.clone();
-                let chosen = tokio::task::spawn_blocking(move || choose(version.as_deref())).await;
+                let chosen = tokio::task::spawn_blocking(move || choose(&context)).await;
                 chosen.map_err(|why| SandboxError::Config(format!("no Flower for VM {vm}: {why}")))?
             }
         };

@@ -56,7 +56,7 @@ mod zone;
 
 pub use error::SandboxError;
 pub use faults::{Fault, Misbehaviour, Service, misbehave};
-pub use flower::{FlowerDirs, ForRelease};
+pub use flower::{FlowerDirs, ForContext};
 pub use run::{SandboxConfig, ZoneEndpoints, run};
 pub use sweep::sweep;
 pub use world::World;

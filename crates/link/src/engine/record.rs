@@ -65,6 +65,8 @@ pub enum HubRecord {
     Away(u64),
     /// The ServerApp has had the time to see it.
     Back(u64),
+    /// The node is offline since this time, in milliseconds since 1970, and the ServerApp may not have seen that.
+    Absent(u64, u64),
 }
 
 /// Bytes of a journal that are not a record.
@@ -162,6 +164,7 @@ impl HubRecord {
             }
             Self::Away(node) => bytes(14, &Payload { node: *node, ..Payload::default() }),
             Self::Back(node) => bytes(15, &Payload { node: *node, ..Payload::default() }),
+            Self::Absent(node, since) => bytes(16, &Payload { node: *node, ..of_number(*since) }),
         }
     }
 
@@ -196,6 +199,7 @@ impl HubRecord {
             13 => p.ids().and_then(print).map(Self::CallOpen),
             14 => Some(Self::Away(p.node)),
             15 => Some(Self::Back(p.node)),
+            16 => Some(Self::Absent(p.node, p.number)),
             _ => None,
         };
         record.ok_or(NotARecord)
@@ -245,6 +249,7 @@ mod tests {
         hub_round_trip(&HubRecord::PollShut(5));
         hub_round_trip(&HubRecord::Away(5));
         hub_round_trip(&HubRecord::Back(5));
+        hub_round_trip(&HubRecord::Absent(5, u64::MAX));
         hub_round_trip(&HubRecord::Offered("paris".into(), "7".into(), offer));
         hub_round_trip(&HubRecord::Confirmed(key, 3));
         hub_round_trip(&HubRecord::Replied(reply));

@@ -20,7 +20,7 @@ use crate::pair::{End, Held, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
-use crate::shell::mailbox::{Mailbox, WeakMailbox};
+use crate::shell::mailbox::{Mailbox, Place, WeakMailbox};
 use crate::shell::packer::{NotTaken, Packer};
 use crate::store::ObjectStore;
 
@@ -69,12 +69,12 @@ impl End for HubEnd {
 
     fn up(&self, pair: Pair<HubFrame>) {
         self.shared.seen.up(&self.spoke);
-        self.hub.engine.send_now(Letter::Up(self.spoke.clone(), pair, self.packer.clone()));
+        self.hub.engine.put(Letter::Up(self.spoke.clone(), pair, self.packer.clone()), Place::FEW);
     }
 
     fn frame(&self, frame: SpokeFrame, held: Held) {
         self.shared.note_frame(&self.spoke, &frame);
-        self.hub.engine.send_held(Letter::Frame(self.spoke.clone(), frame), held);
+        self.hub.engine.put(Letter::Frame(self.spoke.clone(), frame), held);
     }
 
     async fn object(&self, parcel: Parcel) -> Result<(), String> {
@@ -123,7 +123,7 @@ impl End for HubEnd {
 
     fn down(&self, why: &str) {
         self.shared.seen.down(&self.spoke, why);
-        self.hub.engine.send_now(Letter::Down(self.spoke.clone()));
+        self.hub.engine.put(Letter::Down(self.spoke.clone()), Place::FEW);
     }
 }
 
@@ -274,6 +274,10 @@ impl Hands<Hub> for HubHands {
                 let _ = there.room.take().map(|room| room.send(wanted));
             }
         }
+    }
+
+    fn trouble(&mut self, what: Option<&str>) {
+        self.shared.seen.trouble(what);
     }
 
     fn reset(&mut self) {

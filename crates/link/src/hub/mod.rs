@@ -307,6 +307,7 @@ impl Sight {
             flower: shared.superlink.release().version().to_string(),
             site_enrolment: shared.site_enrolment.clone(),
             superlink,
+            trouble: shared.seen.in_trouble(),
             certificate_days: shared.certificate.as_ref().map_or(0, |cert| cert.days_left(SystemTime::now())),
             uptime_seconds: shared.started.elapsed().as_secs(),
             spokes: shared.seen.lines(self.pairs.sights()),

@@ -26,6 +26,7 @@ pub(super) struct Seen {
     hold: Duration,
     disk_limit: u64,
     room: AtomicBool,
+    trouble: Mutex<Option<String>>,
     engine: Mutex<Looked>,
     spokes: Mutex<BTreeMap<SpokeName, Traffic>>,
     cuts: Mutex<Cuts>,
@@ -58,6 +59,7 @@ impl Seen {
             hold,
             disk_limit: disk.bytes,
             room: AtomicBool::new(true),
+            trouble: Mutex::default(),
             engine: Mutex::default(),
             spokes: Mutex::default(),
             cuts: Mutex::default(),
@@ -68,6 +70,16 @@ impl Seen {
     /// The disk has room, or has none.
     pub(super) fn room(&self, room: bool) {
         self.room.store(room, Ordering::Relaxed);
+    }
+
+    /// The engine cannot work, or can again.
+    pub(super) fn trouble(&self, what: Option<&str>) {
+        *lock(&self.trouble) = what.map(str::to_owned);
+    }
+
+    /// What keeps the engine from working, if anything does.
+    pub(super) fn in_trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
     }
 
     /// Looks at the engine after a batch.
@@ -163,8 +175,11 @@ impl Seen {
             suspected: counters.suspected,
             given_up: counters.given_up,
             refused_wants: counters.refused_wants,
+            held_back: counters.held_back,
             open_messages: depth.messages as u64,
             open_replies: depth.replies as u64,
+            kept_calls: depth.calls as u64,
+            kept_call_bytes: depth.call_bytes as u64,
             disk_bytes: usage.bytes,
             disk_needed_bytes: usage.kept_bytes,
             disk_limit_bytes: self.disk_limit,

@@ -42,6 +42,7 @@ fn hub() -> HubStatus {
         flower: "1.41.0".to_owned(),
         site_enrolment: "open".to_owned(),
         superlink: SuperLinkStatus::Up,
+        trouble: None,
         certificate_days: 90,
         uptime_seconds: 9,
         spokes: vec![SpokeLine { said, ..line("paris", true) }, line("a \"b\"\n\\c", false)],

@@ -2,7 +2,8 @@
 //!
 //! All events that are there are handled in one go, and their records written at once: a write for each of them would
 //! cost more than the events. The engine is crash-only. When its records cannot be written, or it panics, it is thrown
-//! away together with all connections, and a new one is made from the journal.
+//! away together with all connections, and a new one is made from the journal: after a second, and where that does not
+//! last, less and less often. Who asks meanwhile hears at once that it is not the moment.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,13 +15,18 @@ use bytes::Bytes;
 
 use super::flush::Flush;
 use super::mailbox::Letters;
+use crate::backoff::Backoff;
 use crate::engine::{Now, Shelf};
 use crate::store::{Journal, ObjectStore};
 
 /// How often the disk is asked whether it has room, and the journal's size is looked at.
 const LOOK: Duration = Duration::from_secs(3);
-/// Before a broken engine is replaced.
+/// Before a broken engine is replaced. What arrives meanwhile is for the next one.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause, where replacing it does not help.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// An engine that lived for so long was well.
+const PROVEN: Duration = Duration::from_secs(60);
 /// A journal below this size is left as it is.
 const COMPACT_FROM: u64 = 16 << 20;
 /// An engine whose deadline has passed is ticked so often at most.
@@ -69,6 +75,8 @@ pub(crate) trait Hands<E: Engine>: Send + 'static {
     fn feed(&mut self, engine: &mut E, shelf: &dyn Shelf);
     /// The engine is gone: ends all connections and waiting calls.
     fn reset(&mut self);
+    /// Hears what keeps the engine from working and what helps, and `None` once that is over.
+    fn trouble(&mut self, what: Option<&str>);
 }
 
 /// What an actor works with.
@@ -110,29 +118,28 @@ pub(crate) fn start<E: Engine, H: Hands<E>, T>(
     mut actor: Actor<E, H>,
     look: impl FnOnce(&E) -> T,
 ) -> io::Result<T> {
-    let first = actor.begin()?;
-    let seen = look(&first.engine);
-    let mut first = Some(first);
+    let mut life = actor.begin()?;
+    let seen = look(&life.engine);
     let name = actor.name.to_owned();
     let run = move || {
+        let mut pauses = Backoff::new(PAUSE, LONGEST_PAUSE);
         loop {
-            let life = first.take().map_or_else(|| actor.begin(), Ok);
+            let began = Instant::now();
+            let lived = catch_unwind(AssertUnwindSafe(|| actor.live(&mut life)));
+            let why = match lived {
+                Ok(Ok(())) => return,
+                Ok(Err(why)) => Some(why),
+                Err(_) => None,
+            };
             // The journal is closed with the engine: the next one opens it.
-            let lived = life.map(|mut life| catch_unwind(AssertUnwindSafe(|| actor.live(&mut life))));
-            match lived {
-                Ok(Ok(Ok(()))) => return,
-                Ok(Ok(Err(why))) => {
-                    tracing::error!(%why, "the journal failed: starting over from what it has")
-                }
-                Ok(Err(_)) => tracing::error!("the engine failed: starting over from the journal"),
-                Err(why) => tracing::error!(%why, "the journal cannot be opened"),
+            drop(life);
+            if began.elapsed() >= PROVEN {
+                pauses.reset();
             }
-            // A connection may be among them: it has to end with the others, or it would live on without an engine.
-            for letter in std::mem::take(&mut actor.unread) {
-                actor.hands.open(letter);
+            match actor.recover(why, &mut pauses) {
+                Some(next) => life = next,
+                None => return,
             }
-            actor.hands.reset();
-            std::thread::sleep(PAUSE);
         }
     };
     std::thread::Builder::new().name(name).spawn(run)?;
@@ -153,6 +160,68 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
         }
         let engine = E::make(&self.settings, known, self.now(), &self.store);
         Ok(Life { engine, journal, room: None, looked: Instant::now() })
+    }
+
+    /// Makes the next engine, when that can write. `None` once nobody needs it any more.
+    fn recover(&mut self, why: Option<io::Error>, pauses: &mut Backoff) -> Option<Life<E>> {
+        let words = match &why {
+            Some(why) => format!("the journal failed: {why}; {}", remedy(why)),
+            None => "the engine failed and starts over from the journal; its log has the place: report it"
+                .to_owned(),
+        };
+        tracing::error!("{words}");
+        self.hands.trouble(Some(&words));
+        // A connection may be among them: it has to end with the others, or it would live on without an engine.
+        for letter in std::mem::take(&mut self.unread) {
+            self.hands.open(letter);
+        }
+        self.hands.reset();
+        let (since, mut tries) = (Instant::now(), 0u32);
+        loop {
+            // At first it may be over in a moment.
+            self.pause(pauses.wait(), if tries == 0 { PAUSE } else { Duration::ZERO })?;
+            tries += 1;
+            match self.begin().and_then(|life| self.writes(life)) {
+                Ok(life) => {
+                    tracing::info!(
+                        seconds = since.elapsed().as_secs(),
+                        tries,
+                        "well again: working from the journal"
+                    );
+                    self.hands.trouble(None);
+                    return Some(life);
+                }
+                Err(why) => {
+                    tracing::debug!(%why, tries, "the journal still fails");
+                    let words = format!("the journal failed: {why}; {}", remedy(&why));
+                    self.hands.trouble(Some(&words));
+                }
+            }
+        }
+    }
+
+    /// Waits. What arrives during `keep` is for the next engine, and whoever asks later is sent away at once. `None` once
+    /// nobody can ask any more.
+    fn pause(&mut self, pause: Duration, keep: Duration) -> Option<()> {
+        let until = Instant::now() + pause;
+        std::thread::sleep(pause.min(keep));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Some(());
+            }
+            for letter in self.letters.take(left)? {
+                self.hands.open(letter);
+            }
+            self.hands.reset();
+        }
+    }
+
+    /// Whether a new engine could write down anything: if not, it would take connections only to end them.
+    fn writes(&self, mut life: Life<E>) -> io::Result<Life<E>> {
+        self.flush.wait()?;
+        life.journal.probe()?;
+        Ok(life)
     }
 
     /// Runs an engine until nobody needs it any more, or its journal fails.
@@ -224,6 +293,24 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
         }
         others.into_iter().for_each(|action| self.hands.act(action));
         Ok(())
+    }
+}
+
+/// What whoever reads of an error of the disk should do.
+fn remedy(why: &io::Error) -> &'static str {
+    use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match why.kind() {
+        StorageFull | QuotaExceeded => "make room there, or give the VM a larger disk: it goes on by itself",
+        ReadOnlyFilesystem => {
+            "have it mounted for writing; the system may have found it damaged, see dmesg: it goes on by itself"
+        }
+        FileTooLarge => {
+            "lift the limit on the size of files, `LimitFSIZE` or `ulimit -f`: it goes on by itself"
+        }
+        PermissionDenied => "give the directory back to the user of this process: it goes on by itself",
+        _ => {
+            "see the system's log for this disk; once it is well, start this process again should it not go on by itself"
+        }
     }
 }
 

@@ -21,8 +21,23 @@ pub(crate) struct Mailbox<T>(Arc<Slot<T>>);
 /// A writing end that does not keep the reader's thread alive: for the reader itself.
 pub(crate) struct WeakMailbox<T>(Weak<Slot<T>>);
 
+/// What an event takes while it waits, given back when it is read: a place of the mailbox, or, for a frame, room of its
+/// pair, from which nothing more is read when all of that is taken.
+pub(crate) struct Place(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
+
+impl Place {
+    /// None, for events of which there is one for each call or connection at most: these are bounded.
+    pub(crate) const FEW: Self = Self(None);
+}
+
+impl From<Held> for Place {
+    fn from(held: Held) -> Self {
+        Self(Some(held.0))
+    }
+}
+
 struct Slot<T> {
-    queue: Sender<(T, Option<OwnedSemaphorePermit>)>,
+    queue: Sender<(T, Place)>,
     places: Arc<Semaphore>,
 }
 
@@ -33,7 +48,7 @@ impl<T> Clone for Mailbox<T> {
 }
 
 /// The reading end.
-pub(crate) struct Letters<T>(Receiver<(T, Option<OwnedSemaphorePermit>)>);
+pub(crate) struct Letters<T>(Receiver<(T, Place)>);
 
 /// Makes a mailbox.
 pub(crate) fn mailbox<T>() -> (Mailbox<T>, Letters<T>) {
@@ -42,21 +57,17 @@ pub(crate) fn mailbox<T>() -> (Mailbox<T>, Letters<T>) {
 }
 
 impl<T> Mailbox<T> {
-    /// Puts an event in, when there is a place. Where nobody reads any more, it is dropped.
+    /// Waits for a place, and puts an event in. Where nobody reads any more, it is dropped.
     pub(crate) async fn send(&self, event: T) {
         // The semaphore is never closed.
-        let place = self.0.places.clone().acquire_owned().await.ok();
-        let _ = self.0.queue.send((event, place));
+        if let Ok(place) = self.0.places.clone().acquire_owned().await {
+            self.put(event, Place(Some(place)));
+        }
     }
 
-    /// Puts a frame in at once, with the room that it takes: its pair waits when all of that is taken.
-    pub(crate) fn send_held(&self, event: T, held: Held) {
-        let _ = self.0.queue.send((event, Some(held.0)));
-    }
-
-    /// Puts an event in at once. Only for those that something else bounds.
-    pub(crate) fn send_now(&self, event: T) {
-        let _ = self.0.queue.send((event, None));
+    /// Puts an event in at once, for whoever cannot wait: `place` says what bounds the number of such events.
+    pub(crate) fn put(&self, event: T, place: impl Into<Place>) {
+        let _ = self.0.queue.send((event, place.into()));
     }
 
     pub(crate) fn weak(&self) -> WeakMailbox<T> {
@@ -96,7 +107,7 @@ mod tests {
         }
         let late = tokio::time::timeout(Duration::from_millis(50), mailbox.send(PLACES)).await;
         assert!(late.is_err(), "there was another place");
-        mailbox.send_now(PLACES);
+        mailbox.put(PLACES, Place::FEW);
         let mut taken = Vec::new();
         while taken.len() <= PLACES {
             taken.extend(letters.take(Duration::ZERO).unwrap());
@@ -104,6 +115,12 @@ mod tests {
         assert_eq!(taken, (0..=PLACES).collect::<Vec<_>>());
         mailbox.send(7).await;
         assert_eq!(letters.take(Duration::ZERO).unwrap(), [7]);
+        // A frame takes its pair's room until it is read.
+        let room = Arc::new(Semaphore::new(3));
+        mailbox.put(8, Held(room.clone().acquire_many_owned(3).await.unwrap()));
+        assert_eq!(room.available_permits(), 0);
+        assert_eq!(letters.take(Duration::ZERO).unwrap(), [8]);
+        assert_eq!(room.available_permits(), 3);
         let weak = mailbox.weak();
         assert!(weak.get().is_some());
         drop(mailbox);

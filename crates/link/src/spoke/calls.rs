@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::hands::Letter;
 use crate::engine::Ticket;
 use crate::engine::spoke::Event;
-use crate::shell::mailbox::Mailbox;
+use crate::shell::mailbox::{Mailbox, Place};
 
 /// Flower gives a heartbeat 5 s. The engine answers before; this is the net below it.
 const HEARTBEAT: Duration = Duration::from_millis(4500);
@@ -51,7 +51,7 @@ impl Drop for Asked<'_> {
         if !self.answered {
             self.calls.waiting.all().remove(&self.ticket);
             // One for each call at most, and calls are bounded.
-            self.calls.engine.send_now(Letter::Event(Event::Abandoned(self.ticket)));
+            self.calls.engine.put(Letter::Event(Event::Abandoned(self.ticket)), Place::FEW);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::pair::{End, Held, Pair, Parcel};
 use crate::shell::actor::{Engine, Hands};
 use crate::shell::budget::Budget;
 use crate::shell::flush::Flush;
-use crate::shell::mailbox::{Mailbox, WeakMailbox};
+use crate::shell::mailbox::{Mailbox, Place, WeakMailbox};
 use crate::shell::packer::{NotTaken, Packer};
 use crate::store::{ObjectStore, PutError};
 use crate::wire::Welcome;
@@ -65,16 +65,16 @@ impl End for SpokeEnd {
     fn welcome(&self, welcome: &Welcome) {
         let hold = Duration::from_millis(welcome.hold_ms);
         self.seen.hold_of_hub(hold);
-        self.engine.send_now(Letter::Event(Event::Hold(hold)));
+        self.engine.put(Letter::Event(Event::Hold(hold)), Place::FEW);
     }
 
     fn up(&self, pair: Pair<SpokeFrame>) {
         self.seen.up();
-        self.engine.send_now(Letter::Up(pair));
+        self.engine.put(Letter::Up(pair), Place::FEW);
     }
 
     fn frame(&self, frame: HubFrame, held: Held) {
-        self.engine.send_held(Letter::Frame(frame), held);
+        self.engine.put(Letter::Frame(frame), held);
     }
 
     async fn object(&self, parcel: Parcel) -> Result<(), String> {
@@ -122,7 +122,7 @@ impl End for SpokeEnd {
 
     fn down(&self, why: &str) {
         self.seen.down(why);
-        self.engine.send_now(Letter::Down);
+        self.engine.put(Letter::Down, Place::FEW);
     }
 }
 
@@ -269,6 +269,10 @@ impl Hands<Spoke> for SpokeHands {
             // Should the pair end in this moment, wants end with it.
             let _ = self.room.take().map(|room| room.send(wanted));
         }
+    }
+
+    fn trouble(&mut self, what: Option<&str>) {
+        self.seen.trouble(what);
     }
 
     fn reset(&mut self) {

@@ -196,7 +196,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
 
 impl Shared {
     fn status(&self) -> SpokeStatus {
-        let why = self.line.why_down().map(|why| why.to_string());
+        let why = self.seen.in_trouble().or_else(|| self.line.why_down().map(|why| why.to_string()));
         SpokeStatus {
             schema_version: SCHEMA_VERSION,
             site: self.site.clone(),

@@ -31,6 +31,7 @@ pub(super) struct Seen {
     pushed: AtomicU64,
     sent: AtomicU64,
     room: AtomicBool,
+    trouble: Mutex<Option<String>>,
     now: Mutex<Present>,
     line: OnceLock<Weak<Dialler>>,
     pub(super) unknown: UnknownOperations,
@@ -58,6 +59,7 @@ impl Seen {
             pushed: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             room: AtomicBool::new(true),
+            trouble: Mutex::default(),
             now: Mutex::default(),
             line: OnceLock::new(),
             unknown: UnknownOperations::default(),
@@ -102,6 +104,16 @@ impl Seen {
     pub(super) fn room(&self, room: bool) {
         self.room.store(room, Ordering::Relaxed);
         self.now().told = None;
+    }
+
+    /// The engine cannot work, or can again.
+    pub(super) fn trouble(&self, what: Option<&str>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = what.map(str::to_owned);
+    }
+
+    /// What keeps the engine from working, if anything does.
+    pub(super) fn in_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at the engine after a batch, and tells the hub if it is time to.

@@ -130,6 +130,22 @@ impl Journal {
         Ok(())
     }
 
+    /// Tries whether anything can be appended, and leaves everything as it is.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn probe(&mut self) -> io::Result<()> {
+        self.check()?;
+        // Half a record, should the process end here: it is cut off as one that was never promised.
+        let tried = self.file.write_all_at(&MAGIC, self.end);
+        let cut = self.file.set_len(self.end);
+        // Cutting a file gives back what was set aside beyond its end.
+        self.reserved = self.end;
+        self.reserve();
+        self.broken |= cut.is_err();
+        tried.and(cut).map_err(at(&self.path))
+    }
+
     /// Makes what was appended survive a power cut. Blocks for as long as the disk takes.
     ///
     /// # Errors

@@ -79,6 +79,11 @@ impl Process {
         Usage::of(self.pid()).rss_anon
     }
 
+    /// Where operators come in, at a hub.
+    pub fn operators(&self) -> SocketAddr {
+        std::fs::read_to_string(self.dir.join("operators")).unwrap().parse().unwrap()
+    }
+
     /// From now on no file may be longer than this; `None` lifts it.
     pub fn limit_files(&self, bytes: Option<u64>) {
         let ours = getrlimit(Resource::Fsize);
@@ -130,6 +135,8 @@ pub async fn run() {
         let mut config = hub_config(&trust, "1.41.0", to, keepalive, "127.0.0.1:0", None, &dir);
         config.tls.as_mut().unwrap().client_ca_pem = Some(text("ca"));
         let hub = Hub::open(config).await.unwrap();
+        let operators = hub.admin_address().unwrap().unwrap();
+        std::fs::write(dir.join("operators"), operators.to_string()).unwrap();
         tell(hub.fleet_address().unwrap());
         hub.serve().await;
     } else {

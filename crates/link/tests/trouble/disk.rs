@@ -7,6 +7,7 @@ use onefed_flower::{Operation, Transport, fleet::FleetCall, objects};
 use onefed_link::KeepAlive;
 use onefed_link::connect::AdminClient;
 use onefed_link::hub::Hub;
+use onefed_link::probe;
 use onefed_link::status::HubStatus;
 use onefed_testbed::synthetic::Model;
 use onefed_testbed::wan::Way;
@@ -111,6 +112,14 @@ async fn a_spoke_without_room_passes_calls_through_and_recovers() {
     full(false).await;
 }
 
+/// What an end says of its own trouble.
+async fn shown(trust: &Trust, process: &Process, at_hub: bool) -> Option<String> {
+    match at_hub {
+        true => status(&admin(trust, process.operators(), ClientRole::Operator)).await.trouble,
+        false => probe::spoke("127.0.0.1", process.fleet.port(), None).await.unwrap().why,
+    }
+}
+
 /// From one moment on nothing more can be written. What was acknowledged before is there when that is over, nothing is
 /// done twice, whoever asks meanwhile hears in time that it is not the moment, and the log says what is wrong.
 async fn refused(at_hub: bool) {
@@ -154,10 +163,16 @@ async fn refused(at_hub: bool) {
     }
     let said = process.said();
     let name = journal.display().to_string();
-    assert!(said.lines().any(|line| line.contains("the journal failed") && line.contains(&name)), "{said}");
+    let failures: Vec<_> = said.lines().filter(|line| line.contains("the journal failed")).collect();
+    assert!(failures.len() == 1, "said {} times: {said}", failures.len());
+    assert!(failures[0].contains(&name) && failures[0].contains("lift the limit"), "{said}");
+    let why = shown(&trust, &process, at_hub).await.unwrap_or_default();
+    assert!(why.contains(&name) && why.contains("lift the limit"), "{why}");
     assert!(process.lives() && !said.contains("panicked"), "{said}");
 
     process.limit_files(None);
+    until("words that it is well", LONG, async || process.said().contains("well again")).await;
+    until("nothing that is wrong", LONG, async || shown(&trust, &process, at_hub).await.is_none()).await;
     assert!(waits(|| superlink.wait_for_replies(2, LONG)), "something is lost");
     assert!(waits(|| !superlink.wait_for_replies(3, Duration::from_secs(1))), "a reply came twice");
     assert_eq!(superlink.moved().1, 2 * 3, "an object was taken twice");

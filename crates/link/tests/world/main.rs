@@ -20,7 +20,8 @@ mod superlink;
 mod world;
 
 use check::Tally;
-use plan::{Mix, Plan};
+use plan::{Fault, Mix, Plan};
+use rng::S;
 use world::World;
 
 /// How many worlds are run where nothing else is said: as many as a debug build can in half a minute.
@@ -100,6 +101,24 @@ fn one_world() {
     let (tally, print) = run(Plan::new(seed, None, false), tracing);
     let again = run(Plan::new(seed, None, false), false);
     assert_eq!(print, again.1, "the same seed makes another world: {tally:?}");
+}
+
+#[test]
+fn who_leaves_with_a_message_while_the_server_app_still_pushes_is_missed_by_it() {
+    let mut seen = 0;
+    for seed in 0..30 {
+        let mut plan = Plan::new(seed, Some(Mix::Quiet), false);
+        // It pushes for a minute, and looks at no node meanwhile. The node would be back in a moment, as the same one.
+        (plan.auth, plan.app_pace) = (true, 6 * S);
+        let at = S * (8 + seed % 20);
+        plan.faults = vec![(at, Fault::Leave(0, S))];
+        if seed % 2 == 1 {
+            plan.faults.push((at + 2 * S, Fault::Hub(0, S)));
+        }
+        SEED.set(seed);
+        seen += run(plan, false).0.node_unavailable;
+    }
+    assert!(seen > 5, "only {seen} losses: the plans are too kind");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use onefed_flower::objects::{self, ObjectAnswer, ObjectId};
 use onefed_flower::{Operation, Transport};
 
 use crate::bodies::{self, Msg};
+use crate::check::NOT_RUNNING;
 use crate::keys;
 use crate::plan::Fault;
 use crate::rng::{MS, S, T};
@@ -260,7 +261,7 @@ impl World {
             }
             Said::NotRunning => {
                 self.check_not_running(n, busy.operation, &busy.body);
-                self.node_failed(n, thread, &busy, "the run is not running", true);
+                self.node_failed(n, thread, &busy, NOT_RUNNING, true);
             }
             Said::Error(text) => self.node_failed(n, thread, &busy, &text, false),
         }
@@ -315,6 +316,7 @@ impl World {
         node.dropped.push((work.id, why.to_owned()));
         if self.plan.transport == Transport::Grpc {
             node.wedged = true;
+            self.check_wedged(n, why);
             self.note(|| format!("node {n}: is wedged"));
         } else {
             self.node_after(n, 3 * S, NodeTimer::Poll);

@@ -212,7 +212,7 @@ impl World {
             let event = self.slab[at].take().unwrap();
             self.free.push(at);
             self.step(event);
-            if self.now > limit {
+            if self.now > limit && !self.app.finished {
                 self.fail_unfinished();
                 break;
             }

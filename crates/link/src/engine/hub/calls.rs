@@ -1,28 +1,84 @@
 //! Calls that spokes pass on: made once, answered as often as they are repeated.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
-use super::nodes::{AWAY, Node};
+use super::nodes::SILENT;
 use super::{At, Hub, SpokeName, Work};
-use crate::engine::fingerprint;
 use crate::engine::frame::HubFrame;
 use crate::engine::record::HubRecord;
+use crate::engine::{Now, fingerprint};
 
-/// So many answers are kept for one spoke that never says that they arrived.
-const CALLS_MOST: usize = 4096;
+/// So many bytes the answers take that are kept for all spokes, until these say that they arrived …
+const KEPT_MOST: usize = 16 << 20;
+/// … and those of one spoke, so that none takes what the others need …
+const KEPT_OF_ONE: usize = 4 << 20;
+/// … and below this nobody has to care for what the others keep.
+const KEPT_ALWAYS: usize = 64 << 10;
+/// What a call and its answer take beside the answer's body, generously. It bounds the number of calls, too.
+const CALL_COST: usize = 1 << 10;
+/// So many objects that were passed through are remembered: those of some replies.
+const BROUGHT: usize = 4096;
+
+/// The calls of a spoke whose answers it may ask for again.
+#[derive(Default)]
+pub(super) struct Calls {
+    known: BTreeMap<u64, Call>,
+    /// What they take, in bytes.
+    bytes: usize,
+}
 
 /// A call of a spoke.
-pub(super) struct Call {
-    call: FleetCall,
+struct Call {
+    transport: Transport,
     answer: Option<FleetAnswer>,
 }
 
-impl super::Spoke {
+impl Call {
+    fn cost(&self) -> usize {
+        CALL_COST + self.answer.as_ref().map_or(0, |answer| answer.body.len())
+    }
+}
+
+impl Calls {
     /// How the caller of a call speaks, while the call is known.
     pub(super) fn transport_of(&self, seq: u64) -> Option<Transport> {
-        self.calls.get(&seq).map(|known| known.call.transport)
+        self.known.get(&seq).map(|call| call.transport)
+    }
+
+    /// How many there are, and what they take in bytes.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.known.len(), self.bytes)
+    }
+
+    fn begin(&mut self, seq: u64, transport: Transport) {
+        self.put(seq, Call { transport, answer: None });
+    }
+
+    fn put(&mut self, seq: u64, call: Call) {
+        self.bytes += call.cost();
+        let before = self.known.insert(seq, call);
+        self.bytes -= before.as_ref().map_or(0, Call::cost);
+    }
+
+    fn remove(&mut self, seq: u64) -> Option<Call> {
+        let call = self.known.remove(&seq)?;
+        self.bytes -= call.cost();
+        Some(call)
+    }
+
+    /// The spoke has all answers up to this number.
+    fn arrived(&mut self, acked: u64) {
+        while let Some(first) = self.known.first_entry().filter(|first| *first.key() <= acked) {
+            self.bytes -= first.remove().cost();
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -30,18 +86,23 @@ impl Hub {
     /// A spoke passes a call on, perhaps not for the first time.
     pub(super) fn call(&mut self, name: SpokeName, seq: u64, acked: u64, call: FleetCall, at: &mut At<'_>) {
         let spoke = self.spokes.entry(name.clone()).or_default();
-        spoke.calls.retain(|known, _| *known > acked);
-        if let Some(known) = spoke.calls.get(&seq) {
+        spoke.calls.arrived(acked);
+        if let Some(known) = spoke.calls.known.get(&seq) {
             self.counters.repeated += 1;
             if let Some(answer) = known.answer.clone() {
                 at.send(&name, HubFrame::Result { seq, answer });
             }
             return;
         }
+        if !self.has_room_for_answer(&name, at.now) {
+            // Nothing has been done and nothing is remembered: whatever becomes of this answer, the call may come again.
+            self.counters.held_back += 1;
+            let text = "this spoke has not said yet that earlier answers arrived";
+            return at.send(&name, HubFrame::Result { seq, answer: for_now(call.transport, text) });
+        }
         self.counters.calls += 1;
-        spoke.calls.insert(seq, Call { call: call.clone(), answer: None });
-        while spoke.calls.len() > CALLS_MOST {
-            spoke.calls.pop_first();
+        if let Some(spoke) = self.spokes.get_mut(&name) {
+            spoke.calls.begin(seq, call.transport);
         }
         let print = fingerprint(&call);
         let node = flower::requesting_node(call.operation, &call.body);
@@ -61,20 +122,12 @@ impl Hub {
                     self.confirms_passed(node, asked.id, at);
                 }
             }
-            Operation::ActivateNode => {
-                let key = flower::activated_key(&call.body);
-                let just_started = at.now.mono < self.started + AWAY;
-                let mut of_key = self.nodes.iter().filter(|(_, node)| node.key.is_some() && node.key == key);
-                let stays = |(id, node): (&u64, &Node)| {
-                    node.is_unseen(at.now) || just_started && self.has_left(&call, *id)
-                };
-                if of_key.any(stays) {
-                    let answer = for_now(
-                        call.transport,
-                        "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",
-                    );
-                    return self.finish(&name, seq, answer, at);
-                }
+            Operation::ActivateNode if self.has_to_stay_offline(&call, at.now) => {
+                let answer = for_now(
+                    call.transport,
+                    "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",
+                );
+                return self.finish(&name, seq, answer, at);
             }
             operation if once(operation) => {
                 if let Some(answer) = self.answered.get(&print).cloned() {
@@ -88,6 +141,21 @@ impl Hub {
             _ => {}
         }
         self.make(name, seq, call, at);
+    }
+
+    /// Whether one more answer can be kept for a spoke. What was kept is never dropped for it: a call that comes again
+    /// would be made again.
+    fn has_room_for_answer(&mut self, name: &SpokeName, now: Now) -> bool {
+        let own = self.spokes.get(name).map_or(0, |spoke| spoke.calls.bytes);
+        let all = |hub: &Self| hub.spokes.values().map(|spoke| spoke.calls.bytes).sum::<usize>();
+        if own < KEPT_ALWAYS || own < KEPT_OF_ONE && all(self) < KEPT_MOST {
+            return true;
+        }
+        // SuperLink has given up the nodes of those that are gone for so long, and with them what they asked for.
+        let patience = self.settings.hold + SILENT;
+        let gone = self.spokes.values_mut().filter(|spoke| !spoke.up && spoke.heard + patience < now.mono);
+        gone.for_each(|spoke| spoke.calls.clear());
+        own < KEPT_OF_ONE && all(self) < KEPT_MOST
     }
 
     fn make(&mut self, spoke: SpokeName, seq: u64, call: FleetCall, at: &mut At<'_>) {
@@ -154,6 +222,10 @@ impl Hub {
                 }
                 answer
             }
+            Operation::PushObject => self.brought_through(&call, answer, lost),
+            Operation::GetRun | Operation::GetFab | Operation::PullObject => {
+                return self.finish_read(&name, seq, answer, at);
+            }
             _ => answer,
         };
         self.finish(&name, seq, answer, at);
@@ -194,14 +266,46 @@ impl Hub {
         answer
     }
 
+    /// SuperLink answers "not stored" for an object that it has already, and the SuperNode throws its whole reply away. So
+    /// an object that was brought there once is stored, whoever asks again.
+    fn brought_through(&mut self, call: &FleetCall, answer: FleetAnswer, lost: bool) -> FleetAnswer {
+        let print = fingerprint(call);
+        let unclear = lost || answer.is_passing() && !answer.is_unavailable();
+        if unclear || answer.is_ok() && objects::object_stored(&answer.body) {
+            if !self.brought.contains(&print) {
+                self.brought.push_back(print);
+            }
+            if self.brought.len() > BROUGHT {
+                self.brought.pop_front();
+            }
+            return answer;
+        }
+        if answer.is_ok() && self.brought.contains(&print) {
+            self.counters.repeated += 1;
+            return FleetAnswer::ok(call.transport, objects::push_object_answer(true));
+        }
+        answer
+    }
+
     /// Answers a spoke, and keeps the answer until it has arrived.
     pub(super) fn finish(&mut self, name: &SpokeName, seq: u64, answer: FleetAnswer, at: &mut At<'_>) {
         let Some(spoke) = self.spokes.get_mut(name) else { return };
-        if spoke.up {
-            at.send(name, HubFrame::Result { seq, answer: answer.clone() });
+        if let Some(Call { transport, .. }) = spoke.calls.remove(seq) {
+            // A copy: the body may lie in memory that is only lent, or in a much larger frame.
+            let body = Bytes::copy_from_slice(&answer.body);
+            spoke.calls.put(seq, Call { transport, answer: Some(FleetAnswer { body, ..answer.clone() }) });
         }
-        if let Some(call) = spoke.calls.get_mut(&seq) {
-            call.answer = Some(answer);
+        if spoke.up {
+            at.send(name, HubFrame::Result { seq, answer });
+        }
+    }
+
+    /// Answers a call that changes nothing. Should the answer get lost, the call is made again: what it brings is large.
+    fn finish_read(&mut self, name: &SpokeName, seq: u64, answer: FleetAnswer, at: &mut At<'_>) {
+        let Some(spoke) = self.spokes.get_mut(name) else { return };
+        spoke.calls.remove(seq);
+        if spoke.up {
+            at.send(name, HubFrame::Result { seq, answer });
         }
     }
 
@@ -235,3 +339,6 @@ fn once(operation: Operation) -> bool {
 pub(super) fn for_now(transport: Transport, text: &str) -> FleetAnswer {
     FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("hub: {text}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,8 @@ pub(super) enum RunInfo {
 pub(super) struct Pull {
     tries: u32,
     unknown: u32,
+    /// SuperLink knows of it and does not have it: the ServerApp is about to push it.
+    pub(super) announced: bool,
 }
 
 impl Hub {
@@ -240,7 +242,8 @@ impl Hub {
 
     /// The poll itself brings nothing: the message is in the offer.
     fn answer_poll(&mut self, spoke: &SpokeName, poll: Option<u64>, at: &mut At<'_>) {
-        let transport = self.spokes.get(spoke).zip(poll).and_then(|(spoke, seq)| spoke.transport_of(seq));
+        let transport =
+            self.spokes.get(spoke).zip(poll).and_then(|(spoke, seq)| spoke.calls.transport_of(seq));
         if let Some((seq, transport)) = poll.zip(transport) {
             self.finish(spoke, seq, FleetAnswer::ok(transport, Bytes::new()), at);
         }
@@ -324,20 +327,29 @@ impl Hub {
         }
     }
 
+    /// An object is here, or nobody wants it any more.
+    fn pulled(&mut self, id: ObjectId, at: &mut At<'_>) {
+        if self.pulls.remove(&id).is_some_and(|pull| pull.announced) {
+            self.end_of_push(id, at);
+        }
+    }
+
     /// Keeps the pulls going.
     pub(super) fn pump(&mut self, at: &mut At<'_>) {
         while self.pulling < PULLS {
             let Some(id) = self.pull_queue.pop_front() else { return };
             if at.shelf.has(id) {
-                self.pulls.remove(&id);
+                self.pulled(id, at);
                 self.arrived(id, at);
                 continue;
             }
             let naming = self.messages.iter().filter(|(_, m)| !m.whole && m.head.objects.contains(&id));
-            let mut naming = naming.map(|(key, message)| (key.node, message.head.run)).peekable();
+            let naming = naming.map(|(key, message)| (key.node, message.head.run));
+            let absent = self.nodes.iter().filter_map(|(node, of)| Some((*node, of.awaits(id, at.now)?)));
+            let mut naming = naming.chain(absent).peekable();
             if naming.peek().is_none() {
                 drop(naming);
-                self.pulls.remove(&id);
+                self.pulled(id, at);
                 self.fetch_bundle(id, at);
                 continue;
             }
@@ -372,10 +384,12 @@ impl Hub {
         pull.tries += 1;
         pull.unknown += u32::from(unknown);
         if pull.unknown > UNKNOWN {
-            tracing::error!(object = %id, "SuperLink does not know an object that a message names");
-            self.pulls.remove(&id);
+            self.pulled(id, at);
             let naming = self.messages.iter().filter(|(_, m)| !m.whole && m.head.objects.contains(&id));
             let gone: Vec<_> = naming.map(|(key, _)| *key).collect();
+            if !gone.is_empty() {
+                tracing::error!(object = %id, "SuperLink does not know an object that a message names");
+            }
             self.counters.given_up += gone.len() as u64;
             return gone.into_iter().for_each(|key| self.message_gone(key, at));
         }
@@ -389,7 +403,7 @@ impl Hub {
         };
         if answer.is_forbidden() {
             self.pulling -= 1;
-            self.pulls.remove(&id);
+            self.pulled(id, at);
             let naming = self.messages.values().filter(|m| m.head.objects.contains(&id));
             let runs: HashSet<u64> = naming.map(|message| message.head.run).collect();
             return runs.into_iter().for_each(|run| self.run_over(run, at));
@@ -401,6 +415,12 @@ impl Hub {
             }
             other => {
                 self.pulling -= 1;
+                if let Some(pull) = self.pulls.get_mut(&id) {
+                    pull.announced = other == Some(ObjectAnswer::NotYet);
+                }
+                if other == Some(ObjectAnswer::NotYet) {
+                    self.app_pushes(at.now);
+                }
                 self.pull_later(id, other == Some(ObjectAnswer::Unknown), at);
             }
         }
@@ -411,7 +431,7 @@ impl Hub {
         if !stored {
             return self.pull_later(id, false, at);
         }
-        self.pulls.remove(&id);
+        self.pulled(id, at);
         self.counters.objects_pulled += 1;
         self.counters.bytes_pulled += length;
         self.arrived(id, at);

@@ -17,7 +17,7 @@ use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::ObjectId;
 use onefed_flower::{Operation, Transport};
 
-use self::calls::Call;
+use self::calls::Calls;
 use self::messages::{Message, Pull, RunInfo};
 use self::nodes::{Away, Node};
 use self::replies::Incoming;
@@ -125,6 +125,8 @@ pub struct Counters {
     pub given_up: u64,
     /// Objects that a spoke asked for and that no message of it names.
     pub refused_wants: u64,
+    /// Calls that were put off since their spoke had not said that earlier answers arrived.
+    pub held_back: u64,
 }
 
 /// What a hub has in hand.
@@ -142,6 +144,10 @@ pub struct Depth {
     pub objects: usize,
     /// Nodes kept alive although their spoke is out of reach.
     pub held: usize,
+    /// Calls of spokes that may come again: under way, or with an answer that is kept until it has arrived.
+    pub calls: usize,
+    /// What these take, in bytes.
+    pub call_bytes: usize,
 }
 
 /// One spoke.
@@ -156,7 +162,7 @@ struct Spoke {
     has: Recent,
     /// What it was asked for on this connection, and has not brought.
     owes: HashSet<ObjectId>,
-    calls: BTreeMap<u64, Call>,
+    calls: Calls,
     /// When it last said anything, and when it was asked whether it is there.
     heard: Duration,
     asked: Option<Duration>,
@@ -194,7 +200,6 @@ enum Again {
 /// The hub's engine.
 pub struct Hub {
     settings: Settings,
-    started: Duration,
     storage: bool,
     spokes: BTreeMap<SpokeName, Spoke>,
     nodes: BTreeMap<u64, Node>,
@@ -213,6 +218,8 @@ pub struct Hub {
     done_known: HashSet<MessageKey>,
     answered: HashMap<[u8; 32], FleetAnswer>,
     open: HashSet<[u8; 32]>,
+    /// PushObject calls that were passed through, and that SuperLink has carried out, perhaps.
+    brought: VecDeque<[u8; 32]>,
     jobs: HashMap<Job, Work>,
     next_job: Job,
     later: BTreeSet<(Duration, Again)>,
@@ -247,13 +254,13 @@ impl Hub {
             done_known: HashSet::new(),
             answered: HashMap::new(),
             open: HashSet::new(),
+            brought: VecDeque::new(),
             jobs: HashMap::new(),
             next_job: 1,
             later: BTreeSet::new(),
             models: Models::default(),
             pins: Pins::default(),
             counters: Counters::default(),
-            started: now.mono,
         };
         for record in records {
             hub.replay(record, shelf);
@@ -308,12 +315,17 @@ impl Hub {
                 self.open.insert(print);
             }
             HubRecord::Away(node) => self.node(node).away = Away::Going,
-            HubRecord::Back(node) => self.node(node).away = Away::No,
+            HubRecord::Back(node) => {
+                let node = self.node(node);
+                (node.away, node.absence) = (Away::No, None);
+            }
+            HubRecord::Absent(node, since) => self.replay_absence(node, since),
         }
     }
 
     /// Takes up again what the journal says is not done.
     fn resume(&mut self, now: Now) {
+        self.resume_absences(now);
         for (id, node) in &mut self.nodes {
             node.seen = now.mono;
             if node.is_away() {
@@ -341,7 +353,11 @@ impl Hub {
 
     /// What is in hand.
     pub fn depth(&self) -> Depth {
+        let kept = self.spokes.values().map(|spoke| spoke.calls.kept());
+        let (calls, call_bytes) = kept.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         Depth {
+            calls,
+            call_bytes,
             messages: self.messages.len(),
             replies: self.replies.len(),
             pulls: self.pulls.len(),
@@ -373,6 +389,7 @@ impl Hub {
         records.extend(suspects.map(|(id, _)| HubRecord::PollOpen(*id)));
         let away = self.nodes.iter().filter(|(_, node)| node.is_away());
         records.extend(away.map(|(id, _)| HubRecord::Away(*id)));
+        records.extend(self.absences());
         records.extend(self.owed.iter().map(|key| HubRecord::ConfirmDone(*key)));
         records.extend(self.confirms.iter().map(|(key, run)| HubRecord::Confirmed(*key, *run)));
         let replies = self.replies.values().filter(|reply| reply.recorded);

@@ -1,7 +1,8 @@
 //! The nodes behind the spokes: their newest headers, whether SuperLink takes them for online, and what is done when
 //! their spoke is out of reach or a message may be lost.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -29,13 +30,16 @@ const INTERVAL: f64 = 30.0;
 /// The longest interval that SuperLink takes.
 const LONGEST_INTERVAL: f64 = 1800.0;
 /// So long after the hold SuperLink has given up a silent node, and the ServerApp its messages.
-const SILENT: Duration = Duration::from_secs(180);
+pub(super) const SILENT: Duration = Duration::from_secs(180);
 /// So often silent nodes are looked for, while there are messages.
 pub(super) const SILENT_EVERY: Duration = Duration::from_secs(60);
 /// A node that signed anything within this time is there: 22.5 s between two heartbeats, and the way.
 const LIVES: Duration = Duration::from_secs(35);
 /// ServerApps look every 3 s whether a node has gone, but not while they wait for an object of a reply: up to 12 s.
-pub(super) const AWAY: Duration = Duration::from_secs(15);
+const AWAY: Duration = Duration::from_secs(15);
+/// Nor while they push the objects of messages, which a hub sees by objects that are announced and not there. For so long
+/// at most: more than one run may be at it.
+const PUSHING: Duration = Duration::from_secs(600);
 const RETRY: Duration = Duration::from_secs(2);
 /// An internal error in answer to a poll mostly comes from a database that others had locked for 5 s, and before a message
 /// was taken. Who goes offline for it at once makes the ServerApp hear of a loss that did not happen: that can wait until
@@ -57,7 +61,9 @@ pub(super) struct Node {
     /// When it last gave a sign of life.
     pub(super) seen: Duration,
     /// It went offline with work in hand, and stays so until the ServerApp has seen it.
-    absence: Option<Absence>,
+    pub(super) absence: Option<Absence>,
+    /// For the absence that is about to begin: see there.
+    awaited: BTreeMap<ObjectId, u64>,
     /// The message that it was given although the disk is full, so that nobody but its SuperNode has it.
     pub(super) passed: Option<MessageKey>,
     /// A poll is on its way to SuperLink.
@@ -69,10 +75,25 @@ pub(super) struct Node {
 }
 
 /// For how long a node stays offline at least. A ServerApp that waits for the objects of replies does not look at nodes:
-/// the time begins when those are there whose heads it may have had before.
-struct Absence {
+/// the time begins when those are there whose heads it may have had before. It does not while it pushes, either.
+pub(super) struct Absence {
+    /// In milliseconds since 1970, for the journal: a hub that starts again goes on counting.
+    since: u64,
     until: Duration,
+    /// The end of what pushing may add.
+    latest: Duration,
     behind: Vec<MessageKey>,
+    /// It has begun while the ServerApp pushed, or that has begun before it was over.
+    pushing: bool,
+    /// Objects of its messages that were announced and not there, with the run: they show whether the ServerApp pushes.
+    awaited: BTreeMap<ObjectId, u64>,
+}
+
+impl Absence {
+    /// Whether the ServerApp is at something else, and looks at no node.
+    fn waits(&self, now: Now) -> bool {
+        !self.behind.is_empty() || self.pushing && now.mono < self.latest
+    }
 }
 
 /// A node that is taken offline so that the ServerApp hears of a loss.
@@ -98,15 +119,28 @@ impl Node {
     }
 
     /// Whether it is offline, and the ServerApp may not have seen that.
-    pub(super) fn is_unseen(&self, now: Now) -> bool {
+    fn is_unseen(&self, now: Now) -> bool {
         let absence = self.absence.as_ref();
-        self.is_away() || absence.is_some_and(|a| now.mono < a.until || !a.behind.is_empty())
+        self.is_away() || absence.is_some_and(|absence| now.mono < absence.until || absence.waits(now))
+    }
+
+    /// The run that an object belongs to whose arrival this node's absence waits for.
+    pub(super) fn awaits(&self, id: ObjectId, now: Now) -> Option<u64> {
+        let absence = self.absence.as_ref().filter(|absence| now.mono < absence.latest);
+        let run = self.awaited.get(&id).or_else(|| absence?.awaited.get(&id));
+        run.copied()
     }
 
     pub(super) fn usable_headers(&self, now: Now) -> Option<(Transport, HeaderMap)> {
         let (transport, headers) = self.headers.as_ref()?;
         (auth::age(headers, now.wall)? < USABLE).then(|| (*transport, headers.clone()))
     }
+}
+
+/// The time on the wall, in milliseconds since 1970.
+fn millis(now: Now) -> u64 {
+    let since = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Hub {
@@ -175,7 +209,9 @@ impl Hub {
     ) -> FleetAnswer {
         if answer.is_ok() {
             if let Some(id) = flower::granted_node(&answer.body) {
-                self.node(id).absence = None;
+                if self.node(id).absence.take().is_some() {
+                    at.record(HubRecord::Back(id));
+                }
                 self.note_headers(spoke, id, call.transport, call.headers.clone(), at.now);
                 self.beat(spoke, id, at.now);
                 self.void_answers(call, id, at);
@@ -311,7 +347,9 @@ impl Hub {
         let work = self.messages.keys().chain(&self.owed).any(|key| key.node == id)
             || self.replies.keys().any(|key| key.node == id)
             || self.node(id).passed.is_some();
-        self.node(id).absence = work.then(|| self.absence(at));
+        if work {
+            self.begin_absence(id, at);
+        }
         self.void_messages(id, at);
     }
 
@@ -365,7 +403,10 @@ impl Hub {
             at.record(HubRecord::Away(id));
             self.node(id).away = Away::Going;
         }
+        // Of messages that are void nobody pulls objects any more, and it is by them that one sees whether they are pushed.
+        let awaited = self.announced_for(id);
         self.void_messages(id, at);
+        self.node(id).awaited.extend(awaited);
         if !known {
             self.go_offline(id, at);
         }
@@ -381,6 +422,7 @@ impl Hub {
     fn back(&mut self, id: u64, at: &mut At<'_>) {
         let node = self.node(id);
         (node.away, node.absence) = (Away::No, None);
+        node.awaited.clear();
         at.record(HubRecord::Back(id));
     }
 
@@ -390,18 +432,97 @@ impl Hub {
         self.nodes.get(&id).is_none_or(|node| node.seen + patience < now.mono)
     }
 
-    fn absence(&self, at: &At<'_>) -> Absence {
-        Absence { until: at.now.mono + AWAY, behind: self.replies_begun() }
+    /// A node is offline from now on, until the ServerApp has seen it.
+    fn begin_absence(&mut self, id: u64, at: &mut At<'_>) {
+        let mut awaited = self.announced_for(id);
+        awaited.append(&mut self.node(id).awaited);
+        let (now, behind) = (at.now.mono, self.replies_begun());
+        let since = millis(at.now);
+        let pushing = self.pulls.values().any(|pull| pull.announced);
+        let absence = Absence { since, until: now + AWAY, latest: now + PUSHING, behind, pushing, awaited };
+        self.node(id).absence = Some(absence);
+        at.record(HubRecord::Absent(id, since));
+    }
+
+    /// The journal says that a node was absent when the hub stopped.
+    pub(super) fn replay_absence(&mut self, id: u64, since: u64) {
+        let (until, latest) = (Duration::ZERO, Duration::ZERO);
+        let (behind, awaited) = (Vec::new(), BTreeMap::new());
+        let absence = Absence { since, until, latest, behind, pushing: false, awaited };
+        self.node(id).absence = Some(absence);
+    }
+
+    /// What is left of absences that began before the hub started. Where clocks are off, no more than all of it.
+    pub(super) fn resume_absences(&mut self, now: Now) {
+        let behind = self.replies_begun();
+        for absence in self.nodes.values_mut().filter_map(|node| node.absence.as_mut()) {
+            let gone = Duration::from_millis(millis(now).saturating_sub(absence.since));
+            absence.until = now.mono + AWAY.saturating_sub(gone);
+            absence.latest = now.mono + PUSHING.saturating_sub(gone);
+            absence.behind.clone_from(&behind);
+        }
+    }
+
+    /// What has to be in a journal for the absences to go on.
+    pub(super) fn absences(&self) -> impl Iterator<Item = HubRecord> {
+        let of_node = |(id, node): (&u64, &Node)| Some(HubRecord::Absent(*id, node.absence.as_ref()?.since));
+        self.nodes.iter().filter_map(of_node)
+    }
+
+    /// Absences last from now on: what kept the ServerApp from looking is over.
+    fn begin_anew(&mut self, which: impl Fn(&mut Absence) -> bool, at: &mut At<'_>) {
+        let since = millis(at.now);
+        for (id, node) in &mut self.nodes {
+            if let Some(absence) = &mut node.absence
+                && which(absence)
+            {
+                (absence.since, absence.until) = (since, at.now.mono + AWAY);
+                at.record(HubRecord::Absent(*id, since));
+            }
+        }
     }
 
     /// All objects of a reply are with SuperLink: the ServerApp does not wait for them any longer.
-    pub(super) fn end_of_wait(&mut self, reply: MessageKey, at: &At<'_>) {
-        for absence in self.nodes.values_mut().filter_map(|node| node.absence.as_mut()) {
-            if let Some(of_it) = absence.behind.iter().position(|key| *key == reply) {
-                absence.behind.swap_remove(of_it);
-                absence.until = at.now.mono + AWAY;
+    pub(super) fn end_of_wait(&mut self, reply: MessageKey, at: &mut At<'_>) {
+        let waits = |absence: &mut Absence| {
+            let of_it = absence.behind.iter().position(|key| *key == reply);
+            of_it.map(|at| absence.behind.swap_remove(at)).is_some()
+        };
+        self.begin_anew(waits, at);
+    }
+
+    /// SuperLink knows of an object and does not have it: the ServerApp pushes, and looks at no node.
+    pub(super) fn app_pushes(&mut self, now: Now) {
+        let nodes = self.nodes.values_mut().filter_map(|node| node.absence.as_mut());
+        nodes.filter(|absence| now.mono < absence.until).for_each(|absence| absence.pushing = true);
+    }
+
+    /// An object that was announced is there, or will never be.
+    pub(super) fn end_of_push(&mut self, id: ObjectId, at: &mut At<'_>) {
+        self.nodes.values_mut().for_each(|node| {
+            node.awaited.remove(&id);
+            if let Some(absence) = &mut node.absence {
+                absence.awaited.remove(&id);
             }
+        });
+        if !self.pulls.values().any(|pull| pull.announced) {
+            self.begin_anew(|absence| std::mem::take(&mut absence.pushing), at);
         }
+    }
+
+    /// Objects of a node's messages that SuperLink knows of and does not have, with their runs.
+    fn announced_for(&self, id: u64) -> BTreeMap<ObjectId, u64> {
+        let messages = self.messages.iter().filter(|(key, message)| key.node == id && !message.whole);
+        let objects = messages.flat_map(|(_, m)| m.head.objects.iter().map(|object| (*object, m.head.run)));
+        objects.filter(|(object, _)| self.pulls.get(object).is_some_and(|pull| pull.announced)).collect()
+    }
+
+    /// A node that may not be activated yet, since the ServerApp may not have seen that it is offline.
+    pub(super) fn has_to_stay_offline(&self, call: &FleetCall, now: Now) -> bool {
+        let key = flower::activated_key(&call.body);
+        let mut unseen = self.nodes.iter().filter(|(_, node)| node.is_unseen(now));
+        // A hub that has just started knows no keys.
+        unseen.any(|(id, node)| node.key.is_some() && node.key == key || self.has_left(call, *id))
     }
 
     pub(super) fn go_offline(&mut self, id: u64, at: &mut At<'_>) {
@@ -417,11 +538,14 @@ impl Hub {
     pub(super) fn offline_answered(&mut self, id: u64, answer: Option<FleetAnswer>, at: &mut At<'_>) {
         match answer {
             Some(answer) if !answer.is_passing() && !answer.is_unauthenticated() => {
-                // Refused means that it was offline already.
-                let absence = self.absence(at);
                 let node = self.node(id);
-                (node.away, node.beat, node.hold, node.absence) = (Away::Gone, None, None, Some(absence));
-                self.again_at(at.now.mono + AWAY, Again::Online(id));
+                (node.away, node.beat, node.hold) = (Away::Gone, None, None);
+                // Refused means that it was offline already.
+                if answer.is_ok() || node.absence.is_none() {
+                    self.begin_absence(id, at);
+                }
+                let until = self.node(id).absence.as_ref().map(|absence| absence.until);
+                self.again_at(until.unwrap_or_default().max(at.now.mono), Again::Online(id));
             }
             _ => self.again_at(at.now.mono + RETRY, Again::Offline(id)),
         }
@@ -435,9 +559,8 @@ impl Hub {
         }
         let Some(key) = node.key.clone().filter(|_| !silent) else { return self.back(id, at) };
         if let Some(absence) = &node.absence {
-            let until = absence
-                .until
-                .max(at.now.mono + if absence.behind.is_empty() { Duration::ZERO } else { AWAY });
+            let rest = if absence.waits(at.now) { AWAY } else { Duration::ZERO };
+            let until = absence.until.max(at.now.mono + rest);
             if until > at.now.mono {
                 return self.again_at(until, Again::Online(id));
             }

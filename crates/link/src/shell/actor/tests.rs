@@ -1,11 +1,12 @@
 //! An actor with an engine of numbers: what it has written and done when something fails.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use onefed_flower::objects::ObjectId;
 
 use super::*;
-use crate::shell::mailbox::{Mailbox, mailbox};
+use crate::shell::mailbox::{Mailbox, Place, mailbox};
 use crate::store::Limits;
 
 /// An engine that keeps numbers.
@@ -89,6 +90,8 @@ impl Engine for Sum {
     }
 }
 
+type Trouble = Arc<Mutex<Option<String>>>;
+
 enum Letter {
     Event(Event),
     Boundary,
@@ -97,6 +100,7 @@ enum Letter {
 /// What is done is told to the test. What was asked for before a boundary says so.
 struct Told {
     to: Sender<String>,
+    trouble: Trouble,
     after: usize,
     dir: PathBuf,
 }
@@ -134,13 +138,19 @@ impl Hands<Sum> for Told {
 
     fn feed(&mut self, _engine: &mut Sum, _shelf: &dyn Shelf) {}
 
+    fn trouble(&mut self, what: Option<&str>) {
+        *self.trouble.lock().unwrap() = what.map(str::to_owned);
+    }
+
     fn reset(&mut self) {
-        self.to.send("reset".into()).unwrap();
+        // Nobody may listen any more.
+        let _ = self.to.send("reset".into());
     }
 }
 
 struct Running {
     engine: Mailbox<Letter>,
+    trouble: Trouble,
     told: Receiver<String>,
     store: ObjectStore,
 }
@@ -149,10 +159,11 @@ async fn running(dir: &std::path::Path) -> Running {
     let store = ObjectStore::open(dir.join("objects"), Limits::default()).await.unwrap();
     let (engine, letters) = mailbox();
     let (to, told) = channel();
+    let trouble = Trouble::default();
     let actor: Actor<Sum, Told> = Actor {
         letters,
         unread: Default::default(),
-        hands: Told { to, after: 0, dir: dir.to_owned() },
+        hands: Told { to, trouble: trouble.clone(), after: 0, dir: dir.to_owned() },
         store: store.clone(),
         flush: Flush::new(store.clone(), tokio::runtime::Handle::current()),
         dir: dir.to_owned(),
@@ -161,12 +172,12 @@ async fn running(dir: &std::path::Path) -> Running {
         began: Instant::now(),
     };
     start(actor, |_| ()).unwrap();
-    Running { engine, told, store }
+    Running { engine, trouble, told, store }
 }
 
 impl Running {
     fn tell(&self, event: Event) {
-        self.engine.send_now(Letter::Event(event));
+        self.engine.put(Letter::Event(event), Place::FEW);
     }
 
     fn hear(&self) -> String {
@@ -187,7 +198,7 @@ async fn what_was_said_survives_a_panic_and_a_restart_and_the_rest_is_forgotten(
     assert_eq!([sum.hear(), sum.hear()], ["0: kept 8", "0: [7, 8]"]);
 
     // The thread ends with its mailbox, and the directory is free again.
-    let Running { engine, told, store } = sum;
+    let Running { engine, told, store, .. } = sum;
     drop((engine, store));
     assert!(told.recv_timeout(Duration::from_secs(10)).is_err());
     let again = running(dir.path()).await;
@@ -200,7 +211,7 @@ async fn nothing_that_was_asked_for_before_a_connection_goes_out_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let sum = running(dir.path()).await;
     for letter in [Letter::Event(Event::Say), Letter::Boundary, Letter::Event(Event::Say)] {
-        sum.engine.send_now(letter);
+        sum.engine.put(letter, Place::FEW);
     }
     assert_eq!([sum.hear(), sum.hear()], ["0: []", "1: []"]);
 }
@@ -226,4 +237,47 @@ async fn records_that_nobody_knows_any_more_are_passed_over() {
     let sum = running(dir.path()).await;
     sum.tell(Event::Say);
     assert_eq!(sum.hear(), "0: [1, 2]");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_nothing_can_be_written_it_is_tried_less_and_less_often_and_everybody_hears_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let sum = running(dir.path()).await;
+    sum.tell(Event::Keep(7));
+    assert_eq!(sum.hear(), "0: kept 7");
+    // A directory in the place of the journal's: nothing can be opened there, whoever asks.
+    let (state, aside) = (dir.path().join("sum"), dir.path().join("aside"));
+    std::fs::rename(&state, &aside).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    sum.tell(Event::Panic);
+    assert_eq!(sum.hear(), "reset");
+    let failed = || {
+        let words = sum.trouble.lock().unwrap().clone();
+        words.filter(|words| {
+            words.contains("the journal failed") && words.contains(&state.display().to_string())
+        })
+    };
+    let began = Instant::now();
+    while failed().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", sum.trouble.lock().unwrap());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for _ in 0..15 {
+        std::thread::sleep(Duration::from_millis(100));
+        let asked = Instant::now();
+        sum.tell(Event::Say);
+        assert_eq!(sum.hear(), "reset");
+        assert!(asked.elapsed() < PAUSE / 2, "{:?}", asked.elapsed());
+    }
+
+    std::fs::remove_dir(&state).unwrap();
+    std::fs::rename(&aside, &state).unwrap();
+    let began = Instant::now();
+    while sum.trouble.lock().unwrap().is_some() {
+        assert!(began.elapsed() < LONGEST_PAUSE * 2, "never well again");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    while sum.told.try_recv().is_ok() {}
+    sum.tell(Event::Say);
+    assert_eq!(sum.hear(), "0: [7]");
 }

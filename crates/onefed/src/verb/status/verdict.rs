@@ -128,6 +128,9 @@ impl Found {
             let (is, wanted) = (&hub.flower, &status.flower);
             self.broken(format!("SuperLink runs Flower {is}, the plan file says {wanted}"));
         }
+        if let Some(trouble) = &hub.trouble {
+            self.broken(format!("the hub: {trouble}"));
+        }
         if hub.link.is_some_and(|link| !link.room) {
             self.broken(format!("the hub: {DISK_FULL}"));
         }

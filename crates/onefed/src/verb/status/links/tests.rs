@@ -35,6 +35,7 @@ fn hub(spokes: Vec<SpokeLine>) -> HubStatus {
         flower: "1.41.0".to_owned(),
         site_enrolment: "open".to_owned(),
         superlink: SuperLinkStatus::Up,
+        trouble: None,
         certificate_days: 90,
         uptime_seconds: 9,
         spokes,

@@ -67,6 +67,7 @@ fn hub() -> HubStatus {
         flower: "1.41.0".to_owned(),
         site_enrolment: "open".to_owned(),
         superlink: SuperLinkStatus::Up,
+        trouble: None,
         certificate_days: 90,
         uptime_seconds: 9,
         spokes: vec![spoke],
@@ -176,6 +177,9 @@ fn each_thing_that_is_wrong_or_unknown_is_a_reason() {
         (Broken, "SuperLink runs Flower 1.31.0", |it| of_hub(it).flower = "1.31.0".into()),
         (Broken, "site paris: 1 of 2 SuperNodes online", |it| it.sites[0].online = Some(1)),
         (Broken, "site paris: 0 of 1 links up", |it| it.sites[0].spokes_connected = Some(0)),
+        (Broken, "the hub: the journal failed: x", |it| {
+            of_hub(it).trouble = Some("the journal failed: x".into())
+        }),
         (Broken, "the hub: no room on the disk", |it| of_hub(it).link = Some(HubLink::default())),
         (Broken, "site paris: no room on the disk", |it| said(it).room = false),
         (Broken, "asks for the Fleet operation PullSecrets", |it| {
