@@ -377,6 +377,7 @@ impl Hub {
 
     fn reply_done(&mut self, key: MessageKey, at: &mut At<'_>) {
         at.record(HubRecord::ReplyDone(key));
+        self.node(key.node).busy(at.now.mono);
         self.end_of_wait(key, at);
         self.forget_reply(key, at.shelf);
     }
