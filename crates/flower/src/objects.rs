@@ -290,38 +290,41 @@ fn collect(
 }
 
 /// Which objects of a message are likely to resemble which of another: the chunks of its arrays, by their places. Pairs of
-/// (new, old), each new one once, in the order of the new message; none where the two have the same object.
+/// (new, old), each new one once, in the order of the new message; none for what the other has, too.
 ///
 /// Flower names arrays in an object, not in the tree, so this is a guess: an ArrayRecord is a subtree of three levels, and
-/// goes with the first of the other message that has as many arrays. Whoever uses a pair has to look whether it helps.
+/// goes with the first of the other message that has as many chunks, or else with the first. A SuperLink with a database
+/// even sorts arrays by their hashes. What holds is that the counterparts are among the old ones: whoever uses a pair has
+/// to look whether it helps, and whether another would help more.
 pub fn counterparts(new: &Bytes, old: &Bytes) -> Vec<(ObjectId, ObjectId)> {
     let trees = |body: &Bytes| WithMessages::decode(body.clone()).map(|both| both.trees).unwrap_or_default();
     let (new, old) = (trees(new), trees(old));
     let (mut records, mut others) = (Vec::new(), Vec::new());
-    for tree in &new {
+    // The message itself is none; without arrays it would look like one.
+    for tree in new.iter().flat_map(|message| &message.children) {
         array_records(tree, &mut records);
     }
-    for tree in &old {
+    for tree in old.iter().flat_map(|message| &message.children) {
         array_records(tree, &mut others);
     }
-    let mut seen = std::collections::HashSet::new();
+    let chunks = |records: Vec<&ObjectTree>| -> Vec<Vec<ObjectId>> {
+        let of = |record: &ObjectTree| {
+            let chunks = record.children.iter().flat_map(|array| &array.children);
+            chunks.filter_map(|chunk| chunk.object_id.parse().ok()).collect()
+        };
+        records.into_iter().map(of).collect()
+    };
+    let (records, mut others) = (chunks(records), chunks(others));
+    let mut seen: std::collections::HashSet<ObjectId> = others.iter().flatten().copied().collect();
     let mut pairs = Vec::new();
     for record in records {
-        let same = others.iter().position(|other| other.children.len() == record.children.len());
-        let Some(other) = same.map(|at| others.remove(at)) else { continue };
-        for (array, other) in record.children.iter().zip(&other.children) {
-            if array.children.len() != other.children.len() {
-                continue;
-            }
-            for (chunk, other) in array.children.iter().zip(&other.children) {
-                if let (Ok(chunk), Ok(other)) = (chunk.object_id.parse(), other.object_id.parse())
-                    && chunk != other
-                    && seen.insert(chunk)
-                {
-                    pairs.push((chunk, other));
-                }
-            }
+        let same = others.iter().position(|other| other.len() == record.len());
+        if others.is_empty() {
+            break;
         }
+        let other = others.remove(same.unwrap_or_default());
+        let both = record.into_iter().zip(other.into_iter().cycle());
+        pairs.extend(both.filter(|(chunk, _)| seen.insert(*chunk)));
     }
     pairs
 }

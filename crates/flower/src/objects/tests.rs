@@ -106,12 +106,14 @@ fn chunks_of_arrays_are_paired_by_their_places() {
     assert_eq!(pairs(&[&[], &[&[11, 12, 3], &[14], &[11]]], old), [(11, 1), (12, 2), (14, 4)]);
     // A model of one array.
     assert_eq!(pairs(&[&[&[11]], &[]], &[&[&[1]], &[]]), [(11, 1)]);
-    // An array of another size; a model with another number of arrays.
+    // Sorted by hashes, arrays are in any order; a layer that is the same as another is one array with it.
     assert_eq!(
-        pairs(&[&[&[11], &[14], &[15, 16]]], &[&[&[1, 2], &[4], &[5, 6]]]),
-        [(14, 4), (15, 5), (16, 6)]
+        pairs(&[&[&[11], &[14], &[15, 16]]], &[&[&[5, 6], &[4], &[1]]]),
+        [(11, 5), (14, 6), (15, 4), (16, 1)]
     );
-    assert_eq!(pairs(&[&[&[11], &[14]]], old), []);
+    assert_eq!(pairs(&[&[&[11], &[14]]], old), [(11, 1), (14, 2)]);
+    assert_eq!(pairs(&[&[&[11], &[12], &[13]]], &[&[&[1], &[2]]]), [(11, 1), (12, 2), (13, 1)]);
+    assert_eq!(pairs(&[&[&[2], &[11]]], &[&[&[1], &[2]]]), [(11, 2)]);
     // Records that change places.
     let two: &[&[&[u8]]] = &[&[&[11]], &[&[12], &[13]]];
     assert_eq!(pairs(two, &[&[&[2], &[3]], &[&[1]]]), [(11, 1), (12, 2), (13, 3)]);

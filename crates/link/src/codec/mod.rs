@@ -14,12 +14,14 @@
 mod planes;
 pub mod policy;
 mod sample;
+mod sketch;
 
 use bytes::Bytes;
 use zstd::bulk::{Compressor, Decompressor};
 
 use planes::Width;
 use sample::Choice;
+pub use sketch::Sketch;
 
 /// So many bytes of numbers are one block: it stays in a core's cache from the first step to the last.
 const BLOCK: usize = 256 << 10;

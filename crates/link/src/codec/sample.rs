@@ -77,7 +77,7 @@ fn padded(bytes: &[u8], length: usize) -> impl Iterator<Item = u8> + '_ {
 }
 
 /// Where the numbers of an object begin. What numpy puts in front of them is a multiple of 64 bytes.
-fn body(raw: &[u8]) -> usize {
+pub(super) fn body(raw: &[u8]) -> usize {
     let head = raw.get(..CHUNK_HEAD).filter(|head| head.starts_with(CHUNK));
     head.and_then(|head| head.iter().position(|byte| *byte == 0)).map_or(0, |zero| zero + 1)
 }

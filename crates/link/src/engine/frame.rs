@@ -99,7 +99,8 @@ pub enum HubFrame {
 pub struct Wanted {
     /// Which one.
     pub id: ObjectId,
-    /// One that the receiver holds and that is likely to resemble it: the sender may send the difference.
+    /// One that the receiver holds and that is likely to resemble it, or another of those that are wanted: the sender may
+    /// send the difference to any that was named since nothing with a base was on its way.
     pub base: Option<ObjectId>,
 }
 

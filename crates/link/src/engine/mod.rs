@@ -9,8 +9,8 @@
 //!   records; callers see their connections end and call again.
 //! - **Objects** are on a [`Shelf`]: they get there verified, outside of the engine, which is told by an event. They move
 //!   over the bulk connections one by one, when the shell has room for the next (`next_object`), so that no engine
-//!   ever holds a model. Who wants an object may name a *base* that it holds; what comes is then the difference, if the
-//!   sender has the base, too, and finds it worth while. An object that cannot be had in this way is `Lost`, and wanted
+//!   ever holds a model. Who wants an object may name a *base* that it holds; what comes is then the difference to that, or
+//!   to another that was named with it and resembles the object more, if the sender has it, too, and finds it worth while. An object that cannot be had in this way is `Lost`, and wanted
 //!   again without a base.
 
 mod auth;
@@ -21,7 +21,7 @@ pub mod record;
 pub mod spoke;
 mod wants;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use onefed_flower::fleet::FleetCall;
@@ -53,6 +53,9 @@ pub trait Shelf {
     fn keep(&self, id: ObjectId);
     /// Allows it to be evicted.
     fn release(&self, id: ObjectId);
+    /// Of these, the one that resembles an object most, by a look at a few places of each. `None` if none does, or if
+    /// that is not known.
+    fn likest(&self, id: ObjectId, among: &BTreeSet<ObjectId>) -> Option<ObjectId>;
 }
 
 /// Which objects are needed how often; the shelf is told of the first and of the last.

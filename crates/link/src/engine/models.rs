@@ -138,8 +138,8 @@ mod tests {
         assert_eq!(bases(&mut models, &message(238, &[])), []);
         assert_eq!(bases(&mut models, &message(240, &[21, 22])), [(21, 11), (22, 12)]);
         assert_eq!(bases(&mut models, &message(242, &[31, 22])), [(31, 21)]);
-        // A model of another shape has none, and is one for the next.
-        assert_eq!(bases(&mut models, &message(244, &[41, 42, 43])), []);
+        // Of one of another shape something may be the counterpart.
+        assert_eq!(bases(&mut models, &message(244, &[41, 42, 43])), [(41, 31), (42, 22), (43, 31)]);
         assert_eq!(bases(&mut models, &message(246, &[51, 52, 53])), [(51, 41), (52, 42), (53, 43)]);
     }
 

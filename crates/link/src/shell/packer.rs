@@ -1,6 +1,6 @@
 //! Objects made ready for the bulk connection, and put together again behind it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,16 @@ const QUICK: usize = 32 << 10;
 pub(crate) struct Packer {
     store: ObjectStore,
     policy: Mutex<Policy>,
-    /// The bases that this end has named, of objects that have not come.
-    named: Mutex<HashMap<ObjectId, ObjectId>>,
+    named: Mutex<Named>,
+}
+
+/// What this end wants as a difference.
+#[derive(Default)]
+struct Named {
+    /// Objects that have not come.
+    objects: HashSet<ObjectId>,
+    /// All that were named since there were none of these: the sender knows best which is whose.
+    bases: HashSet<ObjectId>,
 }
 
 /// Why an object that came is not in the store.
@@ -46,7 +54,7 @@ impl Packer {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn named(&self) -> MutexGuard<'_, HashMap<ObjectId, ObjectId>> {
+    fn named(&self) -> MutexGuard<'_, Named> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -54,16 +62,20 @@ impl Packer {
     pub(crate) fn name(&self, all: &[Wanted]) {
         let mut named = self.named();
         for wanted in all {
-            match wanted.base {
-                Some(base) => named.insert(wanted.id, base),
-                None => named.remove(&wanted.id),
-            };
+            named.objects.remove(&wanted.id);
+            if let Some(base) = wanted.base {
+                if named.objects.is_empty() {
+                    named.bases.clear();
+                }
+                named.objects.insert(wanted.id);
+                named.bases.insert(base);
+            }
         }
     }
 
     /// The pair has ended, and with it all wants.
     pub(crate) fn forget(&self) {
-        self.named().clear();
+        *self.named() = Named::default();
     }
 
     /// So many bytes of an object were on the line for so long.
@@ -99,10 +111,13 @@ impl Packer {
     /// [`NotTaken`].
     pub(crate) async fn take(&self, parcel: Parcel) -> Result<u64, NotTaken> {
         let Parcel { id, coding, length, base, bytes } = parcel;
-        let named = self.named().remove(&id);
+        let named = {
+            let mut named = self.named();
+            named.objects.remove(&id) && base.is_some_and(|base| named.bases.contains(&base))
+        };
         let base = match base {
             None => None,
-            Some(base) if named != Some(base) => {
+            Some(base) if !named => {
                 return Err(NotTaken::Broken(format!("object {id} against {base}, which was not named")));
             }
             Some(base) => match self.store.get(base).await {

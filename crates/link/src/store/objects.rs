@@ -16,6 +16,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -301,6 +302,10 @@ impl Shelf for ObjectStore {
 
     fn release(&self, id: ObjectId) {
         self.0.keeper.index().release(id);
+    }
+
+    fn likest(&self, id: ObjectId, among: &BTreeSet<ObjectId>) -> Option<ObjectId> {
+        self.0.keeper.index().likest(id, among)
     }
 }
 

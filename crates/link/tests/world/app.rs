@@ -97,10 +97,11 @@ impl World {
         parts.push(self.maker.leaf(format!("config {run} {round}")));
         parts.push(Rc::clone(&parts[0]));
         let record = self.maker.node(format!("record {run} {round} "), parts);
+        let dict = self.maker.node(format!("record dict {run} {round} "), vec![record]);
         let each = self.plan.each;
         for (node, at) in nodes.into_iter().flat_map(|node| (0..each).map(move |at| (node, at))) {
             let root = format!("message {run} {round} {node} {at} ");
-            let tree = self.maker.node(root, vec![Rc::clone(&record)]);
+            let tree = self.maker.node(root, vec![Rc::clone(&dict)]);
             let msg = Rc::new(Msg { id: tree.id, run, src: 1, dst: node, reply_to: None, tree });
             self.note(|| format!("app: message {:?} for node {node:x}", msg.id));
             let (session, missing) = self.superlink.app_push(self.now, &msg);

@@ -47,6 +47,13 @@ impl Tree {
             children: self.children.iter().map(|child| child.proto()).collect(),
         }
     }
+
+    /// As a SuperLink with a database gives it: children in the order of their hashes.
+    fn sorted(&self) -> TreeProto {
+        let mut children: Vec<_> = self.children.iter().map(|child| child.sorted()).collect();
+        children.sort_by(|one, other| one.object_id.cmp(&other.object_id));
+        TreeProto { object_id: self.id.to_string(), children }
+    }
 }
 
 /// A message without its content.
@@ -185,7 +192,7 @@ fn message(msg: &Msg) -> MessageProto {
 /// The answer to PullMessages that brings this message, or none.
 pub fn pull_answer(msg: Option<&Msg>) -> Bytes {
     let messages = msg.map(message).into_iter().collect();
-    let trees = msg.map(|msg| msg.tree.proto()).into_iter().collect();
+    let trees = msg.map(|msg| msg.tree.sorted()).into_iter().collect();
     Messages { messages, trees, ..Messages::default() }.encode_to_vec().into()
 }
 

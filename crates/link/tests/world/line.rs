@@ -51,8 +51,8 @@ pub struct Line {
     last: [T; 2],
     bulk_last: [T; 2],
     bulk_busy: [bool; 2],
-    /// What the receivers of this pair have named: objects with their bases.
-    named: [BTreeSet<(ObjectId, ObjectId)>; 2],
+    /// What the receivers of this pair have named: objects that have a base, and the bases.
+    named: [(BTreeSet<ObjectId>, BTreeSet<ObjectId>); 2],
 }
 
 impl Line {
@@ -144,8 +144,10 @@ impl World {
     pub fn line_send(&mut self, l: usize, way: usize, packet: Packet) {
         let line = &mut self.lines[l];
         if let Packet::Up(SpokeFrame::Want(wanted)) | Packet::Down(HubFrame::Want(wanted)) = &packet {
-            let pairs = wanted.iter().filter_map(|wanted| Some((wanted.id, wanted.base?)));
-            line.named[1 - way].extend(pairs);
+            for (id, base) in wanted.iter().filter_map(|wanted| Some((wanted.id, wanted.base?))) {
+                line.named[1 - way].0.insert(id);
+                line.named[1 - way].1.insert(base);
+            }
         }
         let sees = if way == UP { line.spoke_sees } else { line.hub_sees };
         let Some(pair) = sees else { return };
@@ -185,7 +187,8 @@ impl World {
             let Some((mut wanted, content)) = content else { continue };
             let id = wanted.id;
             if let Some(base) = wanted.base {
-                let named = self.lines[l].named[way].contains(&(id, base));
+                let named = &self.lines[l].named[way];
+                let named = named.0.contains(&id) && named.1.contains(&base);
                 assert!(named, "line {l}: {id:?} would be coded against {base:?}, which nobody named");
                 // A spoke must not learn anything of what it was not given.
                 let given = way == UP || self.crossed.contains_key(&(l, way, base));

@@ -479,7 +479,8 @@ impl World {
         parts.push(self.maker.leaf(format!("metrics {} of {key}", work.run)));
         parts.push(Rc::clone(&parts[0]));
         let record = self.maker.node(format!("reply record {:?} ", work.id), parts);
-        let tree = self.maker.node(format!("reply {:?} by {key} at {} ", work.id, self.now), vec![record]);
+        let dict = self.maker.node(format!("reply dict {:?} ", work.id), vec![record]);
+        let tree = self.maker.node(format!("reply {:?} by {key} at {} ", work.id, self.now), vec![dict]);
         let (run, reply_to) = (work.run, Some(work.id));
         let msg = Rc::new(Msg { id: tree.id, run, src: id, dst: 1, reply_to, tree });
         self.note(|| format!("node {n}: replies {:?} to {:?}", msg.id, work.id));

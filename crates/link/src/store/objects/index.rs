@@ -1,11 +1,12 @@
 //! What is stored, where, what is kept, and what goes first when room is needed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use onefed_flower::objects::ObjectId;
 
 use super::Limits;
 use super::segments::Slot;
+use crate::codec::Sketch;
 
 /// Where an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +45,8 @@ impl Entry {
 pub(super) struct Index {
     limits: Limits,
     entries: HashMap<ObjectId, Entry>,
+    /// Of those that were looked at since the start.
+    sketches: HashMap<ObjectId, Sketch>,
     /// Also objects that are not there (yet).
     kept: HashSet<ObjectId>,
     /// The entries that are not kept, the one that goes first at the front.
@@ -60,6 +63,7 @@ impl Index {
         Self {
             limits,
             entries: HashMap::new(),
+            sketches: HashMap::new(),
             kept: HashSet::new(),
             order: BTreeMap::new(),
             clock: 0,
@@ -103,6 +107,7 @@ impl Index {
     /// Takes an entry out; whether it is kept is not forgotten.
     pub(super) fn remove(&mut self, id: ObjectId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
+        self.sketches.remove(&id);
         self.bytes -= entry.bytes;
         if self.order.remove(&entry.used).is_none() {
             self.kept_bytes -= entry.bytes;
@@ -126,6 +131,26 @@ impl Index {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.sound = true;
         }
+    }
+
+    /// Notes a few bytes of an object that is there.
+    pub(super) fn sketch(&mut self, id: ObjectId, content: &[u8]) {
+        if self.entries.contains_key(&id)
+            && let Some(sketch) = Sketch::of(content)
+        {
+            self.sketches.insert(id, sketch);
+        }
+    }
+
+    /// Of these, the object of the same length that resembles another most.
+    pub(super) fn likest(&self, id: ObjectId, among: &BTreeSet<ObjectId>) -> Option<ObjectId> {
+        let (entry, sketch) = (self.entries.get(&id)?, self.sketches.get(&id)?);
+        let like = |other: &ObjectId| {
+            let same = self.entries.get(other).is_some_and(|other| other.bytes == entry.bytes);
+            let likeness = self.sketches.get(other).filter(|_| same && *other != id)?.likeness(sketch)?;
+            Some((likeness, *other))
+        };
+        among.iter().filter_map(like).max().map(|(_, other)| other)
     }
 
     /// Notes that an object was copied to another place. `false` if it is no longer where it was.

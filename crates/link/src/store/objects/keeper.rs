@@ -131,7 +131,10 @@ impl Keeper {
             let entry = self.index().get(id)?;
             let read = self.read(id, entry);
             if let Ok(Some(content)) = read {
-                self.index().verified(id);
+                let mut index = self.index();
+                index.verified(id);
+                index.sketch(id, &content);
+                drop(index);
                 if content.len() < LARGE {
                     self.memory().insert(id, &content);
                 }

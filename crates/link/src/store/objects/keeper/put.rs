@@ -108,6 +108,7 @@ impl Keeper {
         let place =
             place.map_err(|error| if is_full(&error) { PutError::NoRoom } else { PutError::Io(error) })?;
         let old = index.insert(id, Entry::verified(place, self.encrypt, bytes));
+        index.sketch(id, content);
         drop(index);
         if let Some(old) = old {
             self.delete(id, old);
