@@ -3,13 +3,16 @@
 # The Flower release that the demo runs, and whether it leaves everything running: make demo FLOWER=1.31.0 KEEP=1
 FLOWER ?= 1.41.0
 KEEP ?=
+# How many seconds each target is fuzzed: make fuzz FOR=600
+FOR ?= 60
 
-.PHONY: help demo test drills contract check bench fmt
+.PHONY: help demo test drills fuzz contract check bench fmt
 
 help:
 	@echo "make demo    three zones on this machine train a real Flower app (FLOWER=1.31.0, KEEP=1)"
 	@echo "make test    every test that can run here, real Flower included"
 	@echo "make drills  the slow ones: failures at random, a hundred times"
+	@echo "make fuzz    all that reads bytes of somebody else, with cargo-fuzz and a nightly compiler (FOR=600: seconds each)"
 	@echo "make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=file"
 	@echo "             does a real zone answer as the sandbox does? (makes and removes objects onefed-contract-…)"
 	@echo "make check   format, lints, documentation, drift of checked-in outputs"
@@ -36,6 +39,18 @@ drills:
 	@echo "== drills: the link under kills, silence and half-open connections, in the middle of 100 MB; plain Flower beside it"
 	ONEFED_DRILLS=1 cargo test --locked -p onefed --test link_drills -- --nocapture
 	@echo "== make drills: all of them passed"
+
+# What is found goes to fuzz/target/found, and a crash to fuzz/artifacts: the corpus takes only what somebody chose.
+fuzz:
+	@cargo fuzz --version > /dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@cargo +nightly --version > /dev/null 2>&1 || { echo "make fuzz needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
+	@cd fuzz && for target in $$(cargo fuzz list); do \
+		echo "== fuzz: $$target for $(FOR) s"; \
+		mkdir -p target/found/$$target; \
+		cargo +nightly fuzz run $$target target/found/$$target corpus/$$target -- \
+			-max_total_time=$(FOR) -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+	@echo "== make fuzz: no target failed"
 
 # make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=… ONE_CA=…: variables of the command line reach cargo.
 contract:

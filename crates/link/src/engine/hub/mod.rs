@@ -8,6 +8,8 @@ mod calls;
 mod messages;
 mod nodes;
 mod replies;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;

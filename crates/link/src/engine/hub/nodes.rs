@@ -70,8 +70,10 @@ pub(super) struct Node {
     pub(super) polling: bool,
     /// A poll's answer got lost, and a message with it, perhaps.
     pub(super) suspect: bool,
-    /// Until when that may wait: SuperLink did answer, by an internal error.
-    pub(super) unsure_until: Duration,
+    /// Of that: SuperLink did answer, by an internal error.
+    unsure: bool,
+    /// Until when it is to be without work before anything is done about that; nothing after a restart.
+    quiet_until: Option<Duration>,
 }
 
 /// For how long a node stays offline at least. A ServerApp that waits for the objects of replies does not look at nodes:
@@ -129,6 +131,12 @@ impl Node {
         let absence = self.absence.as_ref().filter(|absence| now.mono < absence.latest);
         let run = self.awaited.get(&id).or_else(|| absence?.awaited.get(&id));
         run.copied()
+    }
+
+    /// It has something under way, or had until now: a suspicion waits. While the ServerApp has not fetched a reply,
+    /// SuperLink puts an error into its place as soon as the node is offline.
+    pub(super) fn busy(&mut self, now: Duration) {
+        self.quiet_until = Some(now + if self.unsure { UNSURE } else { AWAY });
     }
 
     pub(super) fn usable_headers(&self, now: Now) -> Option<(Transport, HeaderMap)> {
@@ -331,12 +339,9 @@ impl Hub {
     /// A poll of a node came to nothing, and nobody knows whether it took a message.
     pub(super) fn poll_unclear(&mut self, id: u64, answered: bool, now: Duration) {
         let node = self.node(id);
-        if !answered {
-            node.unsure_until = Duration::ZERO;
-        } else if !node.suspect || node.unsure_until > Duration::ZERO {
-            node.unsure_until = now + UNSURE;
-        }
+        node.unsure = answered && (node.unsure || !node.suspect);
         node.suspect = true;
+        node.busy(now);
     }
 
     /// A node has said goodbye.
@@ -369,25 +374,24 @@ impl Hub {
     }
 
     /// A poll after one whose answer got lost brought nothing: a message may be lost. Nothing else of the node may be
-    /// under way when it is taken offline, since the ServerApp then hears an error for all of it.
+    /// under way when it is taken offline, and its last reply has to be where the ServerApp is: that hears an error for
+    /// all else.
     pub(super) fn suspected(&mut self, id: u64, at: &mut At<'_>) {
         let under_way = self.messages.keys().any(|key| key.node == id)
             || self.owed.iter().any(|key| key.node == id)
             || self.replies.keys().any(|key| key.node == id);
         let now = at.now.mono;
         let node = self.node(id);
-        if under_way {
-            if node.unsure_until > Duration::ZERO {
-                node.unsure_until = now + UNSURE;
-            }
-        } else if node.unsure_until <= now {
-            node.unsure_until = Duration::ZERO;
-            self.counters.suspected += 1;
-            tracing::warn!(node = id, "an answer of SuperLink got lost, and a message with it, perhaps");
-            self.node(id).suspect = false;
-            at.record(HubRecord::PollShut(id));
-            self.take_offline(id, at);
+        match node.quiet_until {
+            Some(until) if !under_way && until <= now => {}
+            Some(_) if !under_way => return,
+            _ => return node.busy(now),
         }
+        (node.suspect, node.unsure, node.quiet_until) = (false, false, None);
+        self.counters.suspected += 1;
+        tracing::warn!(node = id, "an answer of SuperLink got lost, and a message with it, perhaps");
+        at.record(HubRecord::PollShut(id));
+        self.take_offline(id, at);
     }
 
     /// Nothing will come of a message: the ServerApp has to hear of it.

@@ -375,8 +375,9 @@ impl Hub {
         self.again_at(at.now.mono + wait, Again::Session(key));
     }
 
-    fn reply_done(&mut self, key: MessageKey, at: &mut At<'_>) {
+    pub(super) fn reply_done(&mut self, key: MessageKey, at: &mut At<'_>) {
         at.record(HubRecord::ReplyDone(key));
+        self.node(key.node).busy(at.now.mono);
         self.end_of_wait(key, at);
         self.forget_reply(key, at.shelf);
     }
