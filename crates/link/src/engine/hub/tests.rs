@@ -17,6 +17,9 @@ impl Shelf for Full {
     }
     fn keep(&self, _: ObjectId) {}
     fn release(&self, _: ObjectId) {}
+    fn likest(&self, _: ObjectId, _: &BTreeSet<ObjectId>) -> Option<ObjectId> {
+        None
+    }
 }
 
 fn at(seconds: u64) -> Now {
