@@ -38,6 +38,9 @@ pub(crate) fn bulk(options: &Options, flower: &str, table: &mut Table) {
     let (mut stock, mut ours) = (Vec::new(), Vec::new());
     for pair in 1..=pairs {
         for (who, list) in [(Who::Stock, &mut stock), (Who::Ours, &mut ours)] {
+            if who == Who::Stock && options.ours_only {
+                continue;
+            }
             match moved(who, flower, options.bulk * 1_000_000) {
                 Ok(moved) => {
                     println!(

@@ -84,10 +84,9 @@ impl Vault {
         for part in 0..parts {
             let start = content.len();
             let length = PART.min(bytes - start);
-            content.resize(start + length + TAG, 0);
-            match from.read_exact(&mut content[start..]) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                read => read?,
+            // Unlike `read_exact` this does not need memory that was cleared before.
+            if from.by_ref().take((length + TAG) as u64).read_to_end(&mut content)? < length + TAG {
+                return Ok(None);
             }
             let nonce = nonce(part, part + 1 == parts);
             if key.open_in_place(nonce, Aad::empty(), &mut content[start..]).is_err() {
