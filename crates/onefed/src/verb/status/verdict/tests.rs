@@ -143,7 +143,7 @@ fn nothing_is_wrong_with_a_whole_federation() {
 fn each_thing_that_is_wrong_or_unknown_is_a_reason() {
     use ProblemKind::{Broken, Unknown};
     type Spoil = fn(&mut Status);
-    let cases: [(ProblemKind, &str, Spoil); 22] = [
+    let cases: [(ProblemKind, &str, Spoil); 23] = [
         (Unknown, "zone madrid: gone", |it| it.zones[0].why = Some("zone madrid: gone".into())),
         (Unknown, "OneFlow is gone", |it| it.zones[0].oneflow_why = Some("OneFlow is gone".into())),
         (Broken, "OpenNebula 7.4.0 is not supported", |it| it.zones[0].supported = false),
