@@ -3,6 +3,9 @@
 # The Flower release that the demo runs, and whether it leaves everything running: make demo FLOWER=1.31.0 KEEP=1
 FLOWER ?= 1.41.0
 KEEP ?=
+# All tests of all crates, and those that run beside the others: they wait most of their time.
+TESTS = $(basename $(notdir $(wildcard crates/*/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard crates/*/tests/*/main.rs)))
+APART = real_flower by_hand link_drills bridge_auth
 # How many seconds each target is fuzzed: make fuzz FOR=600
 FOR ?= 60
 
@@ -25,8 +28,16 @@ demo:
 	./target/release/onefed demo --flower $(FLOWER) $(if $(KEEP),--keep)
 
 test:
+	@echo "== building the tests"
+	cargo test --workspace --locked --no-run --quiet
 	@echo "== tests (the ones with real Flower make their Python environments below .flower/ first)"
-	cargo test --workspace --locked --no-fail-fast
+	@echo "   $(APART): beside the others, in target/tests-apart.log"
+	@cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(APART)) > target/tests-apart.log 2>&1 & apart=$$!; \
+		cargo test --workspace --locked --no-fail-fast --lib --bins $(addprefix --test ,$(filter-out $(APART),$(TESTS))); here=$$?; \
+		cargo test --workspace --locked --no-fail-fast --doc; docs=$$?; \
+		echo "== waiting for those beside"; wait $$apart; beside=$$?; \
+		cat target/tests-apart.log; \
+		test $$here -eq 0 -a $$docs -eq 0 -a $$beside -eq 0
 	@echo "== make test: all tests passed"
 
 drills:

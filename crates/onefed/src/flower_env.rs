@@ -44,12 +44,12 @@ fn ensure_with(
     if let Some(found) = ready(release, dir) {
         return Ok(found);
     }
+    let python = python()?;
     let _one_at_a_time = lock(dir, patience, output)?;
     // Another one may have made it meanwhile.
     if let Some(found) = ready(release, dir) {
         return Ok(found);
     }
-    let python = python()?;
     output.say(format!(
         "  making a Python environment with Flower {} in {}",
         release.version(),
