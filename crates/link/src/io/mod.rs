@@ -8,5 +8,5 @@ mod tap;
 
 pub(crate) use ahead::Ahead;
 pub use meter::{Meter, Metered};
-pub(crate) use pool::{Buffer, keep_a_little};
+pub(crate) use pool::Buffer;
 pub use tap::{FrameTap, PingLog, Tapped};

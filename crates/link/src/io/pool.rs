@@ -16,9 +16,6 @@ const SIZE: usize = (5 << 20) + (128 << 10);
 const LEAST: usize = 1 << 20;
 /// So many are kept that nobody uses.
 const KEPT: usize = 6;
-/// glibc gives the end of a heap back to the kernel whenever it is longer than twice the largest piece that was ever a
-/// mapping of its own and has been freed.
-const KEPT_FREE: usize = 1 << 20;
 /// What was not used for this long (twice this at most) is given back.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -30,13 +27,6 @@ struct Pool {
     least: usize,
     /// Whether there is somebody who sweeps.
     swept: bool,
-}
-
-/// Has the allocator keep a little of what is freed: the buffers of a busy connection, some 100 KiB each, come and go at
-/// the end of a heap, and half of all that passed would be fresh memory. Costs no memory itself: nothing is written to it.
-/// Another allocator than glibc's takes no notice.
-pub(crate) fn keep_a_little() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_FREE)));
 }
 
 fn pool() -> MutexGuard<'static, Pool> {

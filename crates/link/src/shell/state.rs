@@ -17,7 +17,6 @@ pub struct Disk {
 impl Disk {
     /// The objects of this directory. So many bytes of those that were just stored wait in memory for their reader.
     pub(crate) async fn objects(&self, handover: u64) -> Result<ObjectStore> {
-        crate::io::keep_a_little();
         let limits = Limits { bytes: self.bytes, handover, ..Limits::default() };
         ObjectStore::open(self.dir.join("objects"), limits).await.map_err(|why| self.error(why))
     }
