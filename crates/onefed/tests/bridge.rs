@@ -6,10 +6,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic")]
 
+#[path = "support/environment.rs"]
+mod environment;
+
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -320,22 +323,8 @@ impl World {
     }
 }
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// The environment of a release; starting a sandbox makes it.
 fn environment(release: Release) -> Environment {
-    let dir = repository().join(".flower").join(release.version().to_string());
-    if !dir.join("onefed-ready").exists() {
-        let (scratch, version) = (tempfile::tempdir().unwrap(), release.version().to_string());
-        for verb in [&["up", "--net", "26", "--flower", &version][..], &["down"]] {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_onefed"));
-            command.arg("sandbox").args(verb).arg("--dir").arg(scratch.path().join("sandbox"));
-            let done = command.current_dir(repository()).stdin(Stdio::null()).output().unwrap();
-            assert!(done.status.success(), "{done:?}");
-        }
-    }
+    let dir = environment::environment(&release.version().to_string(), 26);
     Environment::find(&dir, release.version()).unwrap()
 }
 

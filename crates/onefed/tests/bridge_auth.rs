@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "support/operator.rs"]
 mod operator;
 
@@ -30,6 +32,9 @@ fn both_bands_show_their_keys_to_a_superlink_of_http() {
 
 fn keys_are_asked_for_and_taken(superlink: &str, net: u8) {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bridge-auth-{superlink}"));
+    for release in RELEASES {
+        environment::environment(release, net);
+    }
     let mut setup = Setup::new(superlink, net, &dir, 1, RELEASES.len());
     setup.supernodes = RELEASES.map(str::to_owned).to_vec();
     setup.node_auth = true;

@@ -18,6 +18,8 @@
 mod cut;
 #[path = "link_drills/drill.rs"]
 mod drill;
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "link_drills/memory.rs"]
 mod memory;
 #[path = "support/operator.rs"]

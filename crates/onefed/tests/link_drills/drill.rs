@@ -1,14 +1,14 @@
 //! One federation, one run of the app, and what happens to it in the middle of its transfers.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use onefed_testbed::federation::{Federation, Load, Process, Report, Run, Setup, Site, What};
 use onefed_testbed::wan::{Profile, Way};
 
 use super::cut::{Cut, Moment, carried};
+use super::environment::environment;
 use super::memory::{Look, Memory};
 use super::operator::Operator;
 
@@ -335,22 +335,6 @@ fn without_objects(dir: &Path) {
         } else if entry.metadata().is_ok_and(|data| data.len() > 4 << 20) {
             let _ = std::fs::remove_file(path);
         }
-    }
-}
-
-/// The Python environment of a release is there; starting a sandbox makes it.
-fn environment(release: &str, net: u8) {
-    let repository: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
-    if repository.join(".flower").join(release).join("onefed-ready").exists() {
-        return;
-    }
-    let scratch = tempfile::tempdir().unwrap();
-    let net = net.to_string();
-    for verb in [&["up", "--net", &net, "--flower", release][..], &["down"]] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_onefed"));
-        command.arg("sandbox").args(verb).arg("--dir").arg(scratch.path().join("sandbox"));
-        let done = command.current_dir(&repository).stdin(Stdio::null()).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
     }
 }
 
