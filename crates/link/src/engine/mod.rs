@@ -58,6 +58,25 @@ pub trait Shelf {
     fn likest(&self, id: ObjectId, among: &BTreeSet<ObjectId>) -> Option<ObjectId>;
 }
 
+/// For tests: a shelf that says the same of all objects.
+#[cfg(test)]
+struct Fixed(bool);
+
+#[cfg(test)]
+impl Shelf for Fixed {
+    fn has(&self, _: ObjectId) -> bool {
+        self.0
+    }
+
+    fn keep(&self, _: ObjectId) {}
+
+    fn release(&self, _: ObjectId) {}
+
+    fn likest(&self, _: ObjectId, _: &BTreeSet<ObjectId>) -> Option<ObjectId> {
+        None
+    }
+}
+
 /// Which objects are needed how often; the shelf is told of the first and of the last.
 #[derive(Default)]
 struct Pins(HashMap<ObjectId, u32>);

@@ -505,8 +505,12 @@ impl World {
         let hub = self.spokes.len();
         match fault {
             Fault::Evict(at) => {
-                let disk = if at == hub { &self.hub.disk } else { &self.spokes[at].disk };
-                let count = disk.evict(&mut self.rng);
+                let (disk, runs) = match self.spokes.get(at) {
+                    Some(spoke) => (&spoke.disk, spoke.engine.is_some()),
+                    None => (&self.hub.disk, self.hub.engine.is_some()),
+                };
+                // Nobody drops anything where no process runs; a new one says first what it keeps.
+                let count = if runs { disk.evict(&mut self.rng) } else { 0 };
                 self.evicted |= count > 0;
             }
             Fault::Damage(at) => {

@@ -343,8 +343,13 @@ impl World {
             self.line_close(l, side);
             // What it had sent may still be delivered before its end, or not.
             if self.rng.chance(500) {
-                let way = if side == Side::Spoke { UP } else { DOWN };
+                let (way, other) = if side == Side::Spoke { (UP, Side::Hub) } else { (DOWN, Side::Spoke) };
                 self.lines[l].parked[way].clear();
+                // The word that it has ended may be among that. The other end's PINGs are not answered any more.
+                if let Some(pair) = self.lines[l].seen_by(other) {
+                    let notices = self.keepalive();
+                    self.after(notices, Event::Notices(l, other, pair));
+                }
             }
         }
     }

@@ -382,10 +382,11 @@ impl Hub {
             || self.replies.keys().any(|key| key.node == id);
         let now = at.now.mono;
         let node = self.node(id);
-        match node.quiet_until {
-            Some(until) if !under_way && until <= now => {}
-            Some(_) if !under_way => return,
-            _ => return node.busy(now),
+        if under_way || node.quiet_until.is_none() {
+            return node.busy(now);
+        }
+        if node.quiet_until.is_some_and(|until| now < until) {
+            return;
         }
         (node.suspect, node.unsure, node.quiet_until) = (false, false, None);
         self.counters.suspected += 1;

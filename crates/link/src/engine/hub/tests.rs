@@ -5,22 +5,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::*;
-
-const NODE: u64 = 7;
+use crate::engine::Fixed;
 
 /// Everything is there.
-struct Full;
+const FULL: Fixed = Fixed(true);
 
-impl Shelf for Full {
-    fn has(&self, _: ObjectId) -> bool {
-        true
-    }
-    fn keep(&self, _: ObjectId) {}
-    fn release(&self, _: ObjectId) {}
-    fn likest(&self, _: ObjectId, _: &BTreeSet<ObjectId>) -> Option<ObjectId> {
-        None
-    }
-}
+const NODE: u64 = 7;
 
 fn at(seconds: u64) -> Now {
     Now { mono: Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) }
@@ -33,8 +23,8 @@ fn paris() -> SpokeName {
 /// A hub that was killed while a poll of the node was on its way to SuperLink.
 fn after_a_kill() -> Hub {
     let settings = Settings { hold: Duration::from_secs(600) };
-    let mut hub = Hub::new(settings, [HubRecord::PollOpen(NODE)], at(0), &Full);
-    hub.handle(at(0), Event::Up(paris()), &Full, &mut Vec::new());
+    let mut hub = Hub::new(settings, [HubRecord::PollOpen(NODE)], at(0), &FULL);
+    hub.handle(at(0), Event::Up(paris()), &FULL, &mut Vec::new());
     hub
 }
 
@@ -49,14 +39,14 @@ fn empty_poll(hub: &mut Hub, seconds: u64) -> bool {
     };
     let mut actions = Vec::new();
     let poll = SpokeFrame::Call { seq: seconds, acked: 0, call };
-    hub.handle(at(seconds), Event::Frame(paris(), poll), &Full, &mut actions);
+    hub.handle(at(seconds), Event::Frame(paris(), poll), &FULL, &mut actions);
     let job = actions.iter().find_map(|action| match action {
         Action::Fleet(job, call) if call.operation == Operation::PullMessages => Some(*job),
         _ => None,
     });
     let nothing = FleetAnswer::ok(Transport::Http, Bytes::new());
     actions.clear();
-    hub.handle(at(seconds), Event::Answered(job.unwrap(), Some(nothing)), &Full, &mut actions);
+    hub.handle(at(seconds), Event::Answered(job.unwrap(), Some(nothing)), &FULL, &mut actions);
     actions.iter().any(|action| matches!(action, Action::Record(HubRecord::Away(NODE))))
 }
 
@@ -76,7 +66,7 @@ fn a_reply_that_superlink_has_just_got_is_fetched_first() {
     assert!(!empty_poll(&mut hub, 3));
     let mut actions = Vec::new();
     let key = MessageKey { node: NODE, id: ObjectId([1; 32]) };
-    hub.reply_done(key, &mut At { now: at(17), shelf: &Full, actions: &mut actions });
+    hub.reply_done(key, &mut At { now: at(17), shelf: &FULL, actions: &mut actions });
     for seconds in [18, 24, 30] {
         assert!(!empty_poll(&mut hub, seconds), "at {seconds} s");
     }

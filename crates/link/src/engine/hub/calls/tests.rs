@@ -1,28 +1,14 @@
 //! Spokes that never say that answers arrived, and spokes that ask again.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
-
-use onefed_flower::objects::ObjectId;
 
 use super::super::{Action, Event, Settings};
 use super::*;
 use crate::engine::frame::SpokeFrame;
-use crate::engine::{Job, Shelf};
+use crate::engine::{Fixed, Job};
 
-struct Empty;
-
-impl Shelf for Empty {
-    fn has(&self, _: ObjectId) -> bool {
-        false
-    }
-    fn keep(&self, _: ObjectId) {}
-    fn release(&self, _: ObjectId) {}
-    fn likest(&self, _: ObjectId, _: &BTreeSet<ObjectId>) -> Option<ObjectId> {
-        None
-    }
-}
-
+/// Nothing is there.
+const EMPTY: Fixed = Fixed(false);
 const HOLD: Duration = Duration::from_secs(600);
 
 /// A hub and its clock.
@@ -33,13 +19,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let hub = Hub::new(Settings { hold: HOLD }, [], now(0), &Empty);
+        let hub = Hub::new(Settings { hold: HOLD }, [], now(0), &EMPTY);
         Self { hub, seconds: 0 }
     }
 
     fn tell(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.hub.handle(now(self.seconds), event, &Empty, &mut actions);
+        self.hub.handle(now(self.seconds), event, &EMPTY, &mut actions);
         actions
     }
 
