@@ -20,6 +20,7 @@ use onefed_flower::objects::ObjectId;
 use onefed_flower::uncopied;
 use onefed_flower::{Operation, Release, Transport, bridge, control};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::Result;
 use crate::dial::Dial;
@@ -44,6 +45,9 @@ const CALL: Duration = Duration::from_secs(60);
 const OBJECTS: usize = 1;
 /// So many other calls are made at once, beside those.
 const CALLS: usize = 16;
+/// The longest rest between two PushMessages: whoever waits for SuperLink's database looks for it every 100 ms, the
+/// ServerApp too, and hits a gap of that length. After a short PushMessages it is half as long as that took.
+const REST: Duration = Duration::from_millis(250);
 /// HTTP/2 windows, and the largest frame: on the VM itself nothing is gained by more, and what is on the way is memory.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -77,38 +81,56 @@ pub struct SuperLink {
 struct Lanes {
     objects: Semaphore,
     calls: Semaphore,
-    /// Whose turn it is to write: PushMessages alone, all else together.
-    turns: RwLock<()>,
+    /// Whose turn it is to write: PushMessages alone, all else together; and until when the next PushMessages rests.
+    turns: RwLock<Instant>,
 }
 
 /// The right to make a call now.
 struct Place<'a> {
     _lane: SemaphorePermit<'a>,
-    _turn: (Option<RwLockReadGuard<'a, ()>>, Option<RwLockWriteGuard<'a, ()>>),
+    turn: Turn<'a>,
+    since: Instant,
+}
+
+/// What a call has of [`Lanes::turns`].
+enum Turn<'a> {
+    None,
+    Shared { _guard: RwLockReadGuard<'a, Instant> },
+    Alone(RwLockWriteGuard<'a, Instant>),
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Turn::Alone(rest_until) = &mut self.turn {
+            let now = Instant::now();
+            **rest_until = now + ((now - self.since) / 2).min(REST);
+        }
+    }
 }
 
 impl Lanes {
     /// Waits until a call may be made. PushMessages makes SuperLink enter every object of a message into its database in
     /// one go, seconds for some hundred arrays: whatever else wants to write meanwhile fails after 5 s. So nothing of the
-    /// hub's own does, but for heartbeats, which the spoke can answer.
+    /// hub's own does, but for heartbeats, which the spoke can answer. And between two of them there is a [`REST`].
     async fn place(&self, operation: Operation) -> Option<Place<'_>> {
-        let shared = async || (Some(self.turns.read().await), None);
+        let shared = async || Turn::Shared { _guard: self.turns.read().await };
         let (lane, turn) = match operation {
             Operation::PullObject | Operation::PushObject | Operation::GetFab => {
                 let lane = self.objects.acquire().await;
                 (lane, shared().await)
             }
-            Operation::SendNodeHeartbeat => (self.calls.acquire().await, (None, None)),
+            Operation::SendNodeHeartbeat => (self.calls.acquire().await, Turn::None),
             Operation::PushMessages => {
                 let turn = self.turns.write().await;
-                (self.calls.acquire().await, (None, Some(turn)))
+                tokio::time::sleep_until(*turn).await;
+                (self.calls.acquire().await, Turn::Alone(turn))
             }
             _ => {
                 let turn = shared().await;
                 (self.calls.acquire().await, turn)
             }
         };
-        Some(Place { _lane: lane.ok()?, _turn: turn })
+        Some(Place { _lane: lane.ok()?, turn, since: Instant::now() })
     }
 }
 
@@ -147,8 +169,8 @@ impl SuperLink {
                 .http2_initial_stream_window_size(STREAM_WINDOW)
                 .http2_initial_connection_window_size(CONNECTION_WINDOW),
         };
-        let lanes =
-            Lanes { objects: Semaphore::new(OBJECTS), calls: Semaphore::new(CALLS), turns: RwLock::new(()) };
+        let turns = RwLock::new(Instant::now());
+        let lanes = Lanes { objects: Semaphore::new(OBJECTS), calls: Semaphore::new(CALLS), turns };
         Ok(Self { client: builder.build(dial), address, lanes: Arc::new(lanes) })
     }
 
@@ -379,4 +401,47 @@ pub(crate) fn strip_hop_headers(headers: &mut http::HeaderMap) {
 /// An empty body, for requests without one.
 pub(crate) fn empty() -> Body {
     ready(Bytes::new()).map_err(|never| match never {}).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes() -> Lanes {
+        let turns = RwLock::new(Instant::now());
+        Lanes { objects: Semaphore::new(OBJECTS), calls: Semaphore::new(CALLS), turns }
+    }
+
+    /// Makes a call that takes at least so long; when it began and ended.
+    async fn call(lanes: &Lanes, operation: Operation, takes: u64) -> (Instant, Instant) {
+        let place = lanes.place(operation).await.unwrap();
+        let began = Instant::now();
+        tokio::time::sleep(Duration::from_millis(takes)).await;
+        drop(place);
+        (began, Instant::now())
+    }
+
+    #[tokio::test]
+    async fn messages_are_pushed_alone_and_with_rests_between() {
+        let lanes = lanes();
+        let push = || call(&lanes, Operation::PushMessages, 40);
+        let (first, second, poll) = tokio::join!(push(), push(), call(&lanes, Operation::PullMessages, 1));
+        assert!(second.0 >= first.0 + Duration::from_millis(60), "{first:?} {second:?}");
+        assert!(poll.0 >= second.1, "nothing of the hub's own is asked meanwhile: {second:?} {poll:?}");
+        let rest_until = *lanes.turns.read().await;
+        assert!(rest_until <= second.1 + REST, "{second:?} {rest_until:?}");
+    }
+
+    #[tokio::test]
+    async fn heartbeats_wait_for_nothing_and_objects_for_one_another() {
+        let lanes = lanes();
+        let (messages, heartbeat, pull, push) = tokio::join!(
+            call(&lanes, Operation::PushMessages, 40),
+            call(&lanes, Operation::SendNodeHeartbeat, 1),
+            call(&lanes, Operation::PullObject, 1),
+            call(&lanes, Operation::PushObject, 1),
+        );
+        assert!(heartbeat.0 < messages.1, "{messages:?} {heartbeat:?}");
+        assert!(pull.0 >= messages.1 && push.0 >= pull.1, "{messages:?} {pull:?} {push:?}");
+    }
 }

@@ -12,8 +12,8 @@ use crate::table::{Table, median};
 
 /// The second octet of all addresses.
 pub(crate) const NET: u8 = 25;
-/// How long a run may take, for each round.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a round may take. A SuperLink that is locked out of its own database leaves a run waiting for ever.
+const PATIENCE: Duration = Duration::from_secs(420);
 /// How often the line is looked at for when its bytes flow.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -141,7 +141,10 @@ pub(crate) fn once(setup: Setup, load: &Load) -> Result<Outcome, Failed> {
     let before = federation.carried();
     let run = federation.submit(load)?;
     let lines: Vec<_> = federation.sites.iter().filter_map(|site| site.wan.as_ref()).collect();
-    let (report, looks) = looked_at(&lines, || run.wait(PATIENCE * load.rounds));
+    let (report, looks) = looked_at(&lines, || {
+        (1..=load.rounds).try_for_each(|round| run.round_ends(round, PATIENCE))?;
+        run.wait(PATIENCE)
+    });
     let report = report?;
     if let Err(why) = report.check(nodes, load.rounds) {
         federation.keep();

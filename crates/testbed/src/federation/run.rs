@@ -296,6 +296,17 @@ impl Run<'_> {
         })
     }
 
+    /// Waits until a round is over.
+    ///
+    /// # Errors
+    /// As [`Run::until`].
+    pub fn round_ends(&self, number: u32, patience: Duration) -> Result<()> {
+        let what = format!("the end of round {number}");
+        self.until(&what, patience, |what| {
+            matches!(what, What::RoundEnd(round) if round.number == number).then_some(())
+        })
+    }
+
     /// Waits for the end of the run.
     ///
     /// # Errors
