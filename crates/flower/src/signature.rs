@@ -53,18 +53,30 @@ pub fn signed_at(headers: &HeaderMap) -> Option<SystemTime> {
 /// there (a hop and SuperLink could read different ones) or wrong; such a call can still be passed on, for SuperLink to
 /// judge.
 pub fn verify(headers: &HeaderMap) -> Option<Signed> {
-    let at = signed_at(headers)?;
+    let (signed, signature) = claim(headers)?;
+    let signature = BASE64.decode(signature.as_bytes()).ok()?;
+    let (algorithm, point) = point(&signed.key_pem)?;
     let timestamp = only(headers, TIMESTAMP_HEADER)?;
+    UnparsedPublicKey::new(algorithm, point).verify(timestamp.as_bytes(), &signature).ok()?;
+    Some(signed)
+}
+
+/// What the headers claim, unchecked: for a caller who has proven lately that this key is theirs. `None` where anything
+/// is missing, unreadable or twice there.
+pub fn claimed(headers: &HeaderMap) -> Option<Signed> {
+    claim(headers).map(|(signed, _)| signed)
+}
+
+/// What the headers claim, and the signature.
+fn claim(headers: &HeaderMap) -> Option<(Signed, &HeaderValue)> {
+    let at = signed_at(headers)?;
     let present =
         |(key, signature): &&(&str, &str)| headers.contains_key(*key) || headers.contains_key(*signature);
     let mut dialects = HEADERS.iter().filter(present);
     let ((key, signature), None) = (dialects.next()?, dialects.next()) else { return None };
     only(headers, key)?;
     let key_pem = signing_key(headers)?;
-    let signature = BASE64.decode(only(headers, signature)?.as_bytes()).ok()?;
-    let (algorithm, point) = point(&key_pem)?;
-    UnparsedPublicKey::new(algorithm, point).verify(timestamp.as_bytes(), &signature).ok()?;
-    Some(Signed { key_pem, at })
+    Some((Signed { key_pem, at }, only(headers, signature)?))
 }
 
 /// The value of a header that is there exactly once.

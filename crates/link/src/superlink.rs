@@ -45,8 +45,8 @@ const CALL: Duration = Duration::from_secs(60);
 const OBJECTS: usize = 1;
 /// So many other calls are made at once, beside those.
 const CALLS: usize = 16;
-/// The longest rest between two PushMessages: whoever waits for SuperLink's database looks for it every 100 ms, the
-/// ServerApp too, and hits a gap of that length. After a short PushMessages it is half as long as that took.
+/// The longest rest between two calls that enter or remove whole messages: whoever waits for SuperLink's database looks for
+/// it every 100 ms, the ServerApp too, and hits a gap of that length. After a short call it is half as long as that took.
 const REST: Duration = Duration::from_millis(250);
 /// HTTP/2 windows, and the largest frame: on the VM itself nothing is gained by more, and what is on the way is memory.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -81,7 +81,8 @@ pub struct SuperLink {
 struct Lanes {
     objects: Semaphore,
     calls: Semaphore,
-    /// Whose turn it is to write: PushMessages alone, all else together; and until when the next PushMessages rests.
+    /// Whose turn it is to write: what enters or removes whole messages alone, all else together; and until when the next
+    /// of those rests.
     turns: RwLock<Instant>,
 }
 
@@ -110,8 +111,9 @@ impl Drop for Place<'_> {
 
 impl Lanes {
     /// Waits until a call may be made. PushMessages makes SuperLink enter every object of a message into its database in
-    /// one go, seconds for some hundred arrays: whatever else wants to write meanwhile fails after 5 s. So nothing of the
-    /// hub's own does, but for heartbeats, which the spoke can answer. And between two of them there is a [`REST`].
+    /// one go, ConfirmMessageReceived has it delete them, seconds for some hundred arrays: whatever else wants to write
+    /// meanwhile fails after 5 s. So nothing of the hub's own does, but for heartbeats, which the spoke can answer. And
+    /// between two of them there is a [`REST`].
     async fn place(&self, operation: Operation) -> Option<Place<'_>> {
         let shared = async || Turn::Shared { _guard: self.turns.read().await };
         let (lane, turn) = match operation {
@@ -120,7 +122,7 @@ impl Lanes {
                 (lane, shared().await)
             }
             Operation::SendNodeHeartbeat => (self.calls.acquire().await, Turn::None),
-            Operation::PushMessages => {
+            Operation::PushMessages | Operation::ConfirmMessageReceived => {
                 let turn = self.turns.write().await;
                 tokio::time::sleep_until(*turn).await;
                 (self.calls.acquire().await, Turn::Alone(turn))
@@ -422,10 +424,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_are_pushed_alone_and_with_rests_between() {
+    async fn messages_are_entered_and_removed_alone_and_with_rests_between() {
         let lanes = lanes();
-        let push = || call(&lanes, Operation::PushMessages, 40);
-        let (first, second, poll) = tokio::join!(push(), push(), call(&lanes, Operation::PullMessages, 1));
+        let (first, second, poll) = tokio::join!(
+            call(&lanes, Operation::PushMessages, 40),
+            call(&lanes, Operation::ConfirmMessageReceived, 40),
+            call(&lanes, Operation::PullMessages, 1),
+        );
         assert!(second.0 >= first.0 + Duration::from_millis(60), "{first:?} {second:?}");
         assert!(poll.0 >= second.1, "nothing of the hub's own is asked meanwhile: {second:?} {poll:?}");
         let rest_until = *lanes.turns.read().await;

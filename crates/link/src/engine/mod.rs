@@ -41,6 +41,8 @@ pub struct Now {
 
 /// A call of a SuperNode that waits for its answer. Given by the shell, never used twice.
 pub type Ticket = u64;
+/// A connection by which calls of SuperNodes come. Given by the shell, never used twice.
+pub type Connection = u64;
 
 /// Something that the hub's engine asked for, whose outcome it is told. Given by the engine, never used twice.
 pub type Job = u64;

@@ -11,8 +11,8 @@ use onefed_flower::{Operation, Transport};
 use tokio::sync::oneshot;
 
 use super::hands::Letter;
-use crate::engine::Ticket;
 use crate::engine::spoke::Event;
+use crate::engine::{Connection, Ticket};
 use crate::shell::mailbox::{Mailbox, Place};
 
 /// Flower gives a heartbeat 5 s. The engine answers before; this is the net below it.
@@ -66,8 +66,8 @@ impl Calls {
         self.waiting.clone()
     }
 
-    /// Puts a call to the engine and waits for the answer; `Err` says why there is none.
-    pub(super) async fn ask(&self, call: FleetCall) -> Result<Answer, &'static str> {
+    /// Puts a call that came by this connection to the engine and waits for the answer; `Err` says why there is none.
+    pub(super) async fn ask(&self, connection: Connection, call: FleetCall) -> Result<Answer, &'static str> {
         let deadline = match call.operation {
             Operation::SendNodeHeartbeat => HEARTBEAT,
             _ => CALL,
@@ -77,7 +77,7 @@ impl Calls {
         self.waiting.all().insert(ticket, answer);
         let mut asked = Asked { calls: self, ticket, answered: false };
         let exchange = async {
-            self.engine.send(Letter::Event(Event::Call(ticket, call))).await;
+            self.engine.send(Letter::Event(Event::Call(ticket, connection, call))).await;
             answered.await
         };
         match tokio::time::timeout(deadline, exchange).await {
@@ -133,7 +133,7 @@ mod tests {
         let calls = Arc::new(Calls::new(engine));
         let asked = |operation| {
             let calls = calls.clone();
-            tokio::spawn(async move { calls.ask(call(operation)).await.map(|_| ()) })
+            tokio::spawn(async move { calls.ask(1, call(operation)).await.map(|_| ()) })
         };
         let next = async || {
             loop {
@@ -145,13 +145,13 @@ mod tests {
             }
         };
         let answered = asked(Operation::GetRun);
-        let Event::Call(ticket, _) = next().await else { panic!() };
+        let Event::Call(ticket, ..) = next().await else { panic!() };
         calls.waiting().answer(ticket, Answer::Said(unavailable(Transport::Http, "paris", "no")));
         assert_eq!(answered.await.unwrap(), Ok(()));
         calls.waiting().answer(ticket, Answer::Said(unavailable(Transport::Http, "paris", "again")));
 
         let gone = asked(Operation::GetRun);
-        let Event::Call(second, _) = next().await else { panic!() };
+        let Event::Call(second, ..) = next().await else { panic!() };
         assert_ne!(second, ticket);
         gone.abort();
         assert!(matches!(next().await, Event::Abandoned(ticket) if ticket == second));
@@ -164,7 +164,7 @@ mod tests {
         assert!(matches!(next().await, Event::Abandoned(_)));
 
         let late = asked(Operation::SendNodeHeartbeat);
-        let Event::Call(third, _) = next().await else { panic!() };
+        let Event::Call(third, ..) = next().await else { panic!() };
         assert_eq!(late.await.unwrap(), Err("no answer in time"));
         assert!(matches!(next().await, Event::Abandoned(ticket) if ticket == third));
     }

@@ -8,6 +8,7 @@ mod seen;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -20,6 +21,7 @@ use self::calls::{Answer, Calls};
 use self::hands::{SpokeEnd, SpokeHands};
 use self::seen::Seen;
 use crate::Result;
+use crate::engine::Connection;
 use crate::engine::spoke::{Settings, Spoke as Engine};
 use crate::fleet::read_call;
 use crate::ledger::Ledger;
@@ -157,17 +159,18 @@ impl Spoke {
 
     /// Serves until the future is dropped.
     pub async fn serve(self) {
-        let shared = self.shared;
+        let (shared, connections) = (self.shared, AtomicU64::new(0));
         self.listener
             .serve(move |_peer| {
                 let shared = shared.clone();
-                move |request| answer(shared.clone(), request)
+                let connection = connections.fetch_add(1, Ordering::Relaxed);
+                move |request| answer(shared.clone(), connection, request)
             })
             .await;
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+async fn answer(shared: Arc<Shared>, connection: Connection, request: Request<Incoming>) -> Response<Body> {
     let Some((operation, transport)) = Operation::from_path(request.uri().path()) else {
         return match request.uri().path() {
             SPOKE_PATH => json(&shared.status()),
@@ -180,7 +183,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     };
     // What the ledger reads is small; the body of an object must not be held for it.
     let noted = (operation != Operation::PushObject).then(|| call.clone());
-    let answer = match shared.calls.ask(call).await {
+    let answer = match shared.calls.ask(connection, call).await {
         Ok(Answer::Made(response)) => return boxed(response),
         Ok(Answer::Said(answer)) => answer,
         Err(why) => {

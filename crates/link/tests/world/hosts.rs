@@ -250,9 +250,12 @@ impl World {
         if self.spokes[s].engine.is_none() {
             return self.after(MS, Event::Answer(id, None));
         }
-        self.calls.get_mut(&id).unwrap().at_spoke = true;
+        let open = self.calls.get_mut(&id).unwrap();
+        open.at_spoke = true;
+        // One connection for each life of a SuperNode.
+        let connection = (open.node as u64) << 32 | open.incarnation as u64;
         self.spokes[s].open.insert(id);
-        self.spoke_handle(s, spoke::Event::Call(id, call));
+        self.spoke_handle(s, spoke::Event::Call(id, connection, call));
     }
 
     /// The shell sees the connection of a call end.

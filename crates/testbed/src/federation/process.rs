@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use onefed_flower::command::CommandLine;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 
 use super::{Failed, Result};
 
@@ -33,6 +33,7 @@ pub struct Process {
     name: String,
     command: CommandLine,
     dir: PathBuf,
+    nice: i32,
     // In a cell: a process is ended and started again while a run, which borrows the federation, goes on.
     child: RefCell<Option<Child>>,
 }
@@ -43,8 +44,16 @@ impl Process {
     /// # Errors
     /// If the program cannot be started.
     pub fn start(name: &str, command: CommandLine, dir: &Path) -> Result<Self> {
+        Self::start_nice(name, command, dir, 0)
+    }
+
+    /// The same with a lower priority, as `nice -n` has it, for itself and all that it starts.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_nice(name: &str, command: CommandLine, dir: &Path, nice: i32) -> Result<Self> {
         let (name, dir) = (name.to_owned(), dir.to_owned());
-        let process = Self { name, command, dir, child: RefCell::default() };
+        let process = Self { name, command, dir, nice, child: RefCell::default() };
         process.restart()?;
         Ok(process)
     }
@@ -55,7 +64,7 @@ impl Process {
     /// If the program cannot be started.
     pub fn restart(&self) -> Result<()> {
         self.kill();
-        let fail = |why| Failed(format!("{}: {why}", self.command.program.display()));
+        let fail = |why: std::io::Error| Failed(format!("{}: {why}", self.command.program.display()));
         let log = File::options().create(true).append(true).open(self.log_path()).map_err(fail)?;
         let errors = log.try_clone().map_err(fail)?;
         let mut command = Command::new(&self.command.program);
@@ -63,6 +72,11 @@ impl Process {
         command.env(MARK, &self.dir).current_dir(&self.dir);
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(fail)?;
         self.child.replace(Some(child));
+        if self.nice != 0
+            && let Some(pid) = self.pid()
+        {
+            setpriority_process(Some(pid), self.nice).map_err(|why| fail(why.into()))?;
+        }
         Ok(())
     }
 

@@ -11,6 +11,10 @@ use super::link::{Hop, Operator, address, emptied, hops, listens, site_ca, super
 use super::node_auth::{Inner, node_key};
 use super::{Failed, Federation, Process, Result, Setup, Site};
 
+/// What SuperNodes and their apps are nicer by than all else: they would have machines of their own. Four apps that start at once
+/// would slow SuperLink down until its database is locked for more than the 5 s that a ServerApp's call waits for it.
+const OTHER_MACHINE: i32 = 10;
+
 /// SuperLink's Control API.
 pub(super) fn control_address(net: u8, release: Release) -> SocketAddr {
     (superlink_address(net), release.control_port()).into()
@@ -152,7 +156,7 @@ impl Begun<'_> {
                 max_retries: None,
                 max_wait_time: None,
             });
-            supernodes.push(Process::start(&name, command, dir)?);
+            supernodes.push(Process::start_nice(&name, command, dir, OTHER_MACHINE)?);
         }
         Ok(Site { wan: hop.wan, spoke: hop.spoke, supernodes })
     }

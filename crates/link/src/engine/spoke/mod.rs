@@ -25,7 +25,7 @@ use super::frame::{HubFrame, MessageKey, Reply, SpokeFrame, Wanted};
 use super::models::Models;
 use super::record::SpokeRecord;
 use super::wants::Wants;
-use super::{Now, Pins, Shelf, Ticket};
+use super::{Connection, Now, Pins, Shelf, Ticket};
 
 /// What happens to a spoke.
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub enum Event {
     Down,
     /// The hub says something.
     Frame(HubFrame),
-    /// A SuperNode calls.
-    Call(Ticket, FleetCall),
+    /// A SuperNode calls, by this connection.
+    Call(Ticket, Connection, FleetCall),
     /// Nobody waits for that answer any more.
     Abandoned(Ticket),
     /// An object came over the bulk connection, was verified, and is on the shelf; its length in bytes.
@@ -342,7 +342,7 @@ impl Spoke {
             Event::Up => self.line_up(&mut at),
             Event::Down => self.line_down(&mut at),
             Event::Frame(frame) => self.frame(frame, &mut at),
-            Event::Call(ticket, call) => self.call(ticket, call, &mut at),
+            Event::Call(ticket, connection, call) => self.call(ticket, connection, call, &mut at),
             Event::Abandoned(ticket) => self.abandoned(ticket),
             Event::Stored(id, length) => {
                 self.counters.objects_down += 1;
@@ -454,12 +454,9 @@ impl Spoke {
         }
     }
 
-    fn call(&mut self, ticket: Ticket, call: FleetCall, at: &mut At<'_>) {
+    fn call(&mut self, ticket: Ticket, connection: Connection, call: FleetCall, at: &mut At<'_>) {
         self.counters.calls += 1;
-        let known = self.known(&call, at);
-        if let Some(node) = known {
-            self.note_headers(node, &call, at);
-        }
+        let known = self.known(connection, &call, at);
         match (call.operation, known) {
             (Operation::SendNodeHeartbeat, Some(node)) => self.heartbeat(ticket, node, call, at),
             (Operation::PullMessages, Some(node)) => self.poll(ticket, node, call, at),
@@ -473,11 +470,15 @@ impl Spoke {
     }
 
     /// The node that a call is from, if it is one that SuperLink has accepted with the key that signed the call.
-    fn known(&mut self, call: &FleetCall, at: &At<'_>) -> Option<u64> {
+    fn known(&mut self, connection: Connection, call: &FleetCall, at: &mut At<'_>) -> Option<u64> {
         let id = flower::requesting_node(call.operation, &call.body)?;
         let node = self.nodes.get(&id)?;
-        let signer = self.verifier.signer(&call.headers, at.now.wall)?;
-        (node.active && signer == node.key).then_some(id)
+        let signer = self.verifier.caller(connection, &call.headers, at.now)?;
+        let known = node.active && signer.key == node.key;
+        if known && signer.checked {
+            self.note_headers(id, call, at);
+        }
+        known.then_some(id)
     }
 
     /// Keeps a node's newest headers, and lets the hub have them now and then.
