@@ -84,9 +84,15 @@ impl Verifier {
 
 /// Whether SuperLink would take a signature of that time now.
 fn fresh(signed: &Signed, wall: SystemTime) -> bool {
-    match wall.duration_since(signed.at) {
-        Ok(age) => age < OLDEST,
-        Err(ahead) => ahead.duration() < AHEAD,
+    since(signed.at, wall).is_some_and(|age| age < OLDEST)
+}
+
+/// How long ago that was; nothing for what is further in the future than SuperLink takes it. A SuperNode's clock may well
+/// be a little ahead of this one.
+fn since(at: SystemTime, wall: SystemTime) -> Option<Duration> {
+    match wall.duration_since(at) {
+        Ok(age) => Some(age),
+        Err(ahead) => (ahead.duration() < AHEAD).then_some(Duration::ZERO),
     }
 }
 
@@ -105,12 +111,9 @@ fn print(headers: &HeaderMap) -> Vec<u8> {
 }
 
 /// How old the headers' signature is; nothing for one without a time, or from further in the future than SuperLink takes
-/// it. A SuperNode's clock may well be a little ahead of this one.
+/// it.
 pub(super) fn age(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
-    match wall.duration_since(signature::signed_at(headers)?) {
-        Ok(age) => Some(age),
-        Err(ahead) => (ahead.duration() < AHEAD).then_some(Duration::ZERO),
-    }
+    since(signature::signed_at(headers)?, wall)
 }
 
 #[cfg(test)]
