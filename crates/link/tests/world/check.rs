@@ -158,15 +158,9 @@ impl World {
     }
 
     /// A reply that was half pushed when the hub died ends 180 s later at SuperLink, which takes the rest under the node's
-    /// fresh signature only: a new hub has none while the line is down. And where a disk is full calls pass through one by
-    /// one, as without a link: when the spoke dies with SuperLink's answer to a PushMessages, the SuperNode's next one is
-    /// answered as if nothing were missing (seed 2617).
+    /// fresh signature only: a new hub has none while the line is down.
     fn may_end_half_pushed(&self, n: usize) -> bool {
         let spoke = self.nodes[n].spoke;
-        let dies = |fault: &Fault| matches!(fault, Fault::Spoke(which, ..) if *which == spoke);
-        if self.plan.has(|fault| matches!(fault, Fault::Full(..))) && self.plan.has(dies) {
-            return true;
-        }
         let long = |fault: &Fault| matches!(fault, Fault::Cut(line, time) | Fault::Hole(line, time, _) if *line == spoke && *time > 120 * S);
         self.plan.has(|fault| matches!(fault, Fault::Hub(..))) && self.plan.has(long)
     }

@@ -22,6 +22,8 @@ const KEPT_ALWAYS: usize = 64 << 10;
 const CALL_COST: usize = 1 << 10;
 /// So many objects that were passed through are remembered: those of some replies.
 const BROUGHT: usize = 4096;
+/// So many bytes the answers take that are remembered of PushMessages calls that were passed through.
+const WANTED_MOST: usize = 1 << 20;
 
 /// The calls of a spoke whose answers it may ask for again.
 #[derive(Default)]
@@ -220,7 +222,7 @@ impl Hub {
                 if let Some(node) = node.filter(|_| answer.is_ok()) {
                     self.answered_through(node, &call.body, at);
                 }
-                answer
+                self.wanted_through(&call, answer)
             }
             Operation::PushObject => self.brought_through(&call, answer, lost),
             Operation::GetRun | Operation::GetFab | Operation::PullObject => {
@@ -283,6 +285,28 @@ impl Hub {
         if answer.is_ok() && self.brought.contains(&print) {
             self.counters.repeated += 1;
             return FleetAnswer::ok(call.transport, objects::push_object_answer(true));
+        }
+        answer
+    }
+
+    /// Once the ServerApp has fetched the head of a reply, SuperLink answers a second PushMessages as if nothing were missing.
+    /// So what it wanted when it was asked first is wanted, whoever asks again.
+    fn wanted_through(&mut self, call: &FleetCall, answer: FleetAnswer) -> FleetAnswer {
+        let Some(session) = objects::push_session(&answer.body).filter(|_| answer.is_ok()) else {
+            return answer;
+        };
+        let print = fingerprint(call);
+        let known = self.wanted.iter().position(|(other, _)| *other == print);
+        if session.wanted.is_empty() {
+            let Some((_, body)) = known.and_then(|place| self.wanted.get(place)) else { return answer };
+            self.counters.repeated += 1;
+            return FleetAnswer::ok(call.transport, body.clone());
+        }
+        known.and_then(|place| self.wanted.remove(place));
+        // A copy: the body may lie in memory that is only lent.
+        self.wanted.push_back((print, Bytes::copy_from_slice(&answer.body)));
+        while self.wanted.iter().map(|(_, body)| CALL_COST + body.len()).sum::<usize>() > WANTED_MOST {
+            self.wanted.pop_front();
         }
         answer
     }

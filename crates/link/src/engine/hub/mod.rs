@@ -14,6 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::ObjectId;
@@ -222,6 +223,8 @@ pub struct Hub {
     open: HashSet<[u8; 32]>,
     /// PushObject calls that were passed through, and that SuperLink has carried out, perhaps.
     brought: VecDeque<[u8; 32]>,
+    /// PushMessages calls that were passed through, and what SuperLink said that it wanted.
+    wanted: VecDeque<([u8; 32], Bytes)>,
     jobs: HashMap<Job, Work>,
     next_job: Job,
     later: BTreeSet<(Duration, Again)>,
@@ -257,6 +260,7 @@ impl Hub {
             answered: HashMap::new(),
             open: HashSet::new(),
             brought: VecDeque::new(),
+            wanted: VecDeque::new(),
             jobs: HashMap::new(),
             next_job: 1,
             later: BTreeSet::new(),

@@ -156,13 +156,7 @@ fn what_changes_nothing_is_not_kept_and_made_again() {
 fn an_object_that_was_brought_to_superlink_once_is_stored_for_whoever_asks_again() {
     let (mut world, name) = (World::new(), spoke(0));
     world.tell(Event::Up(name.clone()));
-    let stored = |actions: Vec<Action>| {
-        let said = actions.into_iter().find_map(|action| match action {
-            Action::Send(_, HubFrame::Result { answer, .. }) => Some(answer),
-            _ => None,
-        });
-        objects::object_stored(&said.unwrap().body)
-    };
+    let stored = |actions| objects::object_stored(&said(actions).body);
     let mut answer = |seq, stored: Option<bool>| {
         let job = world.call(&name, seq, seq - 1, Operation::PushObject).job.unwrap();
         let answer =
@@ -173,4 +167,35 @@ fn an_object_that_was_brought_to_superlink_once_is_stored_for_whoever_asks_again
     answer(2, None);
     // SuperLink has it from the call whose answer got lost.
     assert!(stored(answer(3, Some(false))));
+}
+
+#[test]
+fn what_superlink_wanted_of_a_reply_once_is_wanted_whoever_asks_again() {
+    let (mut world, name) = (World::new(), spoke(0));
+    world.tell(Event::Up(name.clone()));
+    let wants = |ids: &[u8]| {
+        let ids: Vec<_> = ids.iter().map(|id| objects::ObjectId([*id; 32])).collect();
+        FleetAnswer::ok(Transport::Http, objects::push_accepted(objects::ObjectId([9; 32]), &ids, "session"))
+    };
+    let mut wanted = |seq, answer: FleetAnswer| {
+        let job = world.call(&name, seq, seq - 1, Operation::PushMessages).job.unwrap();
+        said(world.tell(Event::Answered(job, Some(answer))))
+    };
+    assert_eq!(wanted(1, wants(&[])), wants(&[]), "it has all of it");
+    assert_eq!(wanted(2, wants(&[1, 2])), wants(&[1, 2]));
+    // The ServerApp has fetched the head since.
+    assert_eq!(wanted(3, wants(&[])), wants(&[1, 2]));
+    assert_eq!(wanted(4, wants(&[2])), wants(&[2]), "what it says itself is newer");
+    assert_eq!(wanted(5, wants(&[])), wants(&[2]));
+    let refused = for_now(Transport::Http, "SuperLink did not answer");
+    assert_eq!(wanted(6, refused.clone()), refused);
+}
+
+/// The answer to a spoke's call.
+fn said(actions: Vec<Action>) -> FleetAnswer {
+    let said = actions.into_iter().find_map(|action| match action {
+        Action::Send(_, HubFrame::Result { answer, .. }) => Some(answer),
+        _ => None,
+    });
+    said.unwrap()
 }
