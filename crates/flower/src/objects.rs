@@ -271,6 +271,25 @@ pub fn message_head(body: &Bytes) -> Option<MessageHead> {
     (objects.last() == Some(&id)).then_some(MessageHead { id, run: metadata.run_id, reply_to, objects })
 }
 
+/// The objects of a message, each once, in the order in which a SuperLink with a database names them to whoever gets the
+/// message, and in which Flower then pulls them: children before parents, siblings by their ids. Empty where
+/// [`message_head`] is `None`.
+pub fn pull_order(body: &Bytes) -> Vec<ObjectId> {
+    let mut trees = WithMessages::decode(body.clone()).map(|both| both.trees).unwrap_or_default();
+    let (mut objects, mut seen) = (Vec::new(), std::collections::HashSet::new());
+    let [tree] = trees.as_mut_slice() else { return objects };
+    sort_siblings(tree);
+    if collect(tree, &mut objects, &mut seen).is_none() {
+        objects.clear();
+    }
+    objects
+}
+
+fn sort_siblings(tree: &mut ObjectTree) {
+    tree.children.sort_unstable_by(|one, other| one.object_id.cmp(&other.object_id));
+    tree.children.iter_mut().for_each(sort_siblings);
+}
+
 /// Whether the answer to PullMessages brings no message.
 pub fn no_message(body: &Bytes) -> bool {
     WithMessages::decode(body.clone()).is_ok_and(|both| both.messages.is_empty())

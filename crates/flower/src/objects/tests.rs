@@ -132,3 +132,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn siblings_are_pulled_in_the_order_of_their_ids_and_children_before_parents() {
+    let leaf = |id| tree(id, Vec::new());
+    let message =
+        tree(1, vec![tree(8, vec![leaf(12), leaf(10)]), leaf(9), tree(2, vec![leaf(11), leaf(10)])]);
+    let both = WithMessages { messages: Vec::new(), trees: vec![message] };
+    let order = [10, 11, 2, 12, 8, 9, 1].map(|id| ObjectId([id; 32]));
+    assert_eq!(pull_order(&both.encode_to_vec().into()), order);
+    assert_eq!(pull_order(&Bytes::new()), []);
+}

@@ -217,6 +217,8 @@ pub struct Hub {
     /// Messages that their nodes have confirmed and not answered.
     owed: BTreeSet<MessageKey>,
     replies: BTreeMap<MessageKey, Incoming>,
+    /// The place of the next reply that is begun.
+    next_turn: u64,
     done: VecDeque<MessageKey>,
     done_known: HashSet<MessageKey>,
     answered: HashMap<[u8; 32], FleetAnswer>,
@@ -255,6 +257,7 @@ impl Hub {
             confirms: BTreeMap::new(),
             owed: BTreeSet::new(),
             replies: BTreeMap::new(),
+            next_turn: 0,
             done: VecDeque::new(),
             done_known: HashSet::new(),
             answered: HashMap::new(),

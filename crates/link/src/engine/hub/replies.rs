@@ -19,7 +19,9 @@ use crate::engine::frame::{HubFrame, MessageKey, Reply, Wanted};
 use crate::engine::models::Bases;
 use crate::engine::record::HubRecord;
 
-/// So many objects of a reply are pushed at the same time. Flower's own SuperNodes push two.
+/// So many objects of the reply whose turn it is are on their way to SuperLink, and one of each other reply that was begun:
+/// the ServerApp fetches one reply after the other, the first that it heard of first, and sleeps for 1 s, 2 s, 4 s … where an
+/// object is not there yet. One of the others, so that their sessions stay alive.
 const PUSHES: usize = 4;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -39,6 +41,8 @@ pub(super) struct Incoming {
     pub(super) recorded: bool,
     session: String,
     queue: VecDeque<ObjectId>,
+    /// Its place among the replies that were begun.
+    turn: Option<u64>,
     under_way: BTreeSet<ObjectId>,
     /// Something went wrong: go on after a while, when nothing is under way.
     again: bool,
@@ -126,6 +130,7 @@ impl Hub {
             recorded: false,
             session: String::new(),
             queue: VecDeque::new(),
+            turn: None,
             under_way: BTreeSet::new(),
             again: false,
             asking: false,
@@ -222,13 +227,17 @@ impl Hub {
         };
         let wanted: HashSet<ObjectId> = session.wanted.into_iter().collect();
         incoming.session = session.session;
-        incoming.queue = incoming.head.objects.iter().filter(|id| wanted.contains(id)).copied().collect();
+        // The ServerApp finds each when it asks for it.
+        let order = objects::pull_order(&incoming.reply.body);
+        incoming.queue = order.iter().filter(|id| wanted.contains(id)).copied().collect();
+        incoming.turn.get_or_insert(self.next_turn);
+        self.next_turn += 1;
         (incoming.again, incoming.unstored) = (false, false);
         if incoming.queue.is_empty() && incoming.doubt && !incoming.any_session {
             // Without a session's name an object is stored for whoever wants it, or refused.
             incoming.any_session = true;
             incoming.session.clear();
-            incoming.queue = incoming.head.objects.iter().copied().collect();
+            incoming.queue = order.into();
         }
         incoming.doubt = false;
         self.push_on(key, at);
@@ -293,7 +302,10 @@ impl Hub {
     /// Keeps the pushes of a reply going.
     fn push_on(&mut self, key: MessageKey, at: &mut At<'_>) {
         let headers = self.usable_headers(key.node, at.now);
+        let at_work = self.replies.values().filter(|reply| !reply.queue.is_empty() && !reply.again);
+        let first = at_work.filter_map(|reply| reply.turn).min();
         let Some(incoming) = self.replies.get_mut(&key) else { return };
+        let most = if incoming.turn == first { PUSHES } else { 1 };
         if incoming.under_way.is_empty() && incoming.queue.is_empty() && !incoming.again {
             if incoming.unstored && !incoming.session.is_empty() {
                 // A new session says what is still wanted.
@@ -310,7 +322,7 @@ impl Hub {
             }
             return;
         };
-        while incoming.under_way.len() < PUSHES && !incoming.again {
+        while incoming.under_way.len() < most && !incoming.again {
             let Some(id) = incoming.queue.pop_front() else { break };
             incoming.under_way.insert(id);
             let job = self.next_job;
