@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use onefed_flower::objects;
 
 use super::*;
 use crate::engine::Fixed;
+use crate::engine::frame::Reply;
 
 /// Everything is there.
 const FULL: Fixed = Fixed(true);
@@ -71,4 +73,66 @@ fn a_reply_that_superlink_has_just_got_is_fetched_first() {
         assert!(!empty_poll(&mut hub, seconds), "at {seconds} s");
     }
     assert!(empty_poll(&mut hub, 33));
+}
+
+/// A field of a protobuf message that is a text or a message itself.
+fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+    let (low, high) = (content.len() % 128, content.len() / 128);
+    assert!(high < 128, "two bytes are enough for the length");
+    [&[tag << 3 | 2, low as u8 | 0x80, high as u8], content].concat()
+}
+
+/// A reply of the node: a message of these children.
+fn reply(id: u8, children: &[u8]) -> Reply {
+    let text = |id: u8| ObjectId([id; 32]).to_string().into_bytes();
+    let child = |child: &u8| field(2, &field(1, &text(*child)));
+    let tree = [field(1, &text(id)), children.iter().flat_map(child).collect()].concat();
+    let message = field(1, &[field(2, &text(id)), field(5, &text(id + 100))].concat());
+    Reply { node: NODE, body: [field(2, &message), field(3, &tree)].concat().into() }
+}
+
+#[test]
+fn replies_go_to_superlink_in_the_order_in_which_the_serverapp_fetches_them() {
+    let mut hub = after_a_kill();
+    let signed = [("flwr-timestamp", "1970-01-01T00:00:03+00:00")];
+    let signed = signed.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    hub.note_headers(&paris(), NODE, Transport::Http, HeaderMap::from_iter(signed), at(3));
+    let mut tell = |event| {
+        let mut actions = Vec::new();
+        hub.handle(at(3), event, &FULL, &mut actions);
+        let mut jobs: Vec<(Job, Option<u8>)> = Vec::new();
+        for action in actions {
+            match action {
+                Action::Fleet(job, call) if call.operation == Operation::PushMessages => {
+                    jobs.push((job, None))
+                }
+                Action::PushStored { job, id, .. } => jobs.push((job, Some(id.0[0]))),
+                _ => {}
+            }
+        }
+        jobs
+    };
+    let mut under_way = Vec::new();
+    for (id, children) in [(50, [9, 3, 7, 1, 8, 2]), (60, [19, 13, 17, 11, 18, 12])] {
+        let [(job, None)] = tell(Event::Frame(paris(), SpokeFrame::Reply(reply(id, &children))))[..] else {
+            panic!("PushMessages, and nothing before it")
+        };
+        let all = children.iter().chain([&id]).map(|id| ObjectId([*id; 32]));
+        let body = objects::push_accepted(ObjectId([id; 32]), &all.collect::<Vec<_>>(), "session");
+        under_way.extend(tell(Event::Answered(job, Some(FleetAnswer::ok(Transport::Http, body)))));
+    }
+    let order = |jobs: &[(Job, Option<u8>)]| jobs.iter().filter_map(|(_, id)| *id).collect::<Vec<_>>();
+    assert_eq!(order(&under_way), [1, 2, 3, 7, 11], "four of the first, one of the second");
+    let mut stored = Vec::new();
+    while !under_way.is_empty() {
+        let (job, id) = under_way.remove(0);
+        stored.extend(id);
+        let body = objects::push_object_answer(true);
+        under_way.extend(tell(Event::Answered(job, Some(FleetAnswer::ok(Transport::Http, body)))));
+    }
+    let of = |reply: [u8; 7]| stored.iter().copied().filter(|id| reply.contains(id)).collect::<Vec<_>>();
+    assert_eq!(of([1, 2, 3, 7, 8, 9, 50]), [1, 2, 3, 7, 8, 9, 50]);
+    assert_eq!(of([11, 12, 13, 17, 18, 19, 60]), [11, 12, 13, 17, 18, 19, 60]);
+    let place = |id| stored.iter().position(|other| *other == id);
+    assert!(place(50) < place(17), "the first is whole long before the second: {stored:?}");
 }
