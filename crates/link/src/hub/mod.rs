@@ -40,7 +40,10 @@ use crate::{KeepAlive, Result, admin};
 
 /// How many runs a status shows at most.
 const RUNS_SHOWN: u64 = 20;
-/// So much of what SuperNodes without a spoke bring is in memory at once …
+/// How long a SuperNode without a spoke waits for room in memory: with the time that a SuperLink of 1.40 and newer has,
+/// it is answered within 30 s.
+const ROOM: Duration = Duration::from_secs(4);
+/// So much of what these bring is in memory at once …
 const INCOMING: usize = 32 << 20;
 /// … and so much of what comes from SuperLink, until the disk has it and its first spoke was sent it …
 const PULLED: usize = 24 << 20;
@@ -256,7 +259,7 @@ async fn pass(shared: &Shared, peer: SocketAddr, request: Request<Incoming>) -> 
         tracing::info!(path, %peer, "refused: not a Fleet operation");
         return shared.seen.unknown.refuse(path, request.headers());
     };
-    let call = match read_call(operation, transport, request, &shared.incoming).await {
+    let call = match read_call(operation, transport, request, &shared.incoming, ROOM).await {
         Ok(call) => call,
         Err(refusal) => return boxed(refusal.into_response()),
     };

@@ -4,12 +4,14 @@
 //! disk, or in the buffers of a socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use onefed_flower::fleet::MAX_BODY;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::io::Buffer;
 
@@ -48,6 +50,8 @@ impl AsRef<[u8]> for Held {
 pub(crate) enum BodyProblem {
     #[error("a body of more than {} MiB", MAX_BODY >> 20)]
     TooLong,
+    #[error("there is no room for it in memory: the disk is slow, or others bring much")]
+    NoRoom,
     #[error("the body ended early: {0}")]
     Broken(hyper::Error),
 }
@@ -72,7 +76,8 @@ impl Budget {
     }
 
     /// Reads a body to its end; one that is `framed` is a gRPC frame. Room is taken for those that are not small, before
-    /// they are held; it is given back with the bytes.
+    /// they are held; it is given back with the bytes. A body that waited in vain is read all the same, and thrown away:
+    /// who is still sending it does not look for an answer.
     ///
     /// # Errors
     /// [`BodyProblem`].
@@ -80,7 +85,9 @@ impl Budget {
         &self,
         mut body: Incoming,
         framed: bool,
+        wait: Duration,
     ) -> Result<(Bytes, Option<Room>), BodyProblem> {
+        let until = Instant::now() + wait;
         let told = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
         let (mut gathered, mut room) = (Gather::new(told, framed), None);
         loop {
@@ -90,11 +97,15 @@ impl Budget {
             }
             if expected > SMALL && room.is_none() {
                 let expected = if gathered.is_told() { expected } else { expected.max(OBJECT) };
-                room = Some((self.room(expected).await, expected));
+                let Ok(got) = timeout_at(until, self.room(expected)).await else {
+                    return thrown_away(body).await;
+                };
+                room = Some((got, expected));
             }
             if let Some((held, had)) = room.as_mut().filter(|(_, had)| expected > *had) {
-                held.0[1] = self.large.clone().acquire_owned().await.ok();
-                *had = MAX_BODY;
+                let large = timeout_at(until, self.large.clone().acquire_owned()).await;
+                let Ok(large) = large else { return thrown_away(body).await };
+                (held.0[1], *had) = (large.ok(), MAX_BODY);
             }
             let Some(frame) = body.frame().await else { break };
             let Ok(data) = frame.map_err(BodyProblem::Broken)?.into_data() else { continue };
@@ -102,6 +113,11 @@ impl Budget {
         }
         Ok((gathered.done(), room.map(|(room, _)| room)))
     }
+}
+
+async fn thrown_away<T>(mut body: Incoming) -> Result<T, BodyProblem> {
+    while let Some(Ok(_)) = body.frame().await {}
+    Err(BodyProblem::NoRoom)
 }
 
 /// Puts a body together from its pieces, in memory that is taken once if the body says how long it is.

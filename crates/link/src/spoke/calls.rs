@@ -9,6 +9,7 @@ use http::Response;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, ReadyBody, Refusal};
 use onefed_flower::{Operation, Transport};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::hands::Letter;
 use crate::engine::spoke::Event;
@@ -17,8 +18,12 @@ use crate::shell::mailbox::{Mailbox, Place};
 
 /// Flower gives a heartbeat 5 s. The engine answers before; this is the net below it.
 const HEARTBEAT: Duration = Duration::from_millis(4500);
-/// From 1.40 Flower reads for at most 30 s.
+/// From 1.40 Flower reads for at most 30 s. This includes the wait for room for a call in memory …
 const CALL: Duration = Duration::from_secs(26);
+/// … which is no longer than this …
+pub(super) const ROOM: Duration = Duration::from_secs(20);
+/// … and a call that took long to arrive still has this.
+const LEAST: Duration = Duration::from_secs(6);
 
 /// What a SuperNode gets.
 pub(super) enum Answer {
@@ -66,12 +71,15 @@ impl Calls {
         self.waiting.clone()
     }
 
-    /// Puts a call that came by this connection to the engine and waits for the answer; `Err` says why there is none.
-    pub(super) async fn ask(&self, connection: Connection, call: FleetCall) -> Result<Answer, &'static str> {
-        let deadline = match call.operation {
-            Operation::SendNodeHeartbeat => HEARTBEAT,
-            _ => CALL,
-        };
+    /// Puts a call that began to come by this connection at this time to the engine and waits for the answer; `Err` says
+    /// why there is none.
+    pub(super) async fn ask(
+        &self,
+        connection: Connection,
+        call: FleetCall,
+        began: Instant,
+    ) -> Result<Answer, &'static str> {
+        let deadline = deadline(call.operation, began.elapsed());
         let ticket = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (answer, answered) = oneshot::channel();
         self.waiting.all().insert(ticket, answer);
@@ -111,6 +119,14 @@ impl Waiting {
     }
 }
 
+/// How long the answer to a call may take that began to come so long ago.
+fn deadline(operation: Operation, ago: Duration) -> Duration {
+    match operation {
+        Operation::SendNodeHeartbeat => HEARTBEAT,
+        _ => CALL.saturating_sub(ago).max(LEAST),
+    }
+}
+
 /// "Unavailable", in the words of a spoke.
 pub(super) fn unavailable(transport: Transport, site: &str, why: &str) -> FleetAnswer {
     FleetAnswer::refusal(transport, Refusal::Unavailable, &format!("spoke of site {site}: {why}"))
@@ -133,7 +149,7 @@ mod tests {
         let calls = Arc::new(Calls::new(engine));
         let asked = |operation| {
             let calls = calls.clone();
-            tokio::spawn(async move { calls.ask(1, call(operation)).await.map(|_| ()) })
+            tokio::spawn(async move { calls.ask(1, call(operation), Instant::now()).await.map(|_| ()) })
         };
         let next = async || {
             loop {
@@ -167,5 +183,12 @@ mod tests {
         let Event::Call(third, ..) = next().await else { panic!() };
         assert_eq!(late.await.unwrap(), Err("no answer in time"));
         assert!(matches!(next().await, Event::Abandoned(ticket) if ticket == third));
+    }
+
+    #[test]
+    fn an_answer_comes_within_26_s_of_the_calls_beginning_and_6_of_its_end() {
+        let left = |seconds| deadline(Operation::PushObject, Duration::from_secs(seconds)).as_secs();
+        assert_eq!([0, 15, 20, 50].map(left), [26, 11, 6, 6]);
+        assert_eq!(deadline(Operation::SendNodeHeartbeat, Duration::ZERO), HEARTBEAT);
     }
 }

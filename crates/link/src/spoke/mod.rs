@@ -177,13 +177,14 @@ async fn answer(shared: Arc<Shared>, connection: Connection, request: Request<In
             other => shared.seen.unknown.refuse(other, request.headers()),
         };
     };
-    let call = match read_call(operation, transport, request, &shared.incoming).await {
+    let began = tokio::time::Instant::now();
+    let call = match read_call(operation, transport, request, &shared.incoming, calls::ROOM).await {
         Ok(call) => call,
         Err(refusal) => return boxed(refusal.into_response()),
     };
     // What the ledger reads is small; the body of an object must not be held for it.
     let noted = (operation != Operation::PushObject).then(|| call.clone());
-    let answer = match shared.calls.ask(connection, call).await {
+    let answer = match shared.calls.ask(connection, call, began).await {
         Ok(Answer::Made(response)) => return boxed(response),
         Ok(Answer::Said(answer)) => answer,
         Err(why) => {
