@@ -44,6 +44,11 @@ impl Outbox {
 
     /// Appends small pieces. They may stay until [`Outbox::flush`].
     pub(super) fn write(&self, put: impl FnOnce(&mut BytesMut)) -> Written {
+        self.write_with(put, Bytes::new())
+    }
+
+    /// Appends small pieces and then a large one, this without a copy. Nothing that others write comes between them.
+    pub(super) fn write_with(&self, put: impl FnOnce(&mut BytesMut), piece: Bytes) -> Written {
         let mut inner = self.inner();
         let before = inner.waiting;
         if inner.ended {
@@ -51,20 +56,13 @@ impl Outbox {
         }
         let length = inner.tail.len();
         put(&mut inner.tail);
-        let added = inner.tail.len() - length;
+        let added = inner.tail.len() - length + piece.len();
         inner.waiting += added;
-        Written { before, added }
-    }
-
-    /// Appends a large piece, without a copy.
-    pub(super) fn push(&self, piece: Bytes) {
-        let mut inner = self.inner();
-        if inner.ended || piece.is_empty() {
-            return;
+        if !piece.is_empty() {
+            inner.seal();
+            inner.ready.push_back(piece);
         }
-        inner.seal();
-        inner.waiting += piece.len();
-        inner.ready.push_back(piece);
+        Written { before, added }
     }
 
     /// Has what waits sent.
@@ -155,5 +153,47 @@ impl HttpBody for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::bulk::{self, Decoder, Item, Parcel};
+    use onefed_flower::objects::ObjectId;
+
+    /// Acknowledgements are written by who reads, objects by who sends, each in a thread of its own.
+    #[test]
+    fn nothing_comes_between_the_head_of_a_part_and_its_bytes() {
+        const PARTS: usize = 20_000;
+        const LENGTH: usize = 40;
+        let out = Outbox::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..PARTS {
+                    let parcel = Parcel::plain(ObjectId([number as u8; 32]), vec![7; LENGTH].into());
+                    out.write(|out| bulk::put_object(&parcel, out));
+                    out.write_with(|out| bulk::put_part(LENGTH, out), parcel.bytes);
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..2 * PARTS {
+                    out.write(|out| bulk::put_ack(1, out));
+                }
+            });
+        });
+        let (mut decoder, mut objects) = (Decoder::default(), 0);
+        while let Some(mut chunk) = out.inner().next() {
+            while let Some(item) = decoder.next(&mut chunk).unwrap() {
+                match item {
+                    Item::Object(parcel) => {
+                        assert_eq!(parcel.bytes, vec![7; LENGTH]);
+                        objects += 1;
+                    }
+                    Item::Ack(taken) => assert_eq!(taken, 1),
+                }
+            }
+        }
+        assert_eq!((objects, out.waiting()), (PARTS, 0));
     }
 }

@@ -315,10 +315,8 @@ async fn send(parcel: Parcel, out: &Outbox, flow: &Flow) {
     }
     while !bytes.is_empty() {
         let part = bytes.split_to(bytes.len().min(CHUNK));
-        let head = out.write(|out| bulk::put_part(part.len(), out));
         let length = part.len();
-        out.push(part);
-        note(head.added + length);
+        note(out.write_with(|out| bulk::put_part(length, out), part).added);
         out.room(SEND_BUFFER).await;
     }
 }
