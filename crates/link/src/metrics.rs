@@ -104,7 +104,7 @@ pub static METRICS: &[Metric] = metrics! {
     "onefed_link_up" Gauge SPOKE "Whether the line to the spoke is up." |hub| each(hub, |line| Some(f64::from(u8::from(line.connected))));
     "onefed_link_state_seconds" Gauge SPOKE "Since the line came up or went down." |hub| each(hub, |line| Some(line.since_seconds as f64));
     "onefed_link_cuts" Counter SPOKE "Times that the line went down." |hub| each(hub, |line| Some(line.cuts as f64));
-    "onefed_link_cuts_hidden" Counter SPOKE "Cuts while SuperNodes were there, and which the spoke began to hide from them." said!(cuts_hidden);
+    "onefed_link_cuts_hidden" Counter SPOKE "Cuts that are over and that no SuperNode saw, although some were there." said!(cuts_hidden);
     "onefed_link_rtt_seconds" Gauge SPOKE "Round-trip time of the last PING." |hub| each(hub, |line| line.rtt_ms.map(|ms| ms / 1000.0));
     "onefed_link_ping_age_seconds" Gauge SPOKE "Since the last answer to a PING." |hub| each(hub, |line| line.ping_age_seconds.map(|age| age as f64));
     "onefed_link_wire_bytes" Counter WAY "Bytes on the wire over all connections, with TLS and without TCP." |hub| both(hub, |line| (line.bytes_down, line.bytes_up));

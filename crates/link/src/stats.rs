@@ -34,7 +34,8 @@ pub struct SpokeStats {
     /// Calls sent to the hub again after a reconnect.
     #[prost(uint64, tag = "6")]
     pub retries: u64,
-    /// Cuts of the line while SuperNodes were there, which none of them saw.
+    /// Cuts of the line that are over and that no SuperNode saw: there were some, the cut was no longer than the hold, and
+    /// the disk had room.
     #[prost(uint64, tag = "7")]
     pub cuts_hidden: u64,
     /// Objects that came over the line.

@@ -117,7 +117,7 @@ pub(super) fn age(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use ring::rand::SystemRandom;
@@ -136,10 +136,10 @@ mod tests {
     }
 
     /// A node's key, and how it signs.
-    struct Node(EcdsaKeyPair, String);
+    pub(in crate::engine) struct Node(EcdsaKeyPair, pub(in crate::engine) String);
 
     impl Node {
-        fn new() -> Self {
+        pub(in crate::engine) fn new() -> Self {
             let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_ASN1_SIGNING);
             let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
             let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
@@ -149,7 +149,7 @@ mod tests {
         }
 
         /// Headers of a call that was made then.
-        fn headers(&self, then: Now) -> HeaderMap {
+        pub(in crate::engine) fn headers(&self, then: Now) -> HeaderMap {
             let time = OffsetDateTime::from(then.wall).format(&Rfc3339).unwrap();
             let signature = self.0.sign(&SystemRandom::new(), time.as_bytes()).unwrap();
             let mut headers = HeaderMap::new();
@@ -160,7 +160,7 @@ mod tests {
         }
 
         /// The same with a signature that is not its own.
-        fn forged(&self, then: Now) -> HeaderMap {
+        pub(in crate::engine) fn forged(&self, then: Now) -> HeaderMap {
             let mut headers = self.headers(then);
             headers.insert("flwr-signature", Self::new().headers(then)["flwr-signature"].clone());
             headers

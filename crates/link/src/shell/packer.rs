@@ -8,12 +8,15 @@ use onefed_flower::objects::ObjectId;
 
 use crate::codec::policy::Policy;
 use crate::codec::{self, CodecError, Coding};
-use crate::engine::Wanted;
+use crate::engine::{Shelf as _, Wanted};
 use crate::pair::bulk::Parcel;
 use crate::store::{ObjectStore, PutError};
 
 /// Less than this is coded where it is: handing it to another thread would take longer.
 const QUICK: usize = 32 << 10;
+/// An object that is there and cannot be read, since there are too many open files or too little memory, is tried again
+/// after this time.
+const UNREADABLE: Duration = Duration::from_secs(1);
 
 /// One end of a bulk connection, as far as coding goes.
 pub(crate) struct Packer {
@@ -83,9 +86,16 @@ impl Packer {
         self.policy().sent(bytes as u64, took);
     }
 
-    /// An object as it is to be sent; `None` if it is not in the store.
+    /// An object as it is to be sent; `None` if it is not in the store. One that cannot be read now is waited for: it is
+    /// wanted once, and nobody would want it again.
     pub(crate) async fn pack(&self, wanted: Wanted) -> Option<Parcel> {
-        let content = self.store.get(wanted.id).await?;
+        let content = loop {
+            match self.store.get(wanted.id).await {
+                Some(content) => break content,
+                None if self.store.has(wanted.id) => tokio::time::sleep(UNREADABLE).await,
+                None => return None,
+            }
+        };
         if !self.policy().codes(content.len()) {
             return Some(Parcel::plain(wanted.id, content));
         }
@@ -117,6 +127,8 @@ impl Packer {
         };
         let base = match base {
             None => None,
+            // It was wanted twice, since the first seemed to find no room.
+            Some(_) if !named && self.store.has(id) => return Ok(length as u64),
             Some(base) if !named => {
                 return Err(NotTaken::Broken(format!("object {id} against {base}, which was not named")));
             }

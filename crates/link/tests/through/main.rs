@@ -7,6 +7,8 @@
 #[path = "../world/bodies.rs"]
 mod bodies;
 mod keys;
+#[path = "../support/log.rs"]
+mod log;
 #[path = "../world/rng.rs"]
 mod rng;
 mod server;
@@ -28,6 +30,8 @@ use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::{self, ObjectAnswer, ObjectId};
 use onefed_flower::{Operation, Transport, messages};
 use onefed_link::hub::Hub;
+use onefed_link::status::SpokeLine;
+use onefed_testbed::wan::{Profile, Wan};
 use onefed_trust::ClientRole;
 use rng::T;
 use server::Model;
@@ -268,4 +272,74 @@ async fn of_two_times_that_a_cut_is_hidden_the_shorter_rules() {
     tokio::time::sleep(hold + Duration::from_millis(500)).await;
     let later = beat().await;
     assert!(later.is_unavailable(), "{}", later.words());
+}
+
+/// What operators read about a cut afterwards: counts at the hub, of which the spoke knows most, and a line in both logs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_in_a_round_is_counted_and_both_ends_say_how_long_it_was() {
+    log::keep();
+    let transport = Transport::Http;
+    let (model, address) = Model::start(transport).await;
+    model.with(|superlink, _| superlink.start_run(RUN, Bytes::from_static(b"the app"))).await;
+    let (trust, disks) = (Trust::new(), tempfile::tempdir().unwrap());
+    let (hub_dir, spoke_dir) = (disks.path().join("hub"), disks.path().join("spoke"));
+    let hub = hub_in(&trust, release(transport), address, short(), "127.0.0.1:0", &hub_dir).await;
+    let wan = Wan::open("127.0.0.1:0".parse().unwrap(), hub.fleet, Profile::default()).unwrap();
+    let spoke = spoke_in(&trust, wan.address(), short(), "127.0.0.1:0", &spoke_dir).await;
+    let nodes = [node(&model, transport, spoke.listen).await, node(&model, transport, spoke.listen).await];
+    let sent = send(&model, nodes.iter().map(|node| node.id).collect()).await;
+    let (first, second) = tokio::join!(nodes[0].receive(), nodes[1].receive());
+
+    let cut = Instant::now();
+    wan.refuse(true);
+    wan.cut();
+    while spoke.line.why_down().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (node, (head, _)) in nodes.iter().zip([&first, &second]) {
+        node.reply(head.id).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    wan.refuse(false);
+    spoke.line.wait_up(UP).await.unwrap();
+    let lasted = cut.elapsed().as_secs_f64();
+
+    let operator = admin(&trust, hub.admin, ClientRole::Operator);
+    let began = Instant::now();
+    let line = loop {
+        for node in &nodes {
+            node.call(Operation::SendNodeHeartbeat, objects::heartbeat_request(node.id, 30.0)).await;
+        }
+        let status = operator.status().await.unwrap();
+        let replies = status.link.map_or(0, |link| link.replies);
+        let mut lines = status.spokes;
+        // The spoke says so every ten seconds.
+        let over = |line: &SpokeLine| line.said.as_ref().is_some_and(|said| said.stats.objects_up > 0);
+        match lines.pop().filter(|line| over(line) && replies == sent.len() as u64) {
+            Some(line) => break line,
+            None => assert!(began.elapsed() < 3 * UP, "{replies} replies, {lines:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let stats = line.said.unwrap().stats;
+    assert_eq!((line.cuts, stats.cuts_hidden), (1, 1));
+    // Two messages share a model of four arrays of 2 MiB; two replies share an array of 3 MiB.
+    assert_eq!((stats.objects_served, line.down.objects), (16, 10), "with the bundle of the app");
+    assert!(line.down.saved_by_cache > 8 << 20, "{:?}", line.down);
+    assert!(line.down.saved_by_codec > 6 << 20, "{:?}", line.down);
+    assert_eq!(stats.objects_up, 5);
+    assert!(line.up.saved_by_codec > 2 << 20, "{:?}", line.up);
+    assert!(stats.calls > stats.answered_here && stats.answered_here > 0, "{stats:?}");
+
+    for words in ["line back: the cut is over", "line to a spoke back: the cut is over"] {
+        let said = log::lines(words);
+        let of_this = said.iter().filter(|(_, line)| line.contains("hidden true"));
+        let seconds = of_this.filter_map(|(_, line)| {
+            let number = line.split("seconds ").nth(1)?.split(' ').next()?;
+            number.parse::<f64>().ok()
+        });
+        // Other tests of this process say such lines, too.
+        let mut near = seconds.filter(|seconds| (1.0..lasted + 2.0).contains(seconds));
+        assert!(near.next().is_some(), "{lasted} s: {said:?}");
+    }
 }

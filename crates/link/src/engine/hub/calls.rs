@@ -20,10 +20,11 @@ const KEPT_OF_ONE: usize = 4 << 20;
 const KEPT_ALWAYS: usize = 64 << 10;
 /// What a call and its answer take beside the answer's body, generously. It bounds the number of calls, too.
 const CALL_COST: usize = 1 << 10;
-/// So many objects that were passed through are remembered: those of some replies.
-const BROUGHT: usize = 4096;
 /// So many bytes the answers take that are remembered of PushMessages calls that were passed through.
 const WANTED_MOST: usize = 1 << 20;
+
+/// What somebody hears whose signature cannot be checked here, or not yet, and whom SuperLink cannot be asked about now.
+const UNKNOWN: &str = "it is not known yet whether this call is from the SuperNode that it names";
 
 /// The calls of a spoke whose answers it may ask for again.
 #[derive(Default)]
@@ -111,7 +112,10 @@ impl Hub {
         match call.operation {
             Operation::PullMessages => return self.poll(name, seq, node, call, at),
             Operation::SendNodeHeartbeat if node.is_some_and(|node| self.is_away(node)) => {
-                let answer = FleetAnswer::ok(call.transport, objects::heartbeat_answer());
+                let answer = match node.is_some_and(|node| self.is_from(node, &call, at.now)) {
+                    true => FleetAnswer::ok(call.transport, objects::heartbeat_answer()),
+                    false => for_now(call.transport, UNKNOWN),
+                };
                 return self.finish(&name, seq, answer, at);
             }
             // It overtook the goodbye of its node, or was overtaken. SuperLink would take the node for online again.
@@ -120,7 +124,10 @@ impl Hub {
                 return self.finish(&name, seq, answer, at);
             }
             Operation::ConfirmMessageReceived => {
-                if let Some((node, asked)) = node.zip(objects::asked_object(&call.body)) {
+                if let Some((node, asked)) = node.zip(objects::asked_object(&call.body))
+                    && self.node(node).passed.is_some()
+                    && self.is_from(node, &call, at.now)
+                {
                     self.confirms_passed(node, asked.id, at);
                 }
             }
@@ -167,19 +174,26 @@ impl Hub {
 
     fn poll(&mut self, name: SpokeName, seq: u64, node: Option<u64>, call: FleetCall, at: &mut At<'_>) {
         let Some(id) = node else { return self.make(name, seq, call, at) };
-        if self.move_messages(id, &name, at) {
-            let answer = FleetAnswer::ok(call.transport, Bytes::new());
-            return self.finish(&name, seq, answer, at);
-        }
         if self.has_left(&call, id) {
             // What it would be given now would be lost with it.
             return self.finish(&name, seq, for_now(call.transport, "this SuperNode has left"), at);
         }
-        self.miss_passed(id, at);
-        self.settle_debts(id, at);
+        // What happens here before SuperLink has looked at the call happens for the node itself and for nobody else.
+        let itself = !self.is_involved(id) || self.is_from(id, &call, at.now);
+        if itself {
+            if self.move_messages(id, &name, at) || self.offer_again(id, &name, at) {
+                let answer = FleetAnswer::ok(call.transport, Bytes::new());
+                return self.finish(&name, seq, answer, at);
+            }
+            self.miss_passed(id, at);
+            self.settle_debts(id, at);
+        }
         let node = self.node(id);
         if node.is_away() || node.polling {
-            let answer = FleetAnswer::ok(call.transport, Bytes::new());
+            let answer = match itself {
+                true => FleetAnswer::ok(call.transport, Bytes::new()),
+                false => for_now(call.transport, UNKNOWN),
+            };
             return self.finish(&name, seq, answer, at);
         }
         node.polling = true;
@@ -225,6 +239,14 @@ impl Hub {
                 self.wanted_through(&call, answer)
             }
             Operation::PushObject => self.brought_through(&call, answer, lost),
+            Operation::ConfirmMessageReceived => {
+                if let Some((node, asked)) = node.zip(objects::asked_object(&call.body))
+                    && answer.is_ok()
+                {
+                    self.confirms_passed(node, asked.id, at);
+                }
+                answer
+            }
             Operation::GetRun | Operation::GetFab | Operation::PullObject => {
                 return self.finish_read(&name, seq, answer, at);
             }
@@ -244,10 +266,10 @@ impl Hub {
         let print = fingerprint(call);
         if lost || answer.is_passing() {
             // Whether it was carried out shows when it comes again.
-            self.open.insert(print);
+            self.open.insert(print, ());
             return answer;
         }
-        let was_open = self.open.remove(&print);
+        let was_open = self.open.remove(&print).is_some();
         let refused = !answer.is_ok() && !answer.is_unauthenticated();
         let answer = if refused && was_open {
             // Its first try did it after all. Nobody looks at the id in this answer: a SuperNode activates next.
@@ -274,12 +296,7 @@ impl Hub {
         let print = fingerprint(call);
         let unclear = lost || answer.is_passing() && !answer.is_unavailable();
         if unclear || answer.is_ok() && objects::object_stored(&answer.body) {
-            if !self.brought.contains(&print) {
-                self.brought.push_back(print);
-            }
-            if self.brought.len() > BROUGHT {
-                self.brought.pop_front();
-            }
+            self.brought.insert(print, ());
             return answer;
         }
         if answer.is_ok() && self.brought.contains(&print) {
@@ -337,7 +354,7 @@ impl Hub {
     pub(super) fn has_left(&self, call: &FleetCall, node: u64) -> bool {
         let said = |operation| {
             let body = objects::deactivate_request(node);
-            self.answered.contains_key(&fingerprint(&FleetCall { operation, body, ..call.clone() }))
+            self.answered.contains(&fingerprint(&FleetCall { operation, body, ..call.clone() }))
         };
         !self.answered.is_empty() && (said(Operation::DeactivateNode) || said(Operation::UnregisterNode))
     }
@@ -347,7 +364,7 @@ impl Hub {
         let body = objects::deactivate_request(node);
         for operation in [Operation::DeactivateNode, Operation::UnregisterNode] {
             let print = fingerprint(&FleetCall { operation, body: body.clone(), ..call.clone() });
-            if self.answered.remove(&print).is_some() | self.open.remove(&print) {
+            if self.answered.remove(&print).is_some() | self.open.remove(&print).is_some() {
                 at.record(HubRecord::AnswerVoid(print));
             }
         }

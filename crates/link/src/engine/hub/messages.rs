@@ -266,6 +266,22 @@ impl Hub {
         !moved.is_empty()
     }
 
+    /// A spoke passes no poll on while it has a message for the node: one that was offered there and is unconfirmed is not
+    /// there, since the spoke has lost it or given it up while the line was down. Whether there was any.
+    pub(super) fn offer_again(&mut self, node: u64, name: &SpokeName, at: &mut At<'_>) -> bool {
+        let there =
+            self.messages.iter_mut().filter(|(key, m)| key.node == node && m.spoke == *name && m.offered);
+        let offers: Vec<_> = there
+            .map(|(_, message)| {
+                message.taken = false;
+                message.offer.clone()
+            })
+            .collect();
+        let any = !offers.is_empty();
+        offers.into_iter().for_each(|offer| at.send(name, HubFrame::Offer(offer)));
+        any
+    }
+
     pub(super) fn take_message(&mut self, spoke: SpokeName, offer: Offer, shelf: &dyn Shelf) {
         let Some(head) = objects::message_head(&offer.body) else { return };
         let key = MessageKey { node: offer.node, id: head.id };

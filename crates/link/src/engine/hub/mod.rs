@@ -5,6 +5,7 @@
 //! While a spoke is out of reach, its nodes are kept alive at SuperLink (`nodes`).
 
 mod calls;
+mod latest;
 mod messages;
 mod nodes;
 mod replies;
@@ -21,6 +22,7 @@ use onefed_flower::objects::ObjectId;
 use onefed_flower::{Operation, Transport};
 
 use self::calls::Calls;
+use self::latest::Latest;
 use self::messages::{Message, Pull, RunInfo};
 use self::nodes::{Away, Node};
 use self::replies::Incoming;
@@ -216,15 +218,19 @@ pub struct Hub {
     confirms: BTreeMap<MessageKey, u64>,
     /// Messages that their nodes have confirmed and not answered.
     owed: BTreeSet<MessageKey>,
+    /// Of these, those whose replies spokes have and there was no room for.
+    unkept: BTreeSet<MessageKey>,
     replies: BTreeMap<MessageKey, Incoming>,
     /// The place of the next reply that is begun.
     next_turn: u64,
     done: VecDeque<MessageKey>,
     done_known: HashSet<MessageKey>,
-    answered: HashMap<[u8; 32], FleetAnswer>,
-    open: HashSet<[u8; 32]>,
+    /// The answers to calls that SuperLink takes once.
+    answered: Latest<FleetAnswer>,
+    /// Such calls of which nobody knows whether they were carried out.
+    open: Latest<()>,
     /// PushObject calls that were passed through, and that SuperLink has carried out, perhaps.
-    brought: VecDeque<[u8; 32]>,
+    brought: Latest<()>,
     /// PushMessages calls that were passed through, and what SuperLink said that it wanted.
     wanted: VecDeque<([u8; 32], Bytes)>,
     jobs: HashMap<Job, Work>,
@@ -256,16 +262,18 @@ impl Hub {
             pulling: 0,
             confirms: BTreeMap::new(),
             owed: BTreeSet::new(),
+            unkept: BTreeSet::new(),
             replies: BTreeMap::new(),
             next_turn: 0,
             done: VecDeque::new(),
             done_known: HashSet::new(),
-            answered: HashMap::new(),
-            open: HashSet::new(),
-            brought: VecDeque::new(),
+            answered: Latest::default(),
+            open: Latest::default(),
+            brought: Latest::default(),
             wanted: VecDeque::new(),
             jobs: HashMap::new(),
-            next_job: 1,
+            // Answers to the jobs of an engine before this one in the same process may still come: no number is used twice.
+            next_job: u64::try_from(now.mono.as_micros()).unwrap_or_default() + 1,
             later: BTreeSet::new(),
             models: Models::default(),
             pins: Pins::default(),
@@ -293,11 +301,13 @@ impl Hub {
             }
             HubRecord::Whole(key) => self.message_whole(key, shelf),
             HubRecord::Confirmed(key, run) => {
+                self.node(key.node);
                 self.forget_message(key, shelf);
                 self.confirms.insert(key, run);
                 self.owed.insert(key);
             }
             HubRecord::ConfirmDone(key) => {
+                self.node(key.node);
                 self.confirms.remove(&key);
                 self.owed.insert(key);
             }
@@ -307,6 +317,7 @@ impl Hub {
                 self.owed.remove(&key);
             }
             HubRecord::Replied(reply) => {
+                self.node(reply.node);
                 if let Some(key) = self.take_reply(reply, shelf) {
                     self.replies.entry(key).and_modify(Incoming::resume);
                 }
@@ -321,7 +332,7 @@ impl Hub {
                 self.answered.remove(&print);
             }
             HubRecord::CallOpen(print) => {
-                self.open.insert(print);
+                self.open.insert(print, ());
             }
             HubRecord::Away(node) => self.node(node).away = Away::Going,
             HubRecord::Back(node) => {
@@ -342,7 +353,7 @@ impl Hub {
                 self.later.insert((now.mono, Again::Offline(*id)));
             }
         }
-        if !self.messages.is_empty() || !self.replies.is_empty() {
+        if !self.busy_nodes().is_empty() {
             self.later.insert((now.mono + nodes::SILENT_EVERY, Again::Silent));
         }
         for key in self.confirms.keys() {
@@ -405,7 +416,7 @@ impl Hub {
         records.extend(replies.map(|reply| HubRecord::Replied(reply.reply.clone())));
         records.extend(self.done.iter().map(|key| HubRecord::ReplyDone(*key)));
         records.extend(self.answered.iter().map(|(print, a)| HubRecord::Answered(*print, a.clone())));
-        records.extend(self.open.iter().map(|print| HubRecord::CallOpen(*print)));
+        records.extend(self.open.iter().map(|(print, ())| HubRecord::CallOpen(*print)));
         records
     }
 
@@ -480,6 +491,8 @@ impl Hub {
         at.send(&name, HubFrame::Storage(self.storage));
         // The spoke says again which replies it has. What is not among them was given up while the line was down.
         self.drop_unfinished_replies(&name, at.shelf);
+        let nodes = &self.nodes;
+        self.unkept.retain(|key| nodes.get(&key.node).is_some_and(|node| node.spoke.as_ref() != Some(&name)));
         let open = self.messages.iter().filter(|(_, m)| m.spoke == name && !m.taken && m.offered);
         for (_, message) in open {
             at.send(&name, HubFrame::Offer(message.offer.clone()));
@@ -496,10 +509,14 @@ impl Hub {
             }
             SpokeFrame::Want(wanted) => self.wanted(&name, wanted, at),
             SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key) if !self.messages.contains_key(&key) => {
-                // Unless its SuperNode has it, and its reply may be on its way.
-                if !self.owed.contains(&key) {
-                    at.send(&name, HubFrame::Gone(key));
-                }
+                // Its SuperNode has it, and its reply may be on its way: a spoke that lost power may not know that.
+                at.send(
+                    &name,
+                    match self.owed.contains(&key) {
+                        true => HubFrame::ConfirmTaken(key),
+                        false => HubFrame::Gone(key),
+                    },
+                );
             }
             SpokeFrame::OfferTaken(key) => {
                 if let Some(message) = self.messages.get_mut(&key).filter(|message| !message.taken) {
@@ -519,7 +536,10 @@ impl Hub {
             SpokeFrame::Stats(stats) => spoke.hold = Some(Duration::from_secs(stats.hold_seconds)),
             SpokeFrame::Echo(_) => {}
             SpokeFrame::Storage(ok) => spoke.storage = ok,
-            SpokeFrame::GaveUp(key) => self.gave_up(key, at),
+            SpokeFrame::GaveUp(key) => {
+                self.unkept.remove(&key);
+                self.gave_up(key, at);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The nodes behind the spokes: their newest headers, whether SuperLink takes them for online, and what is done when
 //! their spoke is out of reach or a message may be lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use onefed_flower::objects::ObjectId;
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
 use super::calls::for_now;
+use super::replies::Incoming;
 use super::{Again, At, Hub, HubFrame, SpokeName, Work};
 use crate::engine::Now;
 use crate::engine::auth::{self, USABLE};
@@ -45,6 +46,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// was taken. Who goes offline for it at once makes the ServerApp hear of a loss that did not happen: that can wait until
 /// the node has been without work for so long.
 const UNSURE: Duration = Duration::from_secs(60);
+/// Above this number nodes that are silent and have nothing in hand are forgotten: a SuperNode whose key is made at its
+/// start is another node each time.
+const NODES: usize = 4096;
 
 /// A node.
 #[derive(Default)]
@@ -160,6 +164,19 @@ impl Hub {
         self.nodes.get(&id).is_some_and(Node::is_away)
     }
 
+    /// Whether a call is from this node, by a key that SuperLink has accepted. A hub that has just started knows none.
+    pub(super) fn is_from(&mut self, id: u64, call: &FleetCall, now: Now) -> bool {
+        let key = self.nodes.get(&id).and_then(|node| node.key.clone());
+        key.is_some() && key == self.verifier.signer(&call.headers, now.wall)
+    }
+
+    /// Whether a poll of a node may do something here, or be answered here.
+    pub(super) fn is_involved(&self, id: u64) -> bool {
+        let node = self.nodes.get(&id);
+        node.is_some_and(|node| node.is_away() || node.polling || node.passed.is_some())
+            || self.messages.keys().chain(&self.owed).any(|key| key.node == id)
+    }
+
     /// Keeps the newest headers of a node: only the time is signed, so they serve for whatever has to be said for it.
     pub(super) fn note_headers(
         &mut self,
@@ -178,6 +195,19 @@ impl Hub {
             node.key = flower::signing_key(&headers);
             node.headers = Some((transport, headers));
         }
+        if self.nodes.len() > NODES {
+            self.forget_nodes(now);
+        }
+    }
+
+    /// Forgets the nodes that SuperLink has given up, and of which nothing is in hand.
+    fn forget_nodes(&mut self, now: Now) {
+        let patience = self.settings.hold + SILENT;
+        let having = self.busy_nodes();
+        self.nodes.retain(|id, node| {
+            let idle = !node.is_unseen(now) && !node.suspect && !node.polling && node.passed.is_none();
+            node.seen + patience >= now.mono || !idle || having.contains(id)
+        });
     }
 
     /// A spoke brings headers of a node that it answers itself. SuperLink has not seen them, so they are checked here:
@@ -255,7 +285,8 @@ impl Hub {
     /// Whether a node has confirmed a message that no reply answers yet, on its way or otherwise.
     fn owes(&self, id: u64) -> bool {
         let answered = |key: &MessageKey| {
-            self.replies.values().any(|reply| reply.reply.node == id && reply.answers() == Some(key.id))
+            let answers = |reply: &Incoming| reply.reply.node == id && reply.answers() == Some(key.id);
+            self.unkept.contains(key) || self.replies.values().any(answers)
         };
         let passed = self.nodes.get(&id).is_some_and(|node| node.passed.is_some());
         passed || self.owed.iter().any(|key| key.node == id && !answered(key))
@@ -293,7 +324,7 @@ impl Hub {
         let dropped: Vec<_> = self
             .owed
             .iter()
-            .filter(|key| key.node == id && !answered.contains(&(id, key.id)))
+            .filter(|key| key.node == id && !answered.contains(&(id, key.id)) && !self.unkept.contains(key))
             .copied()
             .collect();
         for key in dropped {
@@ -309,12 +340,15 @@ impl Hub {
 
     /// A SuperNode that was killed may never come back: its messages, and the objects that they keep, are not for ever.
     pub(super) fn forget_silent(&mut self, at: &mut At<'_>) {
-        let having = self.messages.keys().chain(&self.owed).chain(self.replies.keys());
-        let having: std::collections::BTreeSet<u64> = having.map(|key| key.node).collect();
-        for id in having {
+        for id in self.busy_nodes() {
             if self.is_silent(id, at.now) {
                 tracing::warn!(node = id, "nothing was heard of a node for long: its messages are void");
                 self.void_messages(id, at);
+                let told = self.confirms.keys().filter(|key| key.node == id).copied().collect::<Vec<_>>();
+                for key in told {
+                    self.confirms.remove(&key);
+                    at.record(HubRecord::MessageDone(key));
+                }
                 self.give_up_replies(id, at);
                 for key in self.unfinished_replies().into_iter().filter(|key| key.node == id) {
                     self.drop_replies_to(key, at);
@@ -324,9 +358,16 @@ impl Hub {
                 }
             }
         }
-        if !self.messages.is_empty() || !self.replies.is_empty() {
+        if !self.busy_nodes().is_empty() {
             self.look_for_silent(at);
         }
+    }
+
+    /// The nodes with anything in hand.
+    pub(super) fn busy_nodes(&self) -> BTreeSet<u64> {
+        let keys =
+            self.messages.keys().chain(&self.owed).chain(self.replies.keys()).chain(self.confirms.keys());
+        keys.map(|key| key.node).collect()
     }
 
     /// Looks for silent nodes in a while.
@@ -657,6 +698,8 @@ impl Hub {
     /// Sends a heartbeat for a node whose spoke is out of reach, and plans the next. Its headers live for some minutes only:
     /// the last heartbeat that they allow has to cover the rest.
     pub(super) fn hold(&mut self, id: u64, at: &mut At<'_>) {
+        // This one takes the place of the next that was planned.
+        self.later.retain(|(_, what)| *what != Again::Hold(id));
         let Some(node) = self.nodes.get(&id) else { return };
         let Some(until) = node.hold.filter(|until| *until > at.now.mono) else { return };
         let age = node.headers.as_ref().and_then(|(_, headers)| auth::age(headers, at.now.wall));

@@ -79,10 +79,16 @@ impl Incoming {
 impl Hub {
     /// A spoke has a reply, perhaps not for the first time.
     pub(super) fn reply(&mut self, name: &SpokeName, reply: Reply, at: &mut At<'_>) {
+        let answered = objects::message_head(&reply.body).and_then(|head| head.reply_to);
+        let answered = answered.map(|id| MessageKey { node: reply.node, id });
         if !self.storage {
             // The spoke has it, and says so again after the next reconnect or when there is room.
+            let owed = &self.owed;
+            self.unkept.extend(answered.filter(|key| owed.contains(key)));
+            self.unkept.retain(|key| owed.contains(key));
             return;
         }
+        answered.map(|key| self.unkept.remove(&key));
         // After a restart nothing else says where a node is that has been silent since.
         self.node(reply.node).spoke.get_or_insert_with(|| name.clone());
         let before = self.replies.len();

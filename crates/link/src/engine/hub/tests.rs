@@ -1,13 +1,15 @@
-//! What the world does not ask: a loss that is only suspected must cost nobody a reply.
+//! What the world does not ask: a loss that is only suspected must cost nobody a reply, and nobody may speak for others.
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use onefed_flower::objects;
 
+use super::calls::for_now;
 use super::*;
 use crate::engine::Fixed;
-use crate::engine::frame::Reply;
+use crate::engine::auth::tests::Node as Signer;
+use crate::engine::frame::{Offer, Reply};
 
 /// Everything is there.
 const FULL: Fixed = Fixed(true);
@@ -135,4 +137,193 @@ fn replies_go_to_superlink_in_the_order_in_which_the_serverapp_fetches_them() {
     assert_eq!(of([11, 12, 13, 17, 18, 19, 60]), [11, 12, 13, 17, 18, 19, 60]);
     let place = |id| stored.iter().position(|other| *other == id);
     assert!(place(50) < place(17), "the first is whole long before the second: {stored:?}");
+}
+
+/// A message for the node: one that it confirmed, or a reply to it is on its way.
+fn message(id: u8) -> MessageKey {
+    MessageKey { node: NODE, id: ObjectId([id; 32]) }
+}
+
+fn lyon() -> SpokeName {
+    ("lyon".into(), "1".into())
+}
+
+/// A hub that knows the node's key, with these records behind it.
+fn knowing(signer: &Signer, records: impl IntoIterator<Item = HubRecord>) -> Hub {
+    let mut hub = Hub::new(Settings { hold: Duration::from_secs(600) }, records, at(0), &FULL);
+    for spoke in [paris(), lyon()] {
+        hub.handle(at(0), Event::Up(spoke), &FULL, &mut Vec::new());
+    }
+    let auth = SpokeFrame::Auth { node: NODE, transport: Transport::Http, headers: signer.headers(at(0)) };
+    hub.handle(at(0), Event::Frame(paris(), auth), &FULL, &mut Vec::new());
+    assert_eq!(hub.nodes[&NODE].key.as_ref(), Some(&signer.1));
+    hub
+}
+
+/// What comes of a poll of the node through this spoke.
+fn poll(hub: &mut Hub, spoke: SpokeName, headers: HeaderMap, seq: u64) -> Vec<Action> {
+    let body = objects::pull_messages_request(NODE);
+    let call = FleetCall { operation: Operation::PullMessages, transport: Transport::Http, headers, body };
+    let mut actions = Vec::new();
+    let call = SpokeFrame::Call { seq, acked: 0, call };
+    hub.handle(at(1), Event::Frame(spoke, call), &FULL, &mut actions);
+    actions
+}
+
+fn results(actions: &[Action]) -> Vec<bool> {
+    let result = |action: &Action| match action {
+        Action::Send(_, HubFrame::Result { answer, .. }) => Some(answer.is_ok()),
+        _ => None,
+    };
+    actions.iter().filter_map(result).collect()
+}
+
+fn offers(actions: &[Action]) -> Vec<&SpokeName> {
+    let offer = |action| match action {
+        &Action::Send(ref to, HubFrame::Offer(_)) => Some(to),
+        _ => None,
+    };
+    actions.iter().filter_map(offer).collect()
+}
+
+fn goes_offline(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Record(HubRecord::Away(NODE))))
+}
+
+fn asks_superlink(actions: &[Action]) -> usize {
+    let polls = |action: &&Action| matches!(action, Action::Fleet(_, call) if call.operation == Operation::PullMessages);
+    actions.iter().filter(polls).count()
+}
+
+/// Whoever reaches a spoke's listener can say any node's number.
+#[test]
+fn who_polls_for_a_node_without_its_signature_changes_nothing_and_learns_nothing() {
+    let (signer, owed) = (Signer::new(), [HubRecord::ConfirmDone(message(1))]);
+    let mut hub = knowing(&signer, owed.clone());
+    for (seq, headers) in
+        [HeaderMap::new(), Signer::new().headers(at(1)), signer.forged(at(1))].into_iter().enumerate()
+    {
+        let actions = poll(&mut hub, lyon(), headers, seq as u64);
+        assert!(!goes_offline(&actions), "the node trains");
+        match seq {
+            0 => assert_eq!((asks_superlink(&actions), results(&actions)), (1, vec![]), "SuperLink judges"),
+            _ => assert_eq!((asks_superlink(&actions), results(&actions)), (0, vec![false]), "one at a time"),
+        }
+    }
+    let mut hub = knowing(&signer, owed);
+    assert!(goes_offline(&poll(&mut hub, paris(), signer.headers(at(1)), 9)), "it has lost its work");
+    let actions = poll(&mut hub, lyon(), Signer::new().headers(at(1)), 10);
+    assert_eq!((asks_superlink(&actions), results(&actions)), (0, vec![false]), "while it is away");
+}
+
+fn offer(id: u8) -> Offer {
+    let reply = reply(id, &[id + 1]);
+    Offer { node: NODE, body: reply.body, run: None, fab: None }
+}
+
+#[test]
+fn an_unconfirmed_message_is_offered_again_where_its_node_asks_and_nowhere_else() {
+    let signer = Signer::new();
+    let records = [
+        HubRecord::Offered("paris".into(), "1".into(), offer(50)),
+        HubRecord::OfferTaken(message(50)),
+        HubRecord::Whole(message(50)),
+    ];
+    let mut hub = knowing(&signer, records);
+    let actions = poll(&mut hub, lyon(), Signer::new().headers(at(1)), 1);
+    assert!(offers(&actions).is_empty() && results(&actions).is_empty(), "{actions:?}");
+    hub.node(NODE).polling = false;
+    // Its spoke says that it is there, and then asks for work: it has lost it.
+    for seq in [2, 3] {
+        let actions = poll(&mut hub, paris(), signer.headers(at(1)), seq);
+        assert_eq!((offers(&actions), results(&actions)), (vec![&paris()], vec![true]));
+    }
+    // Then the node comes through another spoke, and comes back.
+    for (seq, to) in [(4, lyon()), (5, paris())] {
+        let actions = poll(&mut hub, to.clone(), signer.headers(at(1)), seq);
+        assert_eq!((offers(&actions), results(&actions)), (vec![&to], vec![true]));
+        assert!(actions.iter().any(|action| matches!(action, Action::Send(_, HubFrame::Gone(_)))));
+    }
+}
+
+#[test]
+fn a_spoke_that_has_forgotten_that_a_message_was_confirmed_hears_it() {
+    let mut hub = knowing(&Signer::new(), [HubRecord::ConfirmDone(message(1))]);
+    for (id, confirmed) in [(1, true), (2, false)] {
+        let mut actions = Vec::new();
+        let taken = SpokeFrame::OfferTaken(message(id));
+        hub.handle(at(1), Event::Frame(paris(), taken), &FULL, &mut actions);
+        let said = |action: &Action| match action {
+            Action::Send(_, HubFrame::ConfirmTaken(_)) => Some(true),
+            Action::Send(_, HubFrame::Gone(_)) => Some(false),
+            _ => None,
+        };
+        assert_eq!(actions.iter().find_map(said), Some(confirmed), "{actions:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_found_no_room_is_not_missed() {
+    let signer = Signer::new();
+    // field 9 of the metadata: what it answers
+    let answer = {
+        let text = |id: u8| ObjectId([id; 32]).to_string().into_bytes();
+        let message = field(1, &[field(2, &text(60)), field(5, &text(1))].concat());
+        let tree = field(1, &text(60));
+        Reply { node: NODE, body: [field(2, &message), field(3, &tree)].concat().into() }
+    };
+    let head = objects::message_head(&answer.body).unwrap();
+    assert_eq!((head.id, head.reply_to), (ObjectId([60; 32]), Some(ObjectId([1; 32]))));
+    let mut hub = knowing(&signer, [HubRecord::ConfirmDone(message(1))]);
+    let mut tell = |hub: &mut Hub, event| hub.handle(at(1), event, &FULL, &mut Vec::new());
+    tell(&mut hub, Event::Storage(false));
+    tell(&mut hub, Event::Frame(paris(), SpokeFrame::Reply(answer)));
+    tell(&mut hub, Event::Storage(true));
+    assert!(!goes_offline(&poll(&mut hub, paris(), signer.headers(at(1)), 1)));
+    hub.node(NODE).polling = false;
+    // The spoke comes again, and does not have it any more.
+    tell(&mut hub, Event::Up(paris()));
+    assert!(goes_offline(&poll(&mut hub, paris(), signer.headers(at(1)), 2)));
+}
+
+#[test]
+fn no_job_number_is_used_by_two_engines_of_a_process() {
+    let settings = || Settings { hold: Duration::from_secs(600) };
+    let numbers = |started| {
+        let mut hub = Hub::new(settings(), [], at(started), &FULL);
+        let polls = (0..50).map(|seq| {
+            let actions = poll(&mut hub, paris(), HeaderMap::new(), seq);
+            let job = |action: &Action| match action {
+                Action::Fleet(job, _) => Some(*job),
+                _ => None,
+            };
+            hub.node(NODE).polling = false;
+            actions.iter().find_map(job).unwrap()
+        });
+        polls.collect::<BTreeSet<_>>()
+    };
+    assert!(numbers(0).is_disjoint(&numbers(1)));
+}
+
+#[test]
+fn a_busy_superlink_does_not_multiply_the_heartbeats_of_a_node_that_is_held() {
+    let mut hub = knowing(&Signer::new(), []);
+    hub.handle(at(1), Event::Down(paris()), &FULL, &mut Vec::new());
+    let mut made = 0;
+    for seconds in 26..276 {
+        let mut events = vec![Event::Tick];
+        while let Some(event) = events.pop() {
+            let mut actions = Vec::new();
+            hub.handle(at(seconds), event, &FULL, &mut actions);
+            for action in actions {
+                let Action::Fleet(job, call) = action else { continue };
+                assert_eq!(call.operation, Operation::SendNodeHeartbeat);
+                made += 1;
+                events.push(Event::Answered(job, Some(for_now(Transport::Http, "busy"))));
+            }
+        }
+        let planned = hub.later.iter().filter(|(_, what)| *what == Again::Hold(NODE)).count();
+        assert!(planned <= 2, "{planned} at {seconds} s");
+    }
+    assert!((100..150).contains(&made), "{made}");
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
-use onefed_flower::{Operation, Transport, messages as flower};
+use onefed_flower::{Operation, Transport, messages as flower, objects};
 
 use super::{At, PATIENCE, Spoke, Waiter};
-use crate::engine::frame::SpokeFrame;
+use crate::engine::frame::{MessageKey, SpokeFrame};
 use crate::engine::{Ticket, fingerprint};
 
 /// An answer that nobody waited for is kept for the SuperNode's retry; Flower waits for at most 20 s between two.
@@ -92,10 +92,17 @@ impl Spoke {
         }
         let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + patience };
         if let Some(open) = calls.open.values_mut().find(|open| open.print == print) {
-            open.waiters.push(waiter);
-            // Its signature is younger.
-            open.call = call;
-            return;
+            let signed = call.headers == open.call.headers
+                || self.verifier.signer(&call.headers, at.now.wall).is_some();
+            if signed {
+                // Its signature is younger.
+                open.call = call;
+                return open.waiters.push(waiter);
+            }
+            if !tells(call.operation) {
+                return open.waiters.push(waiter);
+            }
+            // Whoever it is: SuperLink shall say whether it may know.
         }
         if !self.up {
             let answer = self.unavailable(call.transport);
@@ -160,8 +167,23 @@ impl Spoke {
             }
         }
         let answer = self.soften(answer.safe_for(call.operation, call.transport), &call, node);
-        if call.operation == Operation::PullMessages {
-            return node.into_iter().for_each(|id| self.poll_result(id, &call, answer.clone(), at));
+        match (call.operation, node) {
+            (Operation::PullMessages, Some(node)) => {
+                // A node that was not known here does not wait with the others yet.
+                for waiter in waiters {
+                    match answer.is_ok() && !self.polls.contains_key(&node) {
+                        true => drop(self.polls.insert(node, waiter)),
+                        false => at.answer(waiter.ticket, answer.clone()),
+                    }
+                }
+                return self.poll_result(node, &call, answer, at);
+            }
+            (Operation::ConfirmMessageReceived, Some(node)) if answer.is_ok() => {
+                if let Some(asked) = objects::asked_object(&call.body) {
+                    self.confirmed_by(MessageKey { node, id: asked.id }, asked.run, at);
+                }
+            }
+            _ => {}
         }
         if waiters.is_empty() && answer.is_ok() && has_effect(call.operation) {
             self.calls.kept.push_back((print, answer, at.now.mono + KEPT));
@@ -170,8 +192,11 @@ impl Spoke {
             }
             return;
         }
-        for waiter in waiters {
-            at.answer(waiter.ticket, answer.clone());
+        for (place, waiter) in waiters.into_iter().enumerate() {
+            // Only one of them has made this call; the others may have signed better.
+            let another = place > 0 && answer.is_unauthenticated();
+            let answer = if another { self.unavailable(waiter.transport) } else { answer.clone() };
+            at.answer(waiter.ticket, answer);
         }
     }
 
@@ -211,6 +236,11 @@ impl Spoke {
         self.calls.open.retain(|_, open| !open.waiters.is_empty() || open.until > now);
         self.calls.kept.retain(|(.., until)| *until > now);
     }
+}
+
+/// Whether the answer to a call is for nobody but who has made it.
+fn tells(operation: Operation) -> bool {
+    operation == Operation::PullMessages || !has_effect(operation)
 }
 
 /// Whether a repeated call would find the world changed by the first.

@@ -67,11 +67,13 @@ impl Spoke {
     pub(super) fn offered(&mut self, offer: Offer, at: &mut At<'_>) {
         let Some(head) = objects::message_head(&offer.body) else { return };
         let key = MessageKey { node: offer.node, id: head.id };
-        if self.confirmed.contains_key(&key) || self.lately.contains(&key) {
+        if self.confirmed.contains_key(&key) || self.has_confirmed(key) {
             at.send(SpokeFrame::OfferTaken(key));
             return at.send(SpokeFrame::Whole(key));
         }
         if !self.messages.contains_key(&key) {
+            // It may have been void here, and is not any more: its node has been elsewhere, or the hub has not heard of it.
+            self.lately.retain(|(other, _)| *other != key);
             self.take_message(offer, at.shelf);
             let missing = self.messages.get(&key).map_or(0, |message| message.missing.len());
             self.counters.objects_reused += (head.objects.len() - missing.min(head.objects.len())) as u64;
@@ -244,7 +246,7 @@ impl Spoke {
             }
         } else if let Some((run, hash)) = objects::asked_fab(&call.body) {
             let fab = of_node(run).and_then(|(_, m)| m.offer.fab.clone()).filter(|(named, _)| *named == hash);
-            if let Some((_, id)) = fab {
+            if let Some((_, id)) = fab.filter(|(_, id)| at.shelf.has(*id) || self.keeps()) {
                 return self.serve(ticket, node, call.transport, id, true, at);
             }
         }
@@ -295,26 +297,32 @@ impl Spoke {
             return self.pass(ticket, call, PATIENCE, at);
         };
         let key = MessageKey { node, id: asked.id };
-        let known = self.messages.contains_key(&key);
-        if !known && !self.confirmed.contains_key(&key) && !self.lately.contains(&key) {
+        let lately = self.lately.iter().any(|(other, _)| *other == key);
+        if !lately && !self.messages.contains_key(&key) && !self.confirmed.contains_key(&key) {
             return self.pass(ticket, call, PATIENCE, at);
         }
         self.counters.answered_here += 1;
-        if known {
-            self.forget_message(key, at.shelf);
-            self.confirmed.insert(key, asked.run);
-            if self.storage {
-                at.record(SpokeRecord::Confirmed(key, asked.run));
-            }
-            if self.up {
-                at.send(SpokeFrame::Confirm(key, asked.run));
-            }
-        }
+        self.confirmed_by(key, asked.run, at);
         if !self.storage && self.confirmed.contains_key(&key) {
             let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + PATIENCE };
             return self.unconfirmed.entry(key).or_default().push(waiter);
         }
         at.answer(ticket, ok(call.transport, Bytes::new()));
+    }
+
+    /// A SuperNode has the whole message, of this run. Nothing if it is known already, or the message is not here.
+    pub(super) fn confirmed_by(&mut self, key: MessageKey, run: u64, at: &mut At<'_>) {
+        if !self.messages.contains_key(&key) {
+            return;
+        }
+        self.forget_message(key, at.shelf);
+        self.confirmed.insert(key, run);
+        if self.storage {
+            at.record(SpokeRecord::Confirmed(key, run));
+        }
+        if self.up {
+            at.send(SpokeFrame::Confirm(key, run));
+        }
     }
 
     /// A message is void.
@@ -324,7 +332,7 @@ impl Spoke {
                 at.record(SpokeRecord::MessageDone(key));
             }
             self.forget_message(key, at.shelf);
-            self.remember(key);
+            self.remember(key, false);
             self.drop_waiters(key.node, at);
         }
     }

@@ -8,7 +8,7 @@ mod calls;
 mod messages;
 mod replies;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,7 +106,8 @@ pub struct Counters {
     pub answered_here: u64,
     /// Calls sent again after a reconnect.
     pub retries: u64,
-    /// Cuts of the line that no SuperNode saw.
+    /// Cuts of the line that are over and that no SuperNode saw: there were some, the cut was no longer than the hold, and
+    /// the disk had room.
     pub cuts_hidden: u64,
     /// Objects that came over the line.
     pub objects_down: u64,
@@ -147,8 +148,13 @@ const POLL_PATIENCE: Duration = Duration::from_secs(20);
 const HEARTBEAT_PATIENCE: Duration = Duration::from_millis(3500);
 /// So often the hub is given fresh headers of a node whose calls are answered here.
 const AUTH_EVERY: Duration = Duration::from_secs(20);
-/// So many confirmed messages are remembered for SuperNodes that confirm twice.
+/// A SuperNode that called within this time is there: its heartbeats come every 30 s.
+const LIVES: Duration = Duration::from_secs(60);
+/// So many messages that are no longer here are remembered for SuperNodes that confirm twice.
 const CONFIRMED_REMEMBERED: usize = 1024;
+/// So many nodes are known at most, beside those that have something in hand. The one that is forgotten asks the hub
+/// until SuperLink accepts it again: a SuperNode whose key is made at its start is another node each time.
+const NODES: usize = 1024;
 
 /// A node of the site.
 #[derive(Default)]
@@ -159,6 +165,8 @@ struct Node {
     active: bool,
     headers: Option<(Transport, HeaderMap)>,
     told: Option<Duration>,
+    /// When it last called.
+    heard: Duration,
     /// Internal errors of SuperLink in a row that the node was not told of.
     softened: u32,
 }
@@ -184,6 +192,8 @@ pub struct Spoke {
     begun: bool,
     up: bool,
     down_since: Duration,
+    /// The line is down, SuperNodes were there then, and nothing had to be passed through.
+    hiding: bool,
     storage: bool,
     hub_storage: bool,
     hub_hold: Duration,
@@ -196,7 +206,8 @@ pub struct Spoke {
     confirmed: BTreeMap<MessageKey, u64>,
     /// Confirmed on a full disk: the SuperNode hears of it when the hub has.
     unconfirmed: HashMap<MessageKey, Vec<Waiter>>,
-    lately: VecDeque<MessageKey>,
+    /// Messages that are no longer here, and whether their SuperNodes have confirmed them.
+    lately: VecDeque<(MessageKey, bool)>,
     replies: BTreeMap<MessageKey, Outgoing>,
     /// The last reply of each node that the hub has: its SuperNode may not know yet that it was taken.
     sent: BTreeMap<u64, (Reply, MessageHead)>,
@@ -226,6 +237,7 @@ impl Spoke {
             begun: false,
             up: false,
             down_since: now.mono,
+            hiding: false,
             storage: true,
             hub_storage: true,
             hub_hold: Duration::MAX,
@@ -272,8 +284,8 @@ impl Spoke {
             }
             SpokeRecord::MessageDone(key) => {
                 self.forget_message(key, shelf);
-                self.confirmed.remove(&key);
-                self.remember(key);
+                let confirmed = self.confirmed.remove(&key).is_some();
+                self.remember(key, confirmed);
             }
             SpokeRecord::Replied(reply) => {
                 self.take_reply(reply, shelf);
@@ -380,6 +392,8 @@ impl Spoke {
     }
 
     fn line_up(&mut self, at: &mut At<'_>) {
+        let hidden = std::mem::take(&mut self.hiding) && self.within_hold(at.now) && self.keeps();
+        self.counters.cuts_hidden += u64::from(hidden);
         self.up = true;
         self.hub_wants.clear();
         self.asked.clear();
@@ -412,7 +426,8 @@ impl Spoke {
     fn line_down(&mut self, at: &mut At<'_>) {
         if self.up {
             self.down_since = at.now.mono;
-            self.counters.cuts_hidden += u64::from(self.nodes.values().any(|node| node.active));
+            let there = |node: &Node| node.active && at.now.mono < node.heard + LIVES;
+            self.hiding = self.keeps() && self.nodes.values().any(there);
         }
         self.up = false;
         self.hub_wants.clear();
@@ -429,10 +444,16 @@ impl Spoke {
             HubFrame::Offer(offer) => self.offered(offer, at),
             HubFrame::Want(all) => all.into_iter().for_each(|wanted| self.hub_wants.add(wanted, at.shelf)),
             HubFrame::ConfirmTaken(key) => {
+                // Where the disk has lost that it was confirmed, the hub knows it.
+                if self.messages.contains_key(&key) {
+                    self.forget_message(key, at.shelf);
+                    self.confirmed.insert(key, 0);
+                    at.record(SpokeRecord::Confirmed(key, 0));
+                }
                 if self.confirmed.remove(&key).is_some() {
                     at.record(SpokeRecord::MessageDone(key));
                 }
-                self.remember(key);
+                self.remember(key, true);
                 for waiter in self.unconfirmed.remove(&key).into_iter().flatten() {
                     at.answer(waiter.ticket, ok(waiter.transport, Bytes::new()));
                 }
@@ -485,6 +506,7 @@ impl Spoke {
     fn note_headers(&mut self, id: u64, call: &FleetCall, at: &mut At<'_>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.headers = Some((call.transport, call.headers.clone()));
+        node.heard = at.now.mono;
         let due = node.told.is_none_or(|told| at.now.mono >= told + AUTH_EVERY);
         if self.up && due {
             node.told = Some(at.now.mono);
@@ -499,7 +521,16 @@ impl Spoke {
         if node.key != key || !node.active {
             at.record(SpokeRecord::Node(id, key.clone()));
         }
-        (node.key, node.active) = (key, true);
+        (node.key, node.active, node.heard) = (key, true, at.now.mono);
+        if self.nodes.len() > NODES {
+            let keys = self.messages.keys().chain(self.replies.keys()).chain(self.confirmed.keys());
+            let having: BTreeSet<u64> = keys.map(|key| key.node).collect();
+            let idle = self.nodes.iter().filter(|(id, _)| !having.contains(id));
+            if let Some(id) = idle.min_by_key(|(_, node)| node.heard).map(|(id, _)| *id) {
+                self.nodes.remove(&id);
+                self.sent.remove(&id);
+            }
+        }
     }
 
     /// The node has left, or SuperLink does not know it (any more).
@@ -563,11 +594,16 @@ impl Spoke {
         self.storage && self.hub_storage
     }
 
-    fn remember(&mut self, key: MessageKey) {
-        if self.lately.contains(&key) {
+    fn has_confirmed(&self, key: MessageKey) -> bool {
+        self.lately.contains(&(key, true))
+    }
+
+    fn remember(&mut self, key: MessageKey, confirmed: bool) {
+        if self.has_confirmed(key) {
             return;
         }
-        self.lately.push_back(key);
+        self.lately.retain(|(other, _)| *other != key);
+        self.lately.push_back((key, confirmed));
         if self.lately.len() > CONFIRMED_REMEMBERED {
             self.lately.pop_front();
         }

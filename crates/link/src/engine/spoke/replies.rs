@@ -29,6 +29,10 @@ impl Spoke {
         if self.sent.get(&node).is_some_and(|(_, sent)| key.is_none_or(|key| key.id != sent.id)) {
             self.sent.remove(&node);
         }
+        // Who answers a message has it, should the disk have lost that it was confirmed.
+        if let Some((head, to)) = head.as_ref().and_then(|head| Some((head, head.reply_to?))) {
+            self.confirmed_by(MessageKey { node, id: to }, head.run, at);
+        }
         let Some(key) = known.or(key.filter(|_| self.keeps())) else {
             return self.pass(ticket, call, PATIENCE, at);
         };

@@ -10,6 +10,11 @@ pub(super) fn links(hub: &HubStatus) -> String {
     let rows: Vec<Vec<String>> = hub.spokes.iter().map(|spoke| row(hub, spoke)).collect();
     let header = ["link", "state", "peer", "PINGs answered", "down", "up", "saved", "spool", "held"];
     let mut out = format!("\n{}\n\n", render(&header, &rows));
+    for spoke in &hub.spokes {
+        out.extend(
+            spoke.said.iter().map(|said| format!("  carried    {}\n", carried(hub, spoke, &said.stats))),
+        );
+    }
     for spoke in &hub.refused_spokes {
         let (site, why) = (plain(&spoke.site), plain(&spoke.why));
         out.push_str(&format!("  refused    spoke {} of {site}: {why}\n", plain(&spoke.spoke)));
@@ -38,14 +43,36 @@ fn often(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
+/// A site; of one with several spokes, which of them.
+fn name(hub: &HubStatus, spoke: &SpokeLine) -> String {
+    let alone = hub.spokes.iter().filter(|other| other.site == spoke.site).count() == 1;
+    plain(&if alone { spoke.site.clone() } else { format!("{}/{}", spoke.site, spoke.spoke) })
+}
+
+/// What a line has carried, what it did not have to, and how often it was cut.
+fn carried(hub: &HubStatus, spoke: &SpokeLine, stats: &SpokeStats) -> String {
+    let (down, up) = (&spoke.down, &spoke.up);
+    let cache = bytes(down.saved_by_cache + up.saved_by_cache);
+    let codec = bytes(down.saved_by_codec + up.saved_by_codec);
+    format!(
+        "{}: {} objects down, {} up; {cache} saved by cache, {codec} by codec; {} calls, {} sent again; {} cuts, {} hidden",
+        name(hub, spoke),
+        down.objects,
+        up.objects,
+        stats.calls,
+        stats.retries,
+        spoke.cuts,
+        stats.cuts_hidden
+    )
+}
+
 fn row(hub: &HubStatus, spoke: &SpokeLine) -> Vec<String> {
     let since = span(spoke.since_seconds);
     let ping = spoke.ping_age_seconds.map_or("none yet".to_owned(), |age| format!("{} ago", span(age)));
     let rtt = spoke.rtt_ms.map_or(String::new(), |rtt| format!(", {rtt:.1} ms"));
-    let alone = hub.spokes.iter().filter(|other| other.site == spoke.site).count() == 1;
     let nothing = || "–".to_owned();
     vec![
-        plain(&if alone { spoke.site.clone() } else { format!("{}/{}", spoke.site, spoke.spoke) }),
+        name(hub, spoke),
         if spoke.connected { format!("up {since}") } else { format!("DOWN {since}") },
         spoke.peer.clone(),
         ping + &rtt,
