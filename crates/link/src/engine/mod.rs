@@ -19,6 +19,8 @@ pub mod hub;
 mod models;
 pub mod record;
 pub mod spoke;
+#[cfg(test)]
+mod testing;
 mod wants;
 
 use std::collections::{BTreeSet, HashMap};

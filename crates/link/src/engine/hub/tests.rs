@@ -10,6 +10,7 @@ use super::*;
 use crate::engine::Fixed;
 use crate::engine::auth::tests::Node as Signer;
 use crate::engine::frame::{Offer, Reply};
+use crate::engine::testing::message_body;
 
 /// Everything is there.
 const FULL: Fixed = Fixed(true);
@@ -77,20 +78,9 @@ fn a_reply_that_superlink_has_just_got_is_fetched_first() {
     assert!(empty_poll(&mut hub, 33));
 }
 
-/// A field of a protobuf message that is a text or a message itself.
-fn field(tag: u8, content: &[u8]) -> Vec<u8> {
-    let (low, high) = (content.len() % 128, content.len() / 128);
-    assert!(high < 128, "two bytes are enough for the length");
-    [&[tag << 3 | 2, low as u8 | 0x80, high as u8], content].concat()
-}
-
 /// A reply of the node: a message of these children.
 fn reply(id: u8, children: &[u8]) -> Reply {
-    let text = |id: u8| ObjectId([id; 32]).to_string().into_bytes();
-    let child = |child: &u8| field(2, &field(1, &text(*child)));
-    let tree = [field(1, &text(id)), children.iter().flat_map(child).collect()].concat();
-    let message = field(1, &[field(2, &text(id)), field(5, &text(id + 100))].concat());
-    Reply { node: NODE, body: [field(2, &message), field(3, &tree)].concat().into() }
+    Reply { node: NODE, body: message_body(id, children, Some(id + 100)) }
 }
 
 #[test]
@@ -265,17 +255,11 @@ fn a_spoke_that_has_forgotten_that_a_message_was_confirmed_hears_it() {
 #[test]
 fn a_reply_that_found_no_room_is_not_missed() {
     let signer = Signer::new();
-    // field 9 of the metadata: what it answers
-    let answer = {
-        let text = |id: u8| ObjectId([id; 32]).to_string().into_bytes();
-        let message = field(1, &[field(2, &text(60)), field(5, &text(1))].concat());
-        let tree = field(1, &text(60));
-        Reply { node: NODE, body: [field(2, &message), field(3, &tree)].concat().into() }
-    };
+    let answer = Reply { node: NODE, body: message_body(60, &[], Some(1)) };
     let head = objects::message_head(&answer.body).unwrap();
     assert_eq!((head.id, head.reply_to), (ObjectId([60; 32]), Some(ObjectId([1; 32]))));
     let mut hub = knowing(&signer, [HubRecord::ConfirmDone(message(1))]);
-    let mut tell = |hub: &mut Hub, event| hub.handle(at(1), event, &FULL, &mut Vec::new());
+    let tell = |hub: &mut Hub, event| hub.handle(at(1), event, &FULL, &mut Vec::new());
     tell(&mut hub, Event::Storage(false));
     tell(&mut hub, Event::Frame(paris(), SpokeFrame::Reply(answer)));
     tell(&mut hub, Event::Storage(true));

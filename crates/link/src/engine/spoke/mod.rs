@@ -7,6 +7,8 @@
 mod calls;
 mod messages;
 mod replies;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
