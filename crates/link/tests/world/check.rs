@@ -44,7 +44,8 @@ impl World {
 
     /// How long the run may take after the last fault.
     pub fn time_to_finish(&self) -> T {
-        1800 * S
+        // A node that is gone for good is held to the end of the hold.
+        1200 * S + self.plan.hold.max(600 * S)
     }
 
     pub fn tally(&self) -> Tally {

@@ -156,6 +156,12 @@ impl Hub {
             for id in &incoming.head.objects {
                 self.pins.release(shelf, *id);
             }
+            // What the spoke will not bring any more for this reply is asked for by the next one that has it.
+            for id in &incoming.missing {
+                if !self.replies.values().any(|other| other.missing.contains(id)) {
+                    self.spokes.values_mut().for_each(|spoke| drop(spoke.owes.remove(id)));
+                }
+            }
             if let Some(id) = incoming.head.reply_to {
                 self.owed.remove(&MessageKey { node: key.node, id });
             }

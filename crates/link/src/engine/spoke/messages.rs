@@ -343,6 +343,12 @@ impl Spoke {
         for id in message.parts() {
             self.pins.release(shelf, id);
         }
+        // The hub may have refused what was asked for a message that is void. Whoever needs it next asks again.
+        for id in &message.missing {
+            if !self.messages.values().any(|other| other.missing.contains(id)) {
+                self.asked.remove(id);
+            }
+        }
     }
 
     /// A node's waits for objects have lost their reason.
