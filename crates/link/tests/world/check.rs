@@ -29,7 +29,7 @@ impl World {
     pub fn quiet_time(&self) -> T {
         match self.leaves_silent_nodes() {
             _ if self.plan.direct => 0,
-            true if self.plan.rest => 900 * S,
+            true if self.plan.rest => 300 * S + self.plan.hold.max(600 * S),
             // Who comes back after a long cut trains on what nobody waits for any more, and sends it at 100 bytes a second.
             _ if self.plan.rate.contains(&100) => 240 * S,
             _ => 40 * S,

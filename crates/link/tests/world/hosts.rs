@@ -337,6 +337,8 @@ impl World {
         let Some(engine) = host.engine.as_mut() else { return };
         let mut actions = Vec::new();
         engine.handle(at, event, &host.disk, &mut actions);
+        let (kept, bound) = (engine.depth().call_bytes, (16 << 20) + self.spokes.len() * (64 << 10));
+        assert!(kept <= bound, "the hub keeps {kept} bytes of answers");
         host.queue.extend(actions);
         self.hub_settle();
     }
