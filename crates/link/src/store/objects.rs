@@ -108,6 +108,8 @@ const JOBS: usize = 4;
 const SWEEP: Duration = Duration::from_secs(30);
 /// What waits for its first reader waits for this long (twice this at most).
 const SOON: Duration = Duration::from_secs(1);
+/// So often it is looked for what nobody uses any more.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A handle to a store; clones are the same store. Works within a tokio runtime only.
 #[derive(Clone)]
@@ -132,7 +134,7 @@ impl ObjectStore {
     pub async fn open(dir: impl Into<PathBuf>, limits: Limits) -> io::Result<Self> {
         let dir = dir.into();
         let keeper = blocking(move || Keeper::open(dir, limits)).await??;
-        Ok(Self(Arc::new(Inner {
+        let store = Arc::new(Inner {
             keeper: Arc::new(keeper),
             flights: Flights::default(),
             jobs: Arc::new(Semaphore::new(JOBS)),
@@ -140,7 +142,9 @@ impl ObjectStore {
             syncing: tokio::sync::Mutex::default(),
             swept: AtomicBool::new(false),
             swept_soon: AtomicBool::new(false),
-        })))
+        });
+        tokio::spawn(sweep(Arc::downgrade(&store), HOUR, Inner::hour));
+        Ok(Self(store))
     }
 
     /// Verifies and stores an object. After `Ok` it survives `kill -9`. If the caller goes away, it is stored all the same.
@@ -275,6 +279,12 @@ impl ObjectStore {
 }
 
 impl Inner {
+    fn hour(&self) -> bool {
+        let keeper = Arc::clone(&self.keeper);
+        tokio::task::spawn_blocking(move || keeper.hour());
+        true
+    }
+
     fn sweep_memory(&self) -> bool {
         // What comes in after this sweep sees that somebody is needed again.
         let mut memory = self.keeper.memory();

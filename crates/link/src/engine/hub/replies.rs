@@ -159,7 +159,9 @@ impl Hub {
             // What the spoke will not bring any more for this reply is asked for by the next one that has it.
             for id in &incoming.missing {
                 if !self.replies.values().any(|other| other.missing.contains(id)) {
-                    self.spokes.values_mut().for_each(|spoke| drop(spoke.owes.remove(id)));
+                    for spoke in self.spokes.values_mut() {
+                        spoke.owes.remove(id);
+                    }
                 }
             }
             if let Some(id) = incoming.head.reply_to {

@@ -1,6 +1,6 @@
 //! What is stored, where, what is kept, and what goes first when room is needed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use onefed_flower::objects::ObjectId;
 
@@ -52,6 +52,8 @@ pub(super) struct Index {
     /// The entries that are not kept, the one that goes first at the front.
     order: BTreeMap<u64, ObjectId>,
     clock: u64,
+    /// What the clock said at the end of each of the last hours.
+    hours: VecDeque<u64>,
     bytes: u64,
     kept_bytes: u64,
     /// Admitted, but not there yet.
@@ -67,6 +69,7 @@ impl Index {
             kept: HashSet::new(),
             order: BTreeMap::new(),
             clock: 0,
+            hours: VecDeque::new(),
             bytes: 0,
             kept_bytes: 0,
             coming: 0,
@@ -215,6 +218,21 @@ impl Index {
             let Some(entry) = self.remove(id) else { break };
             freed += entry.bytes;
             out.push((id, entry));
+        }
+        out
+    }
+
+    /// One more hour is over: takes out what is not kept and was not used in the last so many of them.
+    pub(super) fn hour(&mut self, unused: usize) -> Vec<(ObjectId, Entry)> {
+        self.hours.push_back(self.clock);
+        let mut out = Vec::new();
+        if self.hours.len() <= unused {
+            return out;
+        }
+        let since = self.hours.pop_front().unwrap_or_default();
+        while let Some((_, id)) = self.order.first_key_value().filter(|(used, _)| **used <= since) {
+            let id = *id;
+            out.extend(self.remove(id).map(|entry| (id, entry)));
         }
         out
     }

@@ -26,6 +26,8 @@ use crate::io::Buffer;
 pub(super) const LARGE: usize = 64 << 10;
 const LARGE_BYTES: u64 = LARGE as u64;
 
+/// So many hours an object stays that nobody uses: a run's last models are not for ever on disks of others.
+pub(super) const UNUSED_HOURS: usize = 72;
 /// How long an earlier user of the directory may need to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -183,6 +185,15 @@ impl Keeper {
         if let Some(entry) = entry {
             self.delete(id, entry);
         }
+    }
+
+    /// One more hour is over: what nobody has used for long is removed, although there would be room.
+    pub(super) fn hour(&self) {
+        let out = self.index().hour(UNUSED_HOURS);
+        if !out.is_empty() {
+            tracing::info!(objects = out.len(), dir = %self.dir.display(), "objects that nobody has used for three days are removed");
+        }
+        out.into_iter().for_each(|(id, entry)| self.delete(id, entry));
     }
 
     /// Deletes what is no longer in the index.

@@ -5,7 +5,7 @@ mod histories;
 use std::path::Path;
 
 use super::super::support::small_disk;
-use super::keeper::sha256;
+use super::keeper::{UNUSED_HOURS, sha256};
 use super::*;
 
 const LIMITS: Limits = Limits {
@@ -334,4 +334,39 @@ async fn many_at_a_time_do_not_disturb_each_other() {
         there.iter().filter(|(_, content)| content.len() >= LARGE).count()
     });
     assert!(store.0.flights.is_empty());
+}
+
+#[tokio::test]
+async fn what_nobody_has_used_for_three_days_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), SEALED).await;
+    // Small and large; of each one that is used, one that is kept, and one that is neither.
+    let all: Vec<_> = (0..6u64).map(|seed| object(seed, if seed < 3 { 900 } else { 90_000 })).collect();
+    for (id, content) in &all {
+        store.put(*id, content.clone()).await.unwrap();
+    }
+    for at in [1, 4] {
+        store.keep(all[at].0);
+    }
+    for hour in 0..=UNUSED_HOURS {
+        assert!(all.iter().all(|(id, _)| store.has(*id)), "{hour}");
+        if hour == UNUSED_HOURS / 2 {
+            for at in [0, 3] {
+                store.get(all[at].0).await.unwrap();
+            }
+        }
+        store.0.keeper.hour();
+    }
+    let there: Vec<_> = all.iter().map(|(id, _)| store.has(*id)).collect();
+    assert_eq!(there, [true, true, false, true, true, false]);
+    assert_eq!(store.usage().evictions, 0, "there was room");
+    let large = all[5].0.to_string();
+    assert!(files(dir.path(), &large).is_empty());
+    (0..UNUSED_HOURS).for_each(|_| store.0.keeper.hour());
+    for at in [1, 4] {
+        assert!(store.has(all[at].0));
+        store.release(all[at].0);
+    }
+    store.0.keeper.hour();
+    assert_eq!(store.usage().objects, 0);
 }
