@@ -26,6 +26,7 @@ mod service;
 mod steps;
 mod supervisor;
 mod systemd;
+mod tcp_buffers;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -36,3 +37,4 @@ pub use health::health;
 pub use machine::Machine;
 pub use process::{HubFile, SpokeFile, TlsFiles, exec_child, run_hub, run_spoke};
 pub use publication::attribute;
+pub use tcp_buffers::raise_tcp_buffers;

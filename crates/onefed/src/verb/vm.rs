@@ -13,6 +13,8 @@ use crate::output::Output;
 const UNITS: &str = "/etc/systemd/system";
 /// There while systemd runs the machine (`sd_booted`).
 const SYSTEMD_RUNS: &str = "/run/systemd/system";
+/// The limits of the kernel of a VM that is ours.
+const TCP_LIMITS: &str = "/proc/sys/net/ipv4";
 
 /// Boots this VM and runs it until it is told to stop.
 pub(crate) fn boot(args: &BootArgs) -> Done {
@@ -31,6 +33,9 @@ pub(crate) fn boot(args: &BootArgs) -> Done {
         units: units(args).then(|| UNITS.into()),
         sandbox_loopback: args.loopback,
     };
+    if machine.units.is_some() && Path::new(SYSTEMD_RUNS).exists() {
+        onefed_appliance::raise_tcp_buffers(Path::new(TCP_LIMITS));
+    }
     // One thread: a child's "die with my parent" is bound to the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Failure::new(Exit::Failed, "runtime", why))?;

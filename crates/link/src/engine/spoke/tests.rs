@@ -123,7 +123,8 @@ fn a_supernode_whose_signature_cannot_be_checked_here_gets_its_messages_all_the_
     assert_eq!(answers(&world.result(seq.unwrap(), empty(), &FULL)), [(1, Some(id(50)))]);
 
     // What it fetches and confirms is passed on, and the message is not given out again.
-    let (_, seq) = world.call(Operation::ConfirmMessageReceived, objects::object_request(NODE, 0, id(50)), &FULL);
+    let (_, seq) =
+        world.call(Operation::ConfirmMessageReceived, objects::object_request(NODE, 0, id(50)), &FULL);
     let actions = world.result(seq.unwrap(), empty(), &FULL);
     assert_eq!((confirms(&actions), answers(&actions)), (vec![key(50)], vec![(2, None)]));
     let (_, seq) = world.poll(&FULL);
