@@ -188,3 +188,18 @@ async fn the_control_port_passes_control_operations_and_nothing_else() {
     assert_eq!(status("/onefed/v1/status").await, StatusCode::NOT_FOUND);
     assert_eq!(seen.other.load(Ordering::Relaxed), 1);
 }
+
+/// A SuperNode since 1.40 takes a FIN there for an error of TLS, and ends. After a reset it tries again.
+#[tokio::test]
+async fn a_handshake_that_is_not_finished_ends_by_a_reset() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (address, _, _) = superlink(Transport::Http).await;
+    let hub = hub(&Trust::new(), "1.41.0", address, short(), "127.0.0.1:0").await;
+    let mut tcp = tokio::net::TcpStream::connect(hub.fleet).await.unwrap();
+    // The head of a ClientHello of 512 bytes, and no more; then the process ends.
+    tcp.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    hub.task.abort();
+    let end = tcp.read(&mut [0; 16]).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}

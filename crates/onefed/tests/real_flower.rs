@@ -197,10 +197,12 @@ fn the_whole_story(world: &World) {
     assert_eq!(sites.len(), 2, "{report:#}");
     for (site, alone) in sites {
         assert!(together > alone.as_f64().unwrap() + 0.2, "{site} alone {alone}, together {together}");
-        let wan = rounds[1]["wan"][site].as_array().unwrap();
-        assert_eq!(wan.len(), 2, "down and up");
-        // At least the model of each of the two SuperNodes, both ways.
-        assert!(wan.iter().all(|bytes| bytes.as_u64().unwrap() > 20_000), "{report:#}");
+        for way in [0, 1] {
+            // The model down and an update of each of the two SuperNodes up, twice. Where one round ends and the next begins
+            // is a matter of when it was looked.
+            let carried = rounds.iter().map(|round| round["wan"][site][way].as_u64().unwrap());
+            assert!(carried.sum::<u64>() > 40_000, "{report:#}");
+        }
     }
     let status = world.status();
     let last = &status["hub"]["known"]["runs"][0];

@@ -125,7 +125,7 @@ impl Hub {
             }
             Operation::ConfirmMessageReceived => {
                 if let Some((node, asked)) = node.zip(objects::asked_object(&call.body))
-                    && self.node(node).passed.is_some()
+                    && self.nodes.get(&node).is_some_and(|node| node.passed.is_some())
                     && self.is_from(node, &call, at.now)
                 {
                     self.confirms_passed(node, asked.id, at);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
@@ -70,8 +71,17 @@ impl Calls {
     }
 
     /// Polls are not repeated: a message that one of them brought is offered again anyway.
-    pub(super) fn drop_polls(&mut self) {
-        self.open.retain(|_, open| open.call.operation != Operation::PullMessages);
+    /// Gives those who wait for one although their node is not known here.
+    pub(super) fn drop_polls(&mut self) -> Vec<Waiter> {
+        let mut waiters = Vec::new();
+        self.open.retain(|_, open| {
+            let poll = open.call.operation == Operation::PullMessages;
+            if poll {
+                waiters.append(&mut open.waiters);
+            }
+            !poll
+        });
+        waiters
     }
 
     pub(super) fn abandoned(&mut self, ticket: Ticket) {
@@ -169,13 +179,7 @@ impl Spoke {
         let answer = self.soften(answer.safe_for(call.operation, call.transport), &call, node);
         match (call.operation, node) {
             (Operation::PullMessages, Some(node)) => {
-                // A node that was not known here does not wait with the others yet.
-                for waiter in waiters {
-                    match answer.is_ok() && !self.polls.contains_key(&node) {
-                        true => drop(self.polls.insert(node, waiter)),
-                        false => at.answer(waiter.ticket, answer.clone()),
-                    }
-                }
+                self.polled_unknown(node, waiters, &answer, at);
                 return self.poll_result(node, &call, answer, at);
             }
             (Operation::ConfirmMessageReceived, Some(node)) if answer.is_ok() => {
@@ -192,12 +196,30 @@ impl Spoke {
             }
             return;
         }
+        self.answer_all(waiters, &answer, at);
+    }
+
+    /// Those who wait for the same call get its answer.
+    fn answer_all(&self, waiters: Vec<Waiter>, answer: &FleetAnswer, at: &mut At<'_>) {
         for (place, waiter) in waiters.into_iter().enumerate() {
             // Only one of them has made this call; the others may have signed better.
             let another = place > 0 && answer.is_unauthenticated();
             let answer = if another { self.unavailable(waiter.transport) } else { answer.clone() };
             at.answer(waiter.ticket, answer);
         }
+    }
+
+    /// The hub has answered the poll of a node that was not known here. From now on it waits with the others; it asks one
+    /// thing at a time, so all but its last poll are given up.
+    fn polled_unknown(&mut self, node: u64, mut waiters: Vec<Waiter>, answer: &FleetAnswer, at: &mut At<'_>) {
+        if !answer.is_ok() {
+            return self.answer_all(waiters, answer, at);
+        }
+        let last = if self.polls.contains_key(&node) { None } else { waiters.pop() };
+        for waiter in waiters {
+            at.answer(waiter.ticket, FleetAnswer::ok(waiter.transport, Bytes::new()));
+        }
+        last.map(|last| self.polls.insert(node, last));
     }
 
     /// A SuperNode takes an internal error of SuperLink for final: it drops its message, gets stuck or exits, although

@@ -434,7 +434,9 @@ impl Spoke {
         self.up = false;
         self.hub_wants.clear();
         self.asked.clear();
-        self.calls.drop_polls();
+        for waiter in self.calls.drop_polls() {
+            at.answer(waiter.ticket, self.unavailable(waiter.transport));
+        }
         for (_, poll) in std::mem::take(&mut self.polls) {
             at.answer(poll.ticket, ok(poll.transport, Bytes::new()));
         }

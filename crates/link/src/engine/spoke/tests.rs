@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use onefed_flower::fleet::FleetCall;
+use onefed_flower::fleet::{FleetCall, FleetStatus};
 
 use super::*;
 use crate::engine::Fixed;
@@ -182,4 +182,49 @@ fn on_a_full_disk_the_bundle_comes_from_superlink() {
         let (_, seq) = world.call(Operation::GetFab, objects::fab_request(NODE, 0, BUNDLE), &EMPTY);
         assert_eq!(seq.is_some(), full);
     }
+}
+
+#[test]
+fn of_two_polls_of_an_unknown_node_the_last_one_brings_the_message() {
+    let mut world = World::new(Signer::new(), [], &FULL);
+    let (_, seq) = world.poll(&FULL);
+    assert!(world.poll(&FULL).1.is_none(), "the first is under way");
+    world.tell(Event::Frame(HubFrame::Offer(offer(50))), &FULL);
+    let actions = world.result(seq.unwrap(), empty(), &FULL);
+    assert_eq!(answers(&actions), [(1, None), (2, Some(id(50)))]);
+}
+
+#[test]
+fn a_cut_leaves_no_poll_of_an_unknown_node_without_an_answer() {
+    let mut world = World::new(Signer::new(), [], &FULL);
+    world.poll(&FULL);
+    let actions = world.tell(Event::Down, &FULL);
+    assert!(matches!(&actions[..], [Action::Answer(1, answer)] if answer.is_unavailable()), "{actions:?}");
+}
+
+/// Somebody else who says the node's number learns nothing from its calls.
+#[test]
+fn who_only_says_whose_call_it_is_does_not_hear_the_answer() {
+    let mut world = World::known([], &FULL);
+    let ask = |world: &mut World, headers| {
+        world.ticket += 1;
+        let (operation, body) = (Operation::GetRun, objects::run_request(NODE, 5));
+        let call = FleetCall { operation, transport: Transport::Http, headers, body };
+        let actions = world.tell(Event::Call(world.ticket, world.ticket, call), &FULL);
+        actions.iter().find_map(|action| match action {
+            Action::Send(SpokeFrame::Call { seq, .. }) => Some(*seq),
+            _ => None,
+        })
+    };
+    let (own, later, forged) =
+        (world.signer.headers(at(1)), world.signer.headers(at(2)), world.signer.forged(at(1)));
+    let first = ask(&mut world, own).unwrap();
+    let other = ask(&mut world, forged).expect("SuperLink is asked about it");
+    assert_eq!(ask(&mut world, later), None, "the node's own second try waits for the first");
+    let told =
+        |actions: &[Action]| -> Vec<Ticket> { answers(actions).iter().map(|(ticket, _)| *ticket).collect() };
+    assert_eq!(told(&world.result(first, empty(), &FULL)), [1, 3]);
+    let refused = FleetAnswer { status: FleetStatus::Http(http::StatusCode::UNAUTHORIZED), ..empty() };
+    assert_eq!(world.result(other, refused, &FULL).len(), 1);
+    assert!(world.spoke.nodes[&NODE].active, "somebody else's bad signature");
 }
