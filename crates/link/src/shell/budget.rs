@@ -104,7 +104,10 @@ impl Budget {
             }
             if let Some((held, had)) = room.as_mut().filter(|(_, had)| expected > *had) {
                 let large = timeout_at(until, self.large.clone().acquire_owned()).await;
-                let Ok(large) = large else { return thrown_away(body).await };
+                let Ok(large) = large else {
+                    drop((gathered, room));
+                    return thrown_away(body).await;
+                };
                 (held.0[1], *had) = (large.ok(), MAX_BODY);
             }
             let Some(frame) = body.frame().await else { break };

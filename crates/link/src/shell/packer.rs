@@ -15,8 +15,9 @@ use crate::store::{ObjectStore, PutError};
 /// Less than this is coded where it is: handing it to another thread would take longer.
 const QUICK: usize = 32 << 10;
 /// An object that is there and cannot be read, since there are too many open files or too little memory, is tried again
-/// after this time.
+/// after this time, so often.
 const UNREADABLE: Duration = Duration::from_secs(1);
+const UNREADABLE_TRIES: u32 = 10;
 
 /// One end of a bulk connection, as far as coding goes.
 pub(crate) struct Packer {
@@ -89,12 +90,19 @@ impl Packer {
     /// An object as it is to be sent; `None` if it is not in the store. One that cannot be read now is waited for: it is
     /// wanted once, and nobody would want it again.
     pub(crate) async fn pack(&self, wanted: Wanted) -> Option<Parcel> {
+        let mut tries = 0;
         let content = loop {
             match self.store.get(wanted.id).await {
                 Some(content) => break content,
-                None if self.store.has(wanted.id) => tokio::time::sleep(UNREADABLE).await,
-                None => return None,
+                None if !self.store.has(wanted.id) => return None,
+                None if tries == UNREADABLE_TRIES => {
+                    // Others wait behind it. It is fetched again, or given up by name.
+                    self.store.remove(wanted.id).await;
+                    return None;
+                }
+                None => tokio::time::sleep(UNREADABLE).await,
             }
+            tries += 1;
         };
         if !self.policy().codes(content.len()) {
             return Some(Parcel::plain(wanted.id, content));

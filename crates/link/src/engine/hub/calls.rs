@@ -8,7 +8,7 @@ use onefed_flower::{Operation, Transport, messages as flower, objects};
 
 use super::nodes::SILENT;
 use super::{At, Hub, SpokeName, Work};
-use crate::engine::frame::HubFrame;
+use crate::engine::frame::{HubFrame, MessageKey};
 use crate::engine::record::HubRecord;
 use crate::engine::{Now, fingerprint};
 
@@ -123,14 +123,6 @@ impl Hub {
                 let answer = for_now(call.transport, "this SuperNode has left");
                 return self.finish(&name, seq, answer, at);
             }
-            Operation::ConfirmMessageReceived => {
-                if let Some((node, asked)) = node.zip(objects::asked_object(&call.body))
-                    && self.nodes.get(&node).is_some_and(|node| node.passed.is_some())
-                    && self.is_from(node, &call, at.now)
-                {
-                    self.confirms_passed(node, asked.id, at);
-                }
-            }
             Operation::ActivateNode if self.has_to_stay_offline(&call, at.now) => {
                 let answer = for_now(
                     call.transport,
@@ -244,6 +236,8 @@ impl Hub {
                     && answer.is_ok()
                 {
                     self.confirms_passed(node, asked.id, at);
+                    // Its spoke cannot attribute the call, or has lost the message.
+                    self.confirmed(&name, MessageKey { node, id: asked.id }, asked.run, at);
                 }
                 answer
             }

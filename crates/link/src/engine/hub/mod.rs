@@ -508,7 +508,9 @@ impl Hub {
                 self.note_auth(&name, node, transport, headers, at.now);
             }
             SpokeFrame::Want(wanted) => self.wanted(&name, wanted, at),
-            SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key) if !self.messages.contains_key(&key) => {
+            SpokeFrame::OfferTaken(key) | SpokeFrame::Whole(key)
+                if self.messages.get(&key).is_none_or(|message| message.spoke != name) =>
+            {
                 // Its SuperNode has it, and its reply may be on its way: a spoke that lost power may not know that.
                 at.send(
                     &name,

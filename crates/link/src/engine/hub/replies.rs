@@ -79,8 +79,13 @@ impl Incoming {
 impl Hub {
     /// A spoke has a reply, perhaps not for the first time.
     pub(super) fn reply(&mut self, name: &SpokeName, reply: Reply, at: &mut At<'_>) {
-        let answered = objects::message_head(&reply.body).and_then(|head| head.reply_to);
+        let head = objects::message_head(&reply.body);
+        let answered = head.as_ref().and_then(|head| head.reply_to);
         let answered = answered.map(|id| MessageKey { node: reply.node, id });
+        // Who answers a message has it, should the spoke have lost that it was confirmed.
+        if let Some((key, head)) = answered.zip(head).filter(|(key, _)| self.messages.contains_key(key)) {
+            self.confirmed(name, key, head.run, at);
+        }
         if !self.storage {
             // The spoke has it, and says so again after the next reconnect or when there is room.
             let owed = &self.owed;
@@ -155,14 +160,6 @@ impl Hub {
         if let Some(incoming) = self.replies.remove(&key) {
             for id in &incoming.head.objects {
                 self.pins.release(shelf, *id);
-            }
-            // What the spoke will not bring any more for this reply is asked for by the next one that has it.
-            for id in &incoming.missing {
-                if !self.replies.values().any(|other| other.missing.contains(id)) {
-                    for spoke in self.spokes.values_mut() {
-                        spoke.owes.remove(id);
-                    }
-                }
             }
             if let Some(id) = incoming.head.reply_to {
                 self.owed.remove(&MessageKey { node: key.node, id });
@@ -259,8 +256,13 @@ impl Hub {
 
     /// A reply that was passed through, call by call.
     pub(super) fn answered_through(&mut self, node: u64, body: &Bytes, at: &mut At<'_>) {
-        let key =
-            objects::message_head(body).and_then(|head| head.reply_to).map(|id| MessageKey { node, id });
+        let head = objects::message_head(body);
+        let key = head.as_ref().and_then(|head| head.reply_to).map(|id| MessageKey { node, id });
+        if let Some((key, head)) = key.zip(head)
+            && let Some(spoke) = self.messages.get(&key).map(|message| message.spoke.clone())
+        {
+            self.confirmed(&spoke, key, head.run, at);
+        }
         if let Some(key) = key.filter(|key| self.owed.remove(key) && !self.confirms.contains_key(key)) {
             at.record(HubRecord::MessageDone(key));
         }

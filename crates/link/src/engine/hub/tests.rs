@@ -311,3 +311,48 @@ fn a_busy_superlink_does_not_multiply_the_heartbeats_of_a_node_that_is_held() {
     }
     assert!((100..150).contains(&made), "{made}");
 }
+
+/// A spoke that loses power loses the end of its journal, and with it that it ever had a message.
+#[test]
+fn a_message_that_its_node_confirms_or_answers_past_the_spoke_is_not_offered_again() {
+    let signer = Signer::new();
+    for answers in [false, true] {
+        let offered = HubRecord::Offered("paris".into(), "1".into(), offer(50));
+        let mut hub = knowing(&signer, [offered, HubRecord::OfferTaken(message(50))]);
+        let mut actions = Vec::new();
+        if answers {
+            let reply = Reply { node: NODE, body: message_body(60, &[], Some(50)) };
+            hub.handle(at(1), Event::Frame(paris(), SpokeFrame::Reply(reply)), &FULL, &mut actions);
+        } else {
+            let (operation, body) =
+                (Operation::ConfirmMessageReceived, objects::object_request(NODE, 0, ObjectId([50; 32])));
+            let headers = signer.headers(at(1));
+            let call = FleetCall { operation, transport: Transport::Http, headers, body };
+            let call = SpokeFrame::Call { seq: 1, acked: 0, call };
+            hub.handle(at(1), Event::Frame(paris(), call), &FULL, &mut actions);
+            let [Action::Fleet(job, _)] = actions[..] else { panic!("{actions:?}") };
+            let done = FleetAnswer::ok(Transport::Http, Bytes::new());
+            hub.handle(at(1), Event::Answered(job, Some(done)), &FULL, &mut actions);
+        }
+        assert!(
+            actions
+                .iter()
+                .any(|a| matches!(a, Action::Record(HubRecord::Confirmed(key, _)) if *key == message(50)))
+        );
+        assert!(
+            actions
+                .iter()
+                .any(|a| matches!(a, Action::Send(_, HubFrame::ConfirmTaken(key)) if *key == message(50)))
+        );
+        assert!(hub.messages.is_empty());
+    }
+}
+
+#[test]
+fn a_spoke_that_comes_back_with_a_message_that_is_elsewhere_by_now_hears_it() {
+    let mut hub = knowing(&Signer::new(), [HubRecord::Offered("lyon".into(), "1".into(), offer(50))]);
+    let mut actions = Vec::new();
+    hub.handle(at(1), Event::Frame(paris(), SpokeFrame::Whole(message(50))), &FULL, &mut actions);
+    assert!(matches!(&actions[..], [Action::Send(to, HubFrame::Gone(_))] if *to == paris()), "{actions:?}");
+    assert!(!hub.messages[&message(50)].whole);
+}

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
-use onefed_flower::{Operation, Transport, messages as flower, objects};
+use onefed_flower::{Operation, Transport, messages as flower};
 
 use super::{At, PATIENCE, Spoke, Waiter};
-use crate::engine::frame::{MessageKey, SpokeFrame};
+use crate::engine::frame::SpokeFrame;
 use crate::engine::{Ticket, fingerprint};
 
 /// An answer that nobody waited for is kept for the SuperNode's retry; Flower waits for at most 20 s between two.
@@ -30,6 +30,8 @@ pub(super) struct Calls {
 struct Open {
     call: FleetCall,
     print: [u8; 32],
+    /// Whether the signature was checked here.
+    signed: bool,
     waiters: Vec<Waiter>,
     /// When it is forgotten if nobody waits for it.
     until: Duration,
@@ -101,18 +103,17 @@ impl Spoke {
             return at.answer(ticket, answer);
         }
         let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + patience };
-        if let Some(open) = calls.open.values_mut().find(|open| open.print == print) {
-            let signed = call.headers == open.call.headers
-                || self.verifier.signer(&call.headers, at.now.wall).is_some();
+        // Whoever says that a call is a node's own neither hears the answer to the node's own call nor spoils it.
+        let signed = self.verifier.signer(&call.headers, at.now.wall).is_some();
+        let mut same = calls.open.values_mut().filter(|open| open.print == print && open.signed == signed);
+        if let Some(open) =
+            same.find(|open| signed || call.headers == open.call.headers || !tells(call.operation))
+        {
             if signed {
                 // Its signature is younger.
                 open.call = call;
-                return open.waiters.push(waiter);
             }
-            if !tells(call.operation) {
-                return open.waiters.push(waiter);
-            }
-            // Whoever it is: SuperLink shall say whether it may know.
+            return open.waiters.push(waiter);
         }
         if !self.up {
             let answer = self.unavailable(call.transport);
@@ -124,25 +125,26 @@ impl Spoke {
         // One with effect goes on without anybody who waits: SuperLink may have carried it out already, and the
         // SuperNode will ask again.
         let until = at.now.mono + PATIENCE + if has_effect(call.operation) { KEPT } else { Duration::ZERO };
-        calls.open.insert(seq, Open { call, print, waiters: vec![waiter], until });
+        calls.open.insert(seq, Open { call, print, signed, waiters: vec![waiter], until });
     }
 
     /// Asks the hub for work. Who waits for it is in `polls`.
     pub(super) fn pass_poll(&mut self, call: FleetCall, at: &mut At<'_>) {
         let print = fingerprint(&call);
         let calls = &mut self.calls;
-        if !self.up || calls.open.values().any(|open| open.print == print) {
+        if !self.up || calls.open.values().any(|open| open.print == print && open.signed) {
             return;
         }
         let (seq, acked) = (calls.next, calls.acked());
         calls.next += 1;
         at.send(SpokeFrame::Call { seq, acked, call: call.clone() });
-        calls.open.insert(seq, Open { call, print, waiters: Vec::new(), until: at.now.mono + PATIENCE });
+        let until = at.now.mono + PATIENCE;
+        calls.open.insert(seq, Open { call, print, signed: true, waiters: Vec::new(), until });
     }
 
     /// The hub has answered.
     pub(super) fn result(&mut self, seq: u64, answer: FleetAnswer, at: &mut At<'_>) {
-        let Some(Open { call, print, waiters, .. }) = self.calls.open.remove(&seq) else { return };
+        let Some(Open { call, print, signed, waiters, .. }) = self.calls.open.remove(&seq) else { return };
         let node = flower::requesting_node(call.operation, &call.body);
         let signer = flower::signing_key(&call.headers);
         if answer.is_ok() {
@@ -177,17 +179,13 @@ impl Spoke {
             }
         }
         let answer = self.soften(answer.safe_for(call.operation, call.transport), &call, node);
-        match (call.operation, node) {
-            (Operation::PullMessages, Some(node)) => {
-                self.polled_unknown(node, waiters, &answer, at);
-                return self.poll_result(node, &call, answer, at);
+        if let Some(node) = node.filter(|_| call.operation == Operation::PullMessages) {
+            self.polled_unknown(node, waiters, &answer, at);
+            // A refusal of what somebody sent in a node's name is none of the node's.
+            if signed || answer.is_ok() {
+                self.poll_result(node, &call, answer, at);
             }
-            (Operation::ConfirmMessageReceived, Some(node)) if answer.is_ok() => {
-                if let Some(asked) = objects::asked_object(&call.body) {
-                    self.confirmed_by(MessageKey { node, id: asked.id }, asked.run, at);
-                }
-            }
-            _ => {}
+            return;
         }
         if waiters.is_empty() && answer.is_ok() && has_effect(call.operation) {
             self.calls.kept.push_back((print, answer, at.now.mono + KEPT));

@@ -68,8 +68,8 @@ impl Spoke {
         let Some(head) = objects::message_head(&offer.body) else { return };
         let key = MessageKey { node: offer.node, id: head.id };
         if self.confirmed.contains_key(&key) || self.has_confirmed(key) {
-            at.send(SpokeFrame::OfferTaken(key));
-            return at.send(SpokeFrame::Whole(key));
+            // The hub has lost it.
+            return at.send(SpokeFrame::Confirm(key, head.run));
         }
         if !self.messages.contains_key(&key) {
             // It may have been void here, and is not any more: its node has been elsewhere, or the hub has not heard of it.
@@ -310,12 +310,14 @@ impl Spoke {
         at.answer(ticket, ok(call.transport, Bytes::new()));
     }
 
-    /// A SuperNode has the whole message, of this run. Nothing if it is known already, or the message is not here.
+    /// A SuperNode has the whole message, of this run. Nothing if it is known already, or the message was never here. One
+    /// that is void here may not be void for the hub.
     pub(super) fn confirmed_by(&mut self, key: MessageKey, run: u64, at: &mut At<'_>) {
-        if !self.messages.contains_key(&key) {
+        if !self.messages.contains_key(&key) && !self.lately.contains(&(key, false)) {
             return;
         }
         self.forget_message(key, at.shelf);
+        self.lately.retain(|(other, _)| *other != key);
         self.confirmed.insert(key, run);
         if self.storage {
             at.record(SpokeRecord::Confirmed(key, run));

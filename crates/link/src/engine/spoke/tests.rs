@@ -125,8 +125,8 @@ fn a_supernode_whose_signature_cannot_be_checked_here_gets_its_messages_all_the_
     // What it fetches and confirms is passed on, and the message is not given out again.
     let (_, seq) =
         world.call(Operation::ConfirmMessageReceived, objects::object_request(NODE, 0, id(50)), &FULL);
-    let actions = world.result(seq.unwrap(), empty(), &FULL);
-    assert_eq!((confirms(&actions), answers(&actions)), (vec![key(50)], vec![(2, None)]));
+    world.tell(Event::Frame(HubFrame::ConfirmTaken(key(50))), &FULL);
+    assert_eq!(answers(&world.result(seq.unwrap(), empty(), &FULL)), [(2, None)]);
     let (_, seq) = world.poll(&FULL);
     assert_eq!(answers(&world.result(seq.unwrap(), empty(), &FULL)), [(3, None)]);
 }
@@ -156,7 +156,8 @@ fn a_message_that_was_confirmed_before_a_power_cut_is_not_given_out_again() {
     world.tell(Event::Frame(HubFrame::ConfirmTaken(key(50))), &FULL);
     assert!(world.poll(&FULL).1.is_some(), "there is no message");
     // Nor when it is offered again, or after the next start.
-    world.tell(Event::Frame(HubFrame::Offer(offer(50))), &FULL);
+    let again = world.tell(Event::Frame(HubFrame::Offer(offer(50))), &FULL);
+    assert_eq!(confirms(&again), [key(50)], "the hub has lost it");
     assert!(world.spoke.messages.is_empty() && world.spoke.has_confirmed(key(50)));
     let snapshot = world.spoke.snapshot();
     assert!(!snapshot.iter().any(|record| matches!(record, SpokeRecord::Offered(_))), "{snapshot:?}");
@@ -227,4 +228,39 @@ fn who_only_says_whose_call_it_is_does_not_hear_the_answer() {
     let refused = FleetAnswer { status: FleetStatus::Http(http::StatusCode::UNAUTHORIZED), ..empty() };
     assert_eq!(world.result(other, refused, &FULL).len(), 1);
     assert!(world.spoke.nodes[&NODE].active, "somebody else's bad signature");
+}
+
+/// SuperLink ends what a node does by a 401, so what somebody else sends in its name must not get in front of it.
+#[test]
+fn what_somebody_sent_first_in_a_nodes_name_does_not_spoil_its_own_call() {
+    for (operation, body) in [
+        (Operation::PullMessages, objects::pull_messages_request(NODE)),
+        (Operation::SendNodeHeartbeat, objects::heartbeat_request(NODE, 30.0)),
+    ] {
+        let mut world = World::known([], &FULL);
+        let headers = world.signer.forged(at(1));
+        let forged = FleetCall { operation, transport: Transport::Http, headers, body: body.clone() };
+        let actions = world.tell(Event::Call(100, 2, forged), &FULL);
+        let [Action::Send(SpokeFrame::Call { seq: first, .. })] = actions[..] else { panic!("{actions:?}") };
+        let (_, own) = world.call(operation, body, &FULL);
+        let own = own.expect("it does not wait for the other");
+        let refused = FleetAnswer { status: FleetStatus::Http(http::StatusCode::UNAUTHORIZED), ..empty() };
+        let actions = world.result(first, refused, &FULL);
+        assert!(
+            matches!(&actions[..], [Action::Answer(100, answer)] if answer.is_unauthenticated()),
+            "{actions:?}"
+        );
+        assert!(world.spoke.nodes[&NODE].active);
+        assert_eq!(answers(&world.result(own, empty(), &FULL)), [(1, None)]);
+    }
+}
+
+/// A 401 that it did not deserve voids its messages here; for the hub they are not void.
+#[test]
+fn a_void_message_that_is_confirmed_after_all_is_told_to_the_hub() {
+    let mut world = World::known([SpokeRecord::Offered(offer(50))], &FULL);
+    world.tell(Event::Frame(HubFrame::Gone(key(50))), &FULL);
+    let confirm = objects::object_request(NODE, 0, id(50));
+    let (actions, _) = world.call(Operation::ConfirmMessageReceived, confirm, &FULL);
+    assert_eq!((confirms(&actions), answers(&actions)), (vec![key(50)], vec![(1, None)]));
 }
