@@ -133,6 +133,12 @@ impl SpokeRecord {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Spooled(_))
     }
+
+    /// Whether it has to survive a power cut by itself: SuperNodes and hub go by what is said after it. A number of a start
+    /// that is used twice would make calls of two starts the same.
+    pub fn is_promise(&self) -> bool {
+        !matches!(self, Self::MessageDone(_) | Self::ReplyDone(_))
+    }
 }
 
 impl HubRecord {
@@ -208,6 +214,12 @@ impl HubRecord {
     /// Whether it has to survive a power cut, too, together with all objects that came before it.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Offered(..) | Self::Replied(_))
+    }
+
+    /// Whether it has to survive a power cut by itself. What is not final need not: SuperLink is in the same VM, and with it
+    /// the run that it is about.
+    pub fn is_promise(&self) -> bool {
+        self.is_final()
     }
 }
 

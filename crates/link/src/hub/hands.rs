@@ -335,4 +335,8 @@ impl Engine for Hub {
     fn is_final(record: &HubRecord) -> bool {
         record.is_final()
     }
+
+    fn is_promise(record: &HubRecord) -> bool {
+        record.is_promise()
+    }
 }

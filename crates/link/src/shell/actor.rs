@@ -56,6 +56,7 @@ pub(crate) trait Engine: Sized + Send + 'static {
     fn encode(record: &Self::Record) -> Vec<u8>;
     fn decode(bytes: Bytes) -> Option<Self::Record>;
     fn is_final(record: &Self::Record) -> bool;
+    fn is_promise(record: &Self::Record) -> bool;
 }
 
 /// The hands of an engine. Nothing here may wait: whatever takes time is a task.
@@ -273,10 +274,11 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
     }
 
     fn carry_out(&mut self, life: &mut Life<E>, actions: Vec<E::Action>) -> io::Result<()> {
-        let (mut records, mut others, mut last) = (Vec::new(), Vec::new(), false);
+        let (mut records, mut others, mut sync, mut last) = (Vec::new(), Vec::new(), false, false);
         for action in actions {
             match E::record(action) {
                 Ok(record) => {
+                    sync |= E::is_promise(&record);
                     last |= E::is_final(&record);
                     records.push(E::encode(&record));
                 }
@@ -289,6 +291,8 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
         if last {
             // The objects first: the record says that they are there.
             self.flush.wait()?;
+        }
+        if sync || last {
             life.journal.sync()?;
         }
         others.into_iter().for_each(|action| self.hands.act(action));

@@ -332,4 +332,8 @@ impl Engine for Spoke {
     fn is_final(record: &SpokeRecord) -> bool {
         record.is_final()
     }
+
+    fn is_promise(record: &SpokeRecord) -> bool {
+        record.is_promise()
+    }
 }

@@ -17,6 +17,8 @@
 //! journal.append(&[record.encode()])?;                           // before any later action is begun
 //! if record.is_final() {                                         // objects first: the record says that they are there
 //!     store.sync().await?;
+//! }
+//! if record.is_promise() {
 //!     let syncer = journal.syncer();
 //!     spawn_blocking(move || syncer.sync()).await??;
 //! }
