@@ -55,7 +55,9 @@ pub(crate) trait Engine: Sized + Send + 'static {
     fn record(action: Self::Action) -> Result<Self::Record, Self::Action>;
     fn encode(record: &Self::Record) -> Vec<u8>;
     fn decode(bytes: Bytes) -> Option<Self::Record>;
+    /// Whether it has to survive a power cut with all objects before it; then it is a promise, too.
     fn is_final(record: &Self::Record) -> bool;
+    /// Whether it has to survive a power cut.
     fn is_promise(record: &Self::Record) -> bool;
 }
 
@@ -292,7 +294,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
             // The objects first: the record says that they are there.
             self.flush.wait()?;
         }
-        if sync || last {
+        if sync {
             life.journal.sync()?;
         }
         others.into_iter().for_each(|action| self.hands.act(action));

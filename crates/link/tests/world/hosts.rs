@@ -236,7 +236,7 @@ impl World {
                 if last {
                     host.disk.sync();
                 }
-                if last || safe {
+                if safe {
                     host.safe = host.journal.len();
                 }
             }
