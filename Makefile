@@ -14,7 +14,7 @@ FOR ?= 60
 help:
 	@echo "make demo    three zones on this machine train a real Flower app (FLOWER=1.31.0, KEEP=1)"
 	@echo "make test    every test that can run here, real Flower included"
-	@echo "make drills  the slow ones: failures at random, a hundred times"
+	@echo "make drills  the slow ones: failures at random, 10 000 worlds of the link, all releases, the link under kills"
 	@echo "make fuzz    all that reads bytes of somebody else, with cargo-fuzz and a nightly compiler (FOR=600: seconds each)"
 	@echo "make contract ONE_XMLRPC=… ONEFLOW_URL=… ONEGATE_ENDPOINT=… ONE_AUTH=file"
 	@echo "             does a real zone answer as the sandbox does? (makes and removes objects onefed-contract-…)"

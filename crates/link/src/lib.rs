@@ -1,9 +1,9 @@
 //! Hub and spoke: the WAN hop of Flower's Fleet API.
 //!
 //! A spoke stands at a training site and speaks Flower's Fleet API to the SuperNodes there. The hub stands in the
-//! SuperLink's VM and speaks the same API to SuperLink over loopback. Between them is one mutual line: TLS 1.3,
-//! HTTP/2, with PINGs from both ends also while it is idle. Neither end is a TCP forwarder: each ends the transport
-//! and passes on [`FleetCall`](onefed_flower::fleet::FleetCall)s, the twelve Fleet operations and nothing else.
+//! SuperLink's VM and speaks the same API to SuperLink over loopback. Between them is a pair of connections ([`pair`]), TLS
+//! 1.3 and HTTP/2, control with PINGs from both ends also while it is idle. The hub shows a certificate, the spoke none.
+//! Neither end is a TCP forwarder: each ends the transport and passes on [`FleetCall`](onefed_flower::fleet::FleetCall)s, the twelve Fleet operations and nothing else.
 //!
 //! No PING ever goes to a SuperLink: it would close the connection ([`superlink`]).
 

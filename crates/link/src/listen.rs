@@ -28,7 +28,7 @@ use crate::{Error, KeepAlive, Result};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// HTTP/2 windows: enough for a whole object of 5 MiB without waiting for a window update.
 pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
-/// One line carries the calls of all SuperNodes of a site.
+/// Calls of one connection at once: of a SuperNode, or of an operator.
 const STREAMS: u32 = 4096;
 /// So many connections at once; more wait.
 const CONNECTIONS: usize = 8192;

@@ -208,7 +208,7 @@ pub struct NodeStatus {
     pub node_id: u64,
     /// The site that its calls come from; empty for one that came to the hub without a spoke.
     pub site: String,
-    /// Registered, and a heartbeat accepted within Flower's patience (60 s).
+    /// Registered, and a heartbeat accepted within Flower's patience: 60 s, longer while the hub keeps it alive.
     pub online: bool,
     /// Seconds since SuperLink last accepted a sign of life.
     pub seen_seconds: u64,
@@ -268,7 +268,7 @@ pub struct SpokeStatus {
     pub schema_version: u32,
     /// The site.
     pub site: String,
-    /// Whether the line to the hub is up.
+    /// Whether the line to the hub is up and the spoke works.
     pub connected: bool,
     /// Why not, when it is not. Also what keeps the spoke itself from working, and what helps.
     pub why: Option<String>,

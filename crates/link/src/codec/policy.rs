@@ -83,11 +83,6 @@ impl Policy {
     pub fn line_speed(&self) -> Option<f64> {
         self.line
     }
-
-    /// Bytes of content per second through the codec, if that was measured.
-    pub fn codec_speed(&self) -> Option<f64> {
-        self.codec
-    }
 }
 
 fn weight(bytes: u64) -> f64 {

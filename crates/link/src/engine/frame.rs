@@ -64,7 +64,7 @@ pub enum SpokeFrame {
     Storage(bool),
     /// What the spoke has done and has in hand, for the hub's status.
     Stats(Box<SpokeStats>),
-    /// The SuperNode took the message several times and never confirmed it: nothing will come of it.
+    /// Nothing will come of the message: its SuperNode never confirmed it, or its reply is lost.
     GaveUp(MessageKey),
 }
 
@@ -86,7 +86,7 @@ pub enum HubFrame {
     ConfirmTaken(MessageKey),
     /// The whole reply is safe at the hub.
     ReplyTaken(MessageKey),
-    /// The message is void: its run has ended.
+    /// The message is void for this spoke: its run has ended, its node is silent or has moved, or the hub does not know it.
     Gone(MessageKey),
     /// Asks for [`SpokeFrame::Echo`] with the same number.
     Echo(u64),

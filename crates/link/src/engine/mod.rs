@@ -32,6 +32,10 @@ use onefed_flower::objects::ObjectId;
 
 pub use frame::{HubFrame, Offer, Reply, SpokeFrame, Wanted};
 
+/// A SuperNode that has lost what it was at asks for work, again and again, every 3 s. A single call of one that is at work may
+/// be an older one that came late: only who still asks after this time has lost it.
+const GOES_ON: Duration = Duration::from_millis(1500);
+
 /// The time, as an engine is told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {

@@ -52,7 +52,7 @@ pub enum HubRecord {
     MessageDone(MessageKey),
     /// A whole reply is on the shelf.
     Replied(Reply),
-    /// SuperLink has the whole reply, or never will: its run has ended.
+    /// SuperLink has the whole reply, or never will: its run has ended, or it was given up.
     ReplyDone(MessageKey),
     /// What SuperLink answered to a call with effect, by the call's fingerprint.
     Answered([u8; 32], FleetAnswer),

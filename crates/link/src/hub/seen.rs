@@ -135,20 +135,28 @@ impl Seen {
     pub(super) fn down(&self, spoke: &SpokeName, why: &str) {
         lock(&self.cuts).begin(spoke.clone(), why, Instant::now());
         let (site, name) = spoke;
-        let hold_seconds = self.hold.as_secs();
+        let said = lock(&self.spokes).get(spoke).and_then(|traffic| traffic.said.clone());
+        let hold_seconds = said.map_or(self.hold, |(_, stats)| self.hold_of_both(&stats)).as_secs();
         tracing::warn!(site, spoke = name, cause = why, hold_seconds, "line to a spoke cut");
+    }
+
+    /// The shorter one rules.
+    fn hold_of_both(&self, stats: &SpokeStats) -> Duration {
+        self.hold.min(Duration::from_secs(stats.hold_seconds))
     }
 
     /// The first word of a spoke that is back says what it has kept meanwhile.
     fn cut_over(&self, spoke: &SpokeName, stats: &SpokeStats) {
         let Some(cut) = lock(&self.cuts).over(spoke) else { return };
         let (site, name) = spoke;
+        let room = stats.room && self.room.load(Ordering::Relaxed);
+        let hidden = room && cut.lasted <= self.hold_of_both(stats);
         tracing::info!(
             site,
             spoke = name,
             seconds = cut.lasted.as_secs_f64(),
             cause = cut.why,
-            hidden = cut.lasted <= self.hold,
+            hidden,
             held_nodes = cut.held,
             spooled_replies = stats.replies,
             spooled_bytes = stats.disk_needed_bytes,

@@ -36,8 +36,8 @@
 //! in Flower, with a coded one the coded bytes and its base, too). Towards the other end there are the object being sent,
 //! the next one being made ready, and [`SEND_BUFFER`]. That is below 64 MiB for a pair
 //! both of whose directions are stalled, and a few MiB otherwise. Half a window is what may be on its way before the other
-//! end hears that there is room again: 12 MiB are 1 Gbit/s at 100 ms. Beyond, the kernel's own limits for a TCP connection
-//! (`tcp_rmem`, 6 MiB unless raised) bind first.
+//! end hears that there is room again: 12 MiB are 1 Gbit/s at 100 ms. The kernel's own limit for a TCP connection (`tcp_rmem`,
+//! 6 MiB) binds before that unless it is raised, as `onefed boot` does on VMs.
 
 pub mod bulk;
 mod dial;

@@ -146,7 +146,7 @@ impl Seen {
             Some(cut) => tracing::info!(
                 seconds = cut.lasted.as_secs_f64(),
                 cause = cut.why,
-                hidden = cut.lasted <= self.hold(),
+                hidden = cut.lasted <= self.hold() && self.room.load(Ordering::Relaxed),
                 messages = now.depth.messages,
                 spooled_replies = now.depth.replies,
                 spooled_bytes = self.store.usage().kept_bytes,
@@ -160,13 +160,15 @@ impl Seen {
     pub(super) fn down(&self, why: &str) {
         let now = &mut *self.now();
         now.cuts.begin(Default::default(), why, Instant::now());
+        let hold_seconds = self.hold().as_secs();
+        let here = if hold_seconds > 0 { "answered here" } else { "told that SuperLink is unavailable" };
         tracing::warn!(
             cause = why,
-            hold_seconds = self.hold().as_secs(),
+            hold_seconds,
             messages = now.depth.messages,
             spooled_replies = now.depth.replies,
             spooled_bytes = self.store.usage().kept_bytes,
-            "line cut: SuperNodes are answered here"
+            "line cut: SuperNodes are {here}"
         );
     }
 

@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct Journal {
     dir: PathBuf,
     path: PathBuf,
-    file: Arc<File>,
+    file: File,
     /// Where the next record goes.
     end: u64,
     /// Up to where space is set aside.
@@ -44,19 +43,6 @@ pub struct Journal {
     /// Set when the file's state is unknown: half a record that could not be cut off, or a failed `fdatasync`.
     broken: bool,
     _lock: Lock,
-}
-
-/// Makes what was appended to a [`Journal`] survive a power cut, away from the journal's owner.
-pub struct Syncer(Arc<File>);
-
-impl Syncer {
-    /// Like [`Journal::sync`], for all that was appended before the call.
-    ///
-    /// # Errors
-    /// If the disk fails. What it holds is unknown then: start again.
-    pub fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
 }
 
 impl Journal {
@@ -91,7 +77,7 @@ impl Journal {
         let mut journal = Self {
             dir: dir.to_owned(),
             path,
-            file: Arc::new(file),
+            file,
             end: found.end,
             reserved: 0,
             after_rewrite: 0,
@@ -158,11 +144,6 @@ impl Journal {
         })
     }
 
-    /// What syncs away from the owner of the journal, for instance on a thread that may block.
-    pub fn syncer(&self) -> Syncer {
-        Syncer(Arc::clone(&self.file))
-    }
-
     /// Puts these records in the place of all others. They survive a power cut then.
     ///
     /// # Errors
@@ -183,7 +164,7 @@ impl Journal {
             self.make_spare();
             return Err(error);
         }
-        self.file = Arc::new(file);
+        self.file = file;
         self.end = bytes.len() as u64;
         self.after_rewrite = self.end;
         self.reserved = 0;

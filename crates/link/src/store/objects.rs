@@ -92,10 +92,6 @@ pub struct Usage {
     pub unused_bytes: u64,
     /// Bytes of content in memory.
     pub memory_bytes: u64,
-    /// Objects that were asked for and there.
-    pub hits: u64,
-    /// Objects that were asked for and not there.
-    pub misses: u64,
     /// Objects removed to make room.
     pub evictions: u64,
     /// Objects found damaged.
@@ -184,14 +180,6 @@ impl ObjectStore {
 
     /// The content of an object, verified. `None` if it is not there, or damaged.
     pub async fn get(&self, id: ObjectId) -> Option<Bytes> {
-        let found = self.find(id).await;
-        let counts = &self.0.keeper.counts;
-        let count = if found.is_some() { &counts.hits } else { &counts.misses };
-        count.fetch_add(1, Ordering::Relaxed);
-        found
-    }
-
-    async fn find(&self, id: ObjectId) -> Option<Bytes> {
         if let Some(content) = self.0.keeper.at_hand(id) {
             return Some(content);
         }

@@ -47,6 +47,8 @@ pub struct Line {
     tries: u32,
     down_until: T,
     blocked_until: [T; 2],
+    /// Each packet takes up to so much longer.
+    pub slow: T,
     parked: [Vec<(u64, Packet)>; 2],
     last: [T; 2],
     bulk_last: [T; 2],
@@ -151,7 +153,7 @@ impl World {
         }
         let sees = if way == UP { line.spoke_sees } else { line.hub_sees };
         let Some(pair) = sees else { return };
-        let jitter = self.rng.below(MS);
+        let jitter = self.rng.below(MS.max(line.slow));
         let at = (self.now + self.plan.latency[l] + jitter).max(line.last[way]);
         line.last[way] = at;
         self.after(at - self.now, Event::Packet(l, way, pair, packet));
@@ -206,7 +208,8 @@ impl World {
             line.bulk_busy[way] = true;
             let begun = self.now.max(line.bulk_last[way].saturating_sub(self.plan.latency[l]));
             let room = begun + content.len() as T * S / self.plan.rate[l];
-            let there = room + self.plan.latency[l];
+            let slower = if line.slow > 0 { self.rng.below(line.slow) } else { 0 };
+            let there = room + self.plan.latency[l] + slower;
             line.bulk_last[way] = there;
             self.note(|| format!("line {l}: sends {id:?} {}", if way == UP { "up" } else { "down" }));
             self.after(room - self.now, Event::Packet(l, way, pair, Packet::Room));

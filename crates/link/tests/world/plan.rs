@@ -33,6 +33,10 @@ pub enum Fault {
     Damage(usize),
     /// For a while, connections of SuperNodes to their spoke break, so many times in a thousand.
     Lan(T, u64),
+    /// For a while, what SuperNodes call comes to their spoke a second time, at once or later, so many times in a thousand.
+    Twice(T, u64),
+    /// For a while, everything on a line takes up to so much longer, its two connections each for itself.
+    Slow(usize, T, T),
     /// A host's journal is rewritten from the engine's snapshot.
     Compact(usize),
     /// The user stops the run.
@@ -155,6 +159,17 @@ impl Plan {
             let fault = self.draw_fault(rng, mix);
             self.faults.push((at, fault));
         }
+        // From a stream of its own, so that all else that a seed draws stays what it was.
+        let mut rng = Rng::new(!self.seed);
+        if rng.chance(200) {
+            let fault =
+                Fault::Slow(rng.index(self.spokes.len()), rng.within(S, 60 * S), rng.pick(&[S / 2, 2 * S]));
+            self.faults.push((rng.within(S, 25 * S), fault));
+        }
+        if mix != Mix::Lines && rng.chance(200) {
+            let fault = Fault::Twice(rng.within(S, 60 * S), rng.pick(&[50, 500]));
+            self.faults.push((rng.within(S, 25 * S), fault));
+        }
         self.faults.sort_by_key(|(at, _)| *at);
     }
 
@@ -199,6 +214,7 @@ impl Plan {
                 Fault::Spoke(_, _, back) | Fault::Hub(_, back) => 60 * S + back,
                 Fault::Node(_, back) | Fault::Leave(_, back) => back,
                 Fault::Busy(length, _) | Fault::Lost(length, _) | Fault::Lan(length, _) => length,
+                Fault::Twice(length, _) | Fault::Slow(_, length, _) => length,
                 Fault::Half(..) | Fault::Evict(_) | Fault::Damage(_) | Fault::Compact(_) | Fault::Stop => 0,
             }
         };
@@ -210,7 +226,7 @@ impl Plan {
         self.faults.iter().all(|(_, fault)| match *fault {
             Fault::Cut(_, length) | Fault::Hole(_, length, _) => length < self.hold,
             Fault::Half(..) if self.hold == 0 => false,
-            Fault::Half(..) | Fault::Spoke(..) | Fault::Lan(..) => true,
+            Fault::Half(..) | Fault::Spoke(..) | Fault::Lan(..) | Fault::Twice(..) | Fault::Slow(..) => true,
             Fault::Evict(_) | Fault::Compact(_) => true,
             _ => false,
         }) && !self.power_cuts

@@ -94,6 +94,7 @@ pub struct World {
     pub busy: u64,
     pub lost: u64,
     pub lan: u64,
+    pub twice: u64,
     /// For a world without a link: lines that let nothing through.
     pub blocked: Vec<bool>,
     pub spokes: Vec<SpokeHost>,
@@ -144,6 +145,7 @@ impl World {
             busy: 0,
             lost: 0,
             lan: 0,
+            twice: 0,
             blocked: vec![false; plan.spokes.len()],
             spokes: Vec::new(),
             hub: Host::new(("hub".into(), String::new()), 0),
@@ -270,6 +272,9 @@ impl World {
     ) {
         let breaks = self.rng.chance(self.lan);
         let operation = call.operation;
+        if !self.plan.direct && self.rng.chance(self.twice) {
+            self.call_doubled((node, incarnation), thread, call.clone(), object);
+        }
         let (sent, at_spoke, spoke) = (self.now, false, self.nodes[node].spoke);
         self.calls
             .insert(id, Call { node, spoke, incarnation, thread, operation, sent, object, at_spoke, breaks });
@@ -283,6 +288,33 @@ impl World {
         } else {
             self.rng.within(MS / 10, 2 * MS)
         };
+        self.after(delay, Event::Arrives(id, call));
+    }
+
+    /// The same call once more, of which nobody reads the answer.
+    fn call_doubled(
+        &mut self,
+        (node, incarnation): (usize, u32),
+        thread: usize,
+        call: FleetCall,
+        object: Option<ObjectId>,
+    ) {
+        self.next_call += 1;
+        let delay = self.rng.pick(&[MS / 10, MS, 10 * MS, S]);
+        let (id, sent) = (self.next_call, self.now + delay);
+        let (operation, spoke) = (call.operation, self.nodes[node].spoke);
+        let doubled = Call {
+            node,
+            spoke,
+            incarnation,
+            thread,
+            operation,
+            sent,
+            object,
+            at_spoke: false,
+            breaks: false,
+        };
+        self.calls.insert(id, doubled);
         self.after(delay, Event::Arrives(id, call));
     }
 
@@ -413,6 +445,14 @@ impl World {
                 self.lan = rate;
                 self.after(length, Event::FaultOver(at));
             }
+            Fault::Twice(length, rate) => {
+                self.twice = rate;
+                self.after(length, Event::FaultOver(at));
+            }
+            Fault::Slow(line, length, extra) => {
+                self.lines[line].slow = extra;
+                self.after(length, Event::FaultOver(at));
+            }
             Fault::Stop => self.app_run_over(),
             _ => {}
         }
@@ -426,6 +466,8 @@ impl World {
             Fault::Busy(..) => self.busy = 0,
             Fault::Lost(..) => self.lost = 0,
             Fault::Lan(..) => self.lan = 0,
+            Fault::Twice(..) => self.twice = 0,
+            Fault::Slow(line, ..) => self.lines[line].slow = 0,
             Fault::Full(host, _) => self.host_room(host),
             // It had too little to do to die of it.
             Fault::Spoke(s, _, back) if self.spokes[s].doom.is_some() => self.spoke_crash(s, back),

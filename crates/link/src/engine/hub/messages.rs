@@ -15,7 +15,7 @@ use crate::engine::Shelf;
 use crate::engine::frame::{HubFrame, MessageKey, Offer, Wanted};
 use crate::engine::record::HubRecord;
 
-/// So many objects are pulled from SuperLink at the same time. Flower's own SuperNodes pull two each.
+/// So many objects are asked for or being stored; the client to SuperLink makes one call for an object at a time.
 const PULLS: usize = 4;
 const PULL_FIRST: Duration = Duration::from_millis(200);
 const PULL_LONGEST: Duration = Duration::from_secs(2);

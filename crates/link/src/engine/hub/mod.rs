@@ -111,12 +111,6 @@ pub struct Counters {
     pub bytes_pulled: u64,
     /// Objects that were here when a message named them.
     pub objects_reused: u64,
-    /// Objects sent to spokes.
-    pub objects_down: u64,
-    /// Objects that came from spokes.
-    pub objects_up: u64,
-    /// Their bytes.
-    pub bytes_up: u64,
     /// Replies that SuperLink has.
     pub replies: u64,
     /// Push sessions that had to be begun again.
@@ -147,8 +141,6 @@ pub struct Depth {
     pub jobs: usize,
     /// Objects that may not be evicted.
     pub objects: usize,
-    /// Nodes kept alive although their spoke is out of reach.
-    pub held: usize,
     /// Calls of spokes that may come again: under way, or with an answer that is kept until it has arrived.
     pub calls: usize,
     /// What these take, in bytes.
@@ -383,7 +375,6 @@ impl Hub {
             pulls: self.pulls.len(),
             jobs: self.jobs.len(),
             objects: self.pins.kept(),
-            held: self.nodes.values().filter(|node| node.is_held()).count(),
         }
     }
 
@@ -435,9 +426,7 @@ impl Hub {
             Event::Frame(spoke, frame) => self.frame(spoke, frame, &mut at),
             Event::Answered(job, answer) => self.answered(job, answer, &mut at),
             Event::StoreDone(job, stored) => self.store_done(job, stored, &mut at),
-            Event::Stored(id, length) => {
-                self.counters.objects_up += 1;
-                self.counters.bytes_up += length;
+            Event::Stored(id, _) => {
                 for spoke in self.spokes.values_mut() {
                     spoke.owes.remove(&id);
                 }
@@ -470,7 +459,6 @@ impl Hub {
         let spoke = self.spokes.get_mut(spoke)?;
         let next = spoke.wants.next(shelf)?;
         spoke.has.add(next.id);
-        self.counters.objects_down += 1;
         Some(next)
     }
 

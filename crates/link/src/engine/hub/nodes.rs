@@ -13,10 +13,10 @@ use onefed_flower::{Operation, Transport, messages as flower, objects};
 use super::calls::for_now;
 use super::replies::Incoming;
 use super::{Again, At, Hub, HubFrame, SpokeName, Work};
-use crate::engine::Now;
 use crate::engine::auth::{self, USABLE};
 use crate::engine::frame::MessageKey;
 use crate::engine::record::HubRecord;
+use crate::engine::{GOES_ON, Now};
 
 /// Flower's heartbeats come every 22.5 s at the latest, and SuperLink waits for 60 s.
 const OVERDUE: Duration = Duration::from_secs(25);
@@ -70,6 +70,8 @@ pub(super) struct Node {
     awaited: BTreeMap<ObjectId, u64>,
     /// The message that it was given although the disk is full, so that nobody but its SuperNode has it.
     pub(super) passed: Option<MessageKey>,
+    /// Messages that it owes a reply to, or got past the disk, and since when it has asked for other work all the same.
+    asked: BTreeMap<ObjectId, Duration>,
     /// A poll is on its way to SuperLink.
     pub(super) polling: bool,
     /// A poll's answer got lost, and a message with it, perhaps.
@@ -292,10 +294,20 @@ impl Hub {
         passed || self.owed.iter().any(|key| key.node == id && !answered(key))
     }
 
+    /// Whether a node asks for work, and did before, although it should be at this message.
+    fn goes_on_asking(&mut self, key: MessageKey, now: Duration) -> bool {
+        let node = self.nodes.entry(key.node).or_default();
+        let passed = node.passed.map(|passed| passed.id);
+        node.asked.retain(|id, _| {
+            passed == Some(*id) || self.owed.contains(&MessageKey { node: key.node, id: *id })
+        });
+        now >= *node.asked.entry(key.id).or_insert(now) + GOES_ON
+    }
+
     /// A node asks for work although it has not confirmed the message that it was given while the disk was full: nobody
     /// has it any more.
     pub(super) fn miss_passed(&mut self, id: u64, at: &mut At<'_>) {
-        if let Some(key) = self.node(id).passed {
+        if let Some(key) = self.node(id).passed.filter(|key| self.goes_on_asking(*key, at.now.mono)) {
             tracing::warn!(node = id, message = %key.id, "a message was lost on its way, and the disk has no room for it");
             self.counters.suspected += 1;
             self.take_offline(id, at);
@@ -328,6 +340,9 @@ impl Hub {
             .copied()
             .collect();
         for key in dropped {
+            if !self.goes_on_asking(key, at.now.mono) {
+                continue;
+            }
             self.owed.remove(&key);
             if !self.confirms.contains_key(&key) {
                 at.record(HubRecord::MessageDone(key));
@@ -703,7 +718,8 @@ impl Hub {
         let Some(node) = self.nodes.get(&id) else { return };
         let Some(until) = node.hold.filter(|until| *until > at.now.mono) else { return };
         let age = node.headers.as_ref().and_then(|(_, headers)| auth::age(headers, at.now.wall));
-        let rest = until - at.now.mono;
+        // A line that is back just in time brings the node's own heartbeat within Flower's interval.
+        let rest = until - at.now.mono + Duration::from_secs_f64(INTERVAL);
         let more = rest > 2 * HELD_INTERVAL && age.is_some_and(|age| age + HELD_EVERY < USABLE);
         let interval = if more {
             self.again_at(at.now.mono + HELD_EVERY, Again::Hold(id));

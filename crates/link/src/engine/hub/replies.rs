@@ -19,7 +19,7 @@ use crate::engine::frame::{HubFrame, MessageKey, Reply, Wanted};
 use crate::engine::models::Bases;
 use crate::engine::record::HubRecord;
 
-/// So many objects of the reply whose turn it is are on their way to SuperLink, and one of each other reply that was begun:
+/// So many objects of the reply whose turn it is are with the client to SuperLink, and one of each other reply that was begun:
 /// the ServerApp fetches one reply after the other, the first that it heard of first, and sleeps for 1 s, 2 s, 4 s … where an
 /// object is not there yet. One of the others, so that their sessions stay alive.
 const PUSHES: usize = 4;
@@ -48,8 +48,7 @@ pub(super) struct Incoming {
     again: bool,
     /// PushMessages is under way.
     asking: bool,
-    /// SuperLink may have opened a session that is not known here. The ServerApp may have fetched the reply's head since,
-    /// and then SuperLink says of a second session that nothing is wanted, although objects are.
+    /// SuperLink may have opened a session that is not known here, and the ServerApp may have fetched the reply's head since.
     doubt: bool,
     /// Objects go to whatever session wants them.
     any_session: bool,
@@ -244,8 +243,10 @@ impl Hub {
         incoming.turn.get_or_insert(self.next_turn);
         self.next_turn += 1;
         (incoming.again, incoming.unstored) = (false, false);
-        if incoming.queue.is_empty() && incoming.doubt && !incoming.any_session {
-            // Without a session's name an object is stored for whoever wants it, or refused.
+        if incoming.queue.is_empty() && !incoming.any_session {
+            // Of a new reply its head at least is wanted: this one has been begun before, by a hub that was killed or by its
+            // SuperNode while a disk was full. Once the ServerApp has fetched the head, SuperLink says that nothing is wanted,
+            // whatever is missing. Without a session's name an object is stored for whoever wants it, or refused.
             incoming.any_session = true;
             incoming.session.clear();
             incoming.queue = order.into();

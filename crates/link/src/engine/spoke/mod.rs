@@ -123,7 +123,7 @@ pub struct Counters {
     pub objects_up: u64,
     /// Messages handed to SuperNodes more than once.
     pub served_again: u64,
-    /// Messages that a SuperNode never confirmed.
+    /// Messages and replies that came to nothing here.
     pub given_up: u64,
 }
 

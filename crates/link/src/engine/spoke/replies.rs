@@ -1,6 +1,7 @@
 //! Replies on their way up: taken in from the SuperNode, kept, sent to the hub as a whole.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use onefed_flower::fleet::FleetCall;
 use onefed_flower::objects::{self, MessageHead, ObjectId};
@@ -8,7 +9,7 @@ use onefed_flower::objects::{self, MessageHead, ObjectId};
 use super::{Action, At, NotStored, PATIENCE, Spoke, ok};
 use crate::engine::frame::{MessageKey, Reply, SpokeFrame};
 use crate::engine::record::SpokeRecord;
-use crate::engine::{Shelf, Ticket};
+use crate::engine::{GOES_ON, Shelf, Ticket};
 
 /// A reply that the hub does not have yet.
 pub(super) struct Outgoing {
@@ -17,6 +18,8 @@ pub(super) struct Outgoing {
     missing: HashSet<ObjectId>,
     /// Whether all objects were here once, and the SuperNode knows it.
     pub(super) spooled: bool,
+    /// Since when its SuperNode asks for work instead of bringing the rest.
+    asked: Option<Duration>,
 }
 
 impl Spoke {
@@ -61,7 +64,7 @@ impl Spoke {
             self.pins.keep(shelf, *id);
         }
         let missing = head.objects.iter().filter(|id| !shelf.has(**id)).copied().collect();
-        self.replies.insert(key, Outgoing { reply, head, missing, spooled: false });
+        self.replies.insert(key, Outgoing { reply, head, missing, spooled: false, asked: None });
     }
 
     pub(super) fn forget_reply(&mut self, key: MessageKey, shelf: &dyn Shelf) {
@@ -97,13 +100,14 @@ impl Spoke {
             return self.pass(ticket, call, PATIENCE, at);
         };
         self.counters.answered_here += 1;
-        if !reply.missing.contains(&pushed.id) {
+        let (key, missing) = (*key, reply.missing.contains(&pushed.id));
+        self.replies.entry(key).and_modify(|reply| reply.asked = None);
+        if !missing {
             // Its answer got lost, perhaps with the spoke, before it was written down that all is here.
-            let key = *key;
             self.spool(key, at);
             return at.answer(ticket, ok(call.transport, objects::push_object_answer(true)));
         }
-        self.pushes.insert(ticket, (*key, pushed.id, call.transport));
+        self.pushes.insert(ticket, (key, pushed.id, call.transport));
         at.actions.push(Action::StorePushed(ticket, pushed.id, pushed.content.clone()));
     }
 
@@ -142,11 +146,15 @@ impl Spoke {
         }
     }
 
-    /// A SuperNode that asks for work has brought its reply in whole, or will never: it was started anew in between.
+    /// A SuperNode that goes on asking for work has brought its reply in whole, or will never: it was started anew in between.
     pub(super) fn drop_unfinished_replies(&mut self, node: u64, at: &mut At<'_>) {
-        let unfinished = self.replies.iter().filter(|(key, reply)| key.node == node && !reply.spooled);
-        let dropped: Vec<_> = unfinished.map(|(key, reply)| (*key, reply.head.reply_to)).collect();
-        for (key, reply_to) in dropped {
+        let now = at.now.mono;
+        let unfinished = self.replies.iter_mut().filter(|(key, reply)| key.node == node && !reply.spooled);
+        let dropped = unfinished.filter_map(|(key, reply)| {
+            let goes_on = now >= *reply.asked.get_or_insert(now) + GOES_ON;
+            goes_on.then_some((*key, reply.head.reply_to))
+        });
+        for (key, reply_to) in dropped.collect::<Vec<_>>() {
             tracing::warn!(node, reply = %key.id, "a SuperNode brought a part of a reply only");
             at.record(SpokeRecord::ReplyDone(key));
             self.forget_reply(key, at.shelf);

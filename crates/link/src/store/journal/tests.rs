@@ -169,7 +169,7 @@ mod any_history {
             let mut journal = reopen(dir.path()).0;
             let mut model: Vec<Vec<u8>> = Vec::new();
             for step in steps {
-                let file = Arc::clone(&journal.file);
+                let file = journal.file.try_clone().unwrap();
                 let end = journal.end;
                 match step {
                     Step::Append(more) => {

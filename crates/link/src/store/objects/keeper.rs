@@ -54,8 +54,6 @@ pub(super) struct Keeper {
 
 #[derive(Default)]
 pub(super) struct Counts {
-    pub(super) hits: AtomicU64,
-    pub(super) misses: AtomicU64,
     evictions: AtomicU64,
     damaged: AtomicU64,
 }
@@ -252,8 +250,6 @@ impl Keeper {
             kept_bytes: index.kept_bytes(),
             unused_bytes: self.unused.load(Relaxed),
             memory_bytes: self.memory().bytes() + self.handover().bytes(),
-            hits: self.counts.hits.load(Relaxed),
-            misses: self.counts.misses.load(Relaxed),
             evictions: self.counts.evictions.load(Relaxed),
             damaged: self.counts.damaged.load(Relaxed),
         }

@@ -9,6 +9,8 @@ use crate::table::span;
 const FEW_DAYS: i64 = 14;
 /// A refused operation that was asked for within so many seconds is a reason to act.
 const LATELY: u64 = 600;
+/// A spoke that is refused asks again well within so many seconds.
+const STILL: u64 = 60;
 const DISK_FULL: &str = "no room on the disk for messages and replies: calls are passed through one by one, and cuts of \
                          the line are no longer hidden; raise FL_LINK_DISK, or give the VM a larger disk";
 
@@ -157,8 +159,12 @@ impl Found {
 }
 
 /// Since when a line of a site is down, why, and until when its SuperNodes are kept online. Where several are down, of
-/// the one that was last up.
+/// the one that was last up. What the hub refuses a spoke for says more: that one tries, and will not get in.
 fn cut(hub: &HubStatus, site: &str) -> String {
+    let refused = hub.refused_spokes.iter().filter(|spoke| spoke.site == site && spoke.seen_seconds < STILL);
+    if let Some(spoke) = refused.min_by_key(|spoke| spoke.seen_seconds) {
+        return format!(": the hub refuses spoke {}: {}", spoke.spoke, spoke.why);
+    }
     let down = hub.spokes.iter().filter(|spoke| spoke.site == site && !spoke.connected);
     let Some(spoke) = down.min_by_key(|spoke| spoke.since_seconds) else {
         return ": no spoke has come to the hub yet".to_owned();

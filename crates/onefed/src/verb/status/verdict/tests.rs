@@ -1,5 +1,5 @@
 use onefed_link::stats::{NamedCount, SpokeStats};
-use onefed_link::status::{Flow, HubLink, HubStatus, NodeStatus, Said, SpokeLine};
+use onefed_link::status::{Flow, HubLink, HubStatus, NodeStatus, RefusedSpoke, Said, SpokeLine};
 
 use super::super::model::{CertificateLine, RoleLine, SiteLine, ZoneLine};
 use super::*;
@@ -224,6 +224,20 @@ fn a_cut_is_told_with_its_cause_and_with_what_it_may_cost() {
                 9 min: a round waits for them";
     assert_eq!(told(&status), text);
     of_hub(&mut status).spokes.clear();
+    assert_eq!(told(&status), "site paris: 0 of 1 links up: no spoke has come to the hub yet");
+    let refused = RefusedSpoke {
+        site: "paris".into(),
+        spoke: "6".into(),
+        peer: "127.0.0.1:1".into(),
+        why: "this hub speaks version 2 of the link, and the spoke version 1".into(),
+        seen_seconds: 2,
+    };
+    of_hub(&mut status).refused_spokes.push(refused);
+    let text = "site paris: 0 of 1 links up: the hub refuses spoke 6: this hub speaks version 2 of the link, and the spoke \
+                version 1";
+    assert_eq!(told(&status), text);
+    // It has not asked for a while: it may have been mended since.
+    of_hub(&mut status).refused_spokes[0].seen_seconds = STILL;
     assert_eq!(told(&status), "site paris: 0 of 1 links up: no spoke has come to the hub yet");
     // What a spoke said before it was cut off is no fault of now, and neither is a name of long ago.
     let mut status = well();
