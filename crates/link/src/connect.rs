@@ -164,10 +164,7 @@ impl AdminClient {
     async fn dial(&self) -> Result<SendRequest<Body>> {
         let what = "the admin endpoint";
         let tls_fail = |why: String| Error::Tls { what, address: self.address(), why };
-        let tcp = connect(&self.host, self.port, None).await.map_err(|why| match why {
-            Error::Unreachable { why, .. } => Error::Unreachable { what, address: self.address(), why },
-            other => other,
-        })?;
+        let tcp = connect(what, &self.host, self.port).await?;
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(self.host.clone()).map_err(|why| tls_fail(why.to_string()))?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, tcp).await;

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use onefed_flower::fleet::ReadyBody;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -194,6 +195,9 @@ fn prepare(tcp: &TcpStream, keepalive: Option<KeepAlive>) {
             let _ = tcp.set_nodelay(true);
             let millis = u32::try_from(NEAR_PATIENCE.as_millis()).unwrap_or(u32::MAX);
             let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp, millis);
+            // One that waits for us to send has nothing unacknowledged.
+            let probes = TcpKeepalive::new().with_time(NEAR_PATIENCE / 2).with_interval(NEAR_PATIENCE / 4);
+            let _ = SockRef::from(tcp).set_tcp_keepalive(&probes);
         }
     }
 }

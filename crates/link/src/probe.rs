@@ -36,7 +36,7 @@ pub async fn fleet(
     tls: Option<Arc<ClientConfig>>,
     transport: Transport,
 ) -> Result<()> {
-    let what = format!("the Fleet API at {host}:{port}");
+    let what = format!("the Fleet API at {}", authority(host, port));
     let late = |_| Error::Timeout { what: what.clone(), seconds: PATIENCE.as_secs() };
     let answer = tokio::time::timeout(PATIENCE, ask(host, port, name.unwrap_or(host), tls, transport))
         .await
@@ -53,7 +53,7 @@ pub async fn fleet(
 /// # Errors
 /// As [`fleet`].
 pub async fn spoke(host: &str, port: u16, tls: Option<Arc<ClientConfig>>) -> Result<SpokeStatus> {
-    let what = format!("the spoke at {host}:{port}");
+    let what = format!("the spoke at {}", authority(host, port));
     let bad = |answer: String| Error::Answer { what: what.clone(), answer };
     let late = |_| Error::Timeout { what: what.clone(), seconds: PATIENCE.as_secs() };
     let request = http::Request::get(SPOKE_PATH)
@@ -61,7 +61,7 @@ pub async fn spoke(host: &str, port: u16, tls: Option<Arc<ClientConfig>>) -> Res
         .body(ready(Bytes::new()))
         .map_err(|why| bad(why.to_string()))?;
     let exchange = async {
-        let tcp = connect(host, port, None).await?;
+        let tcp = connect("the spoke", host, port).await?;
         match tls {
             None => http1_exchange(TokioIo::new(tcp), request).await,
             Some(tls) => {
@@ -102,12 +102,12 @@ async fn ask(
     tls: Option<Arc<ClientConfig>>,
     transport: Transport,
 ) -> Result<FleetAnswer> {
-    let tcp = connect(host, port, None).await?;
+    let tcp = connect("the Fleet API", host, port).await?;
     match tls {
         None => exchange(tcp, host, port, transport).await,
         Some(tls) => {
             let fail =
-                |why: String| Error::Tls { what: "the Fleet API", address: format!("{host}:{port}"), why };
+                |why: String| Error::Tls { what: "the Fleet API", address: authority(host, port), why };
             let name = ServerName::try_from(name.to_owned()).map_err(|why| fail(why.to_string()))?;
             let stream =
                 TlsConnector::from(tls).connect(name, tcp).await.map_err(|why| fail(tls_words(&why)))?;
@@ -121,7 +121,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let fail =
-        |why: String| Error::Unreachable { what: "the Fleet API", address: format!("{host}:{port}"), why };
+        |why: String| Error::Unreachable { what: "the Fleet API", address: authority(host, port), why };
     let operation = Operation::SendNodeHeartbeat;
     let call = FleetCall { operation, transport, headers: HeaderMap::new(), body: Bytes::new() };
     let authority = authority(host, port);

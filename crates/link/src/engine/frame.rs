@@ -441,7 +441,10 @@ fn next<F>(
         }
         let broken = FrameError::Broken(kind);
         if flags & COMPRESSED != 0 {
-            frame = zstd::bulk::decompress(&frame, MAX_FRAME).map_err(|_| broken.clone())?.into();
+            let mut whole = zstd::bulk::decompress(&frame, MAX_FRAME).map_err(|_| broken.clone())?;
+            // Room for the longest was taken, and parts of a frame are kept for long.
+            whole.shrink_to_fit();
+            frame = whole.into();
         }
         let payload = Payload::decode(frame).map_err(|_| broken.clone())?;
         return read(kind, payload).map(Some).ok_or(broken);

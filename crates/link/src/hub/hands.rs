@@ -27,6 +27,10 @@ use crate::store::ObjectStore;
 /// An object that could not be stored is asked for again after this.
 const AGAIN: Duration = Duration::from_secs(4);
 
+/// What was pulled before may lie in memory for so long, since its spoke does not take it: others do not wait any longer, and
+/// are served from the disk.
+const LINES: Duration = Duration::from_secs(2);
+
 /// What arrives in the hub's mailbox.
 pub(crate) enum Letter {
     /// From the shell.
@@ -83,7 +87,7 @@ impl End for HubEnd {
             Ok(bytes) => {
                 self.shared.seen.received(&self.spoke, bytes);
                 self.hub.flush.soon();
-                self.hub.tell(Event::Stored(id, bytes)).await;
+                self.hub.tell(Event::Stored(id)).await;
             }
             Err(NotTaken::Broken(why)) => return Err(why),
             Err(why) => {
@@ -167,7 +171,10 @@ impl HubHands {
             let large = matches!(call.operation, Operation::PullObject | Operation::GetFab);
             // Taken before it is asked for, and given back when the object is on the disk and, where a spoke wants it at
             // once, on the line: so a quick SuperLink does not run far ahead of it.
-            let room = if large { Some(budget.object_room().await) } else { None };
+            let room = match large {
+                true => tokio::time::timeout(LINES, budget.object_room()).await.ok(),
+                false => None,
+            };
             let mut answer = shared.superlink.carry(&call).await;
             if let Some(answer) = &mut answer {
                 shared.note_answer(&call, answer);

@@ -171,7 +171,7 @@ impl Hub {
         let ends = shared.clone();
         let pairs = Pairs::new(says, move |hello| {
             let spoke = (hello.site.clone(), hello.spoke.clone());
-            let packer = Arc::new(Packer::new(inner.store.clone()));
+            let packer = Arc::new(Packer::new(inner.store.clone(), false));
             Arc::new(HubEnd { spoke, shared: ends.clone(), hub: inner.clone(), packer })
         });
         Ok(Self { fleet, admin, pairs, door: shared, store })
@@ -246,6 +246,7 @@ async fn start(shared: &Arc<Shared>, disk: &Disk, hold: Duration) -> Result<Inne
         name: "hub",
         settings: Settings { hold },
         began: shared.seen.began,
+        unsynced: false,
     };
     actor::start(actor, |_| ()).map_err(|why| disk.error(why))?;
     Ok(Inner { engine, store, flush })

@@ -99,18 +99,19 @@ pub(crate) fn ending(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Connects to a host, trying each of its addresses.
-pub(crate) async fn connect(host: &str, port: u16, from: Option<IpAddr>) -> Result<tokio::net::TcpStream> {
-    connect_beginning_with(0, host, port, from).await
+pub(crate) async fn connect(what: &'static str, host: &str, port: u16) -> Result<tokio::net::TcpStream> {
+    connect_beginning_with(0, what, host, port, None).await
 }
 
 /// The same, beginning with the n-th address: one that swallows everything is not to hide the others.
 async fn connect_beginning_with(
     nth: usize,
+    what: &'static str,
     host: &str,
     port: u16,
     from: Option<IpAddr>,
 ) -> Result<tokio::net::TcpStream> {
-    let fail = |why: String| Error::Unreachable { what: "the hub", address: format!("{host}:{port}"), why };
+    let fail = |why: String| Error::Unreachable { what, address: authority(host, port), why };
     let addresses = tokio::net::lookup_host((host, port)).await.map_err(|why| fail(why.to_string()))?;
     let mut addresses = addresses.collect::<Vec<_>>();
     let first = nth % addresses.len().max(1);
@@ -201,7 +202,7 @@ impl Dial {
         connected: &AtomicBool,
     ) -> Result<Wired> {
         let config = &self.config;
-        let tcp = connect_beginning_with(nth, &config.host, config.port, config.from).await?;
+        let tcp = connect_beginning_with(nth, "the hub", &config.host, config.port, config.from).await?;
         connected.store(true, Ordering::Relaxed);
         let patience = match kind {
             Kind::Control => self.keepalive.timeout,

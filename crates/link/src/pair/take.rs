@@ -357,11 +357,17 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
         control: oneshot::Receiver<Half>,
         bulk: oneshot::Receiver<Half>,
     ) {
-        let both = async {
-            let halves = tokio::try_join!(control, bulk);
+        let ended = async {
             if let Some(previous) = previous {
                 previous.done.wait().await;
             }
+        };
+        tokio::pin!(ended);
+        let mut gone = false;
+        let both = async {
+            let halves = tokio::try_join!(control, bulk);
+            ended.as_mut().await;
+            gone = true;
             halves
         };
         let halves = tokio::select! {
@@ -378,6 +384,10 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
             bulk.life.close.end(&why);
         }
         self.inner().sessions.remove(&session.token);
+        // Whoever comes next waits for this one only: the older one has to be gone first, whatever became of this.
+        if !gone {
+            ended.await;
+        }
         session.done.end("done");
     }
 

@@ -102,6 +102,8 @@ pub(crate) struct Actor<E: Engine, H: Hands<E>> {
     pub(crate) flush: Flush,
     /// Times are counted from here.
     pub(crate) began: Instant,
+    /// Whether the disk did not take the journal. Not at first.
+    pub(crate) unsynced: bool,
 }
 
 /// An engine and its journal, until one of them fails.
@@ -168,7 +170,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
     /// Makes the next engine, when that can write. `None` once nobody needs it any more.
     fn recover(&mut self, why: Option<io::Error>, pauses: &mut Backoff) -> Option<Life<E>> {
         let words = match &why {
-            Some(why) => format!("the journal failed: {why}; {}", remedy(why)),
+            Some(why) => format!("the disk failed: {why}; {}", remedy(why)),
             None => "the engine failed and starts over from the journal; its log has the place: report it"
                 .to_owned(),
         };
@@ -184,7 +186,11 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
             // At first it may be over in a moment.
             self.pause(pauses.wait(), if tries == 0 { PAUSE } else { Duration::ZERO })?;
             tries += 1;
-            match self.begin().and_then(|life| self.writes(life)) {
+            self.store.begin_again();
+            let begun = catch_unwind(AssertUnwindSafe(|| self.begin()));
+            let begun =
+                begun.unwrap_or_else(|_| Err(io::Error::other("no engine can be made from the journal")));
+            match begun.and_then(|life| self.writes(life)) {
                 Ok(life) => {
                     tracing::info!(
                         seconds = since.elapsed().as_secs(),
@@ -195,8 +201,8 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
                     return Some(life);
                 }
                 Err(why) => {
-                    tracing::debug!(%why, tries, "the journal still fails");
-                    let words = format!("the journal failed: {why}; {}", remedy(&why));
+                    tracing::debug!(%why, tries, "the disk still fails");
+                    let words = format!("the disk failed: {why}; {}", remedy(&why));
                     self.hands.trouble(Some(&words));
                 }
             }
@@ -221,8 +227,13 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
     }
 
     /// Whether a new engine could write down anything: if not, it would take connections only to end them.
-    fn writes(&self, mut life: Life<E>) -> io::Result<Life<E>> {
+    fn writes(&mut self, mut life: Life<E>) -> io::Result<Life<E>> {
         self.flush.wait()?;
+        if self.unsynced {
+            // What is read now may be in the kernel's memory only, and it says once that the disk did not take it.
+            life.journal.rewrite(&snapshot(&life.engine))?;
+            self.unsynced = false;
+        }
         life.journal.probe()?;
         Ok(life)
     }
@@ -295,7 +306,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
             self.flush.wait()?;
         }
         if sync {
-            life.journal.sync()?;
+            life.journal.sync().inspect_err(|_| self.unsynced = true)?;
         }
         others.into_iter().for_each(|action| self.hands.act(action));
         Ok(())
@@ -320,14 +331,17 @@ fn remedy(why: &io::Error) -> &'static str {
     }
 }
 
+fn snapshot<E: Engine>(engine: &E) -> Vec<Vec<u8>> {
+    engine.snapshot().iter().map(E::encode).collect()
+}
+
 /// Writes a journal anew that has grown far beyond what is needed of it.
 fn compact<E: Engine>(life: &mut Life<E>) {
     let (size, needed) = (life.journal.bytes(), life.journal.bytes_after_rewrite());
     if size < COMPACT_FROM.max(needed.saturating_mul(COMPACT_TIMES)) || life.room != Some(true) {
         return;
     }
-    let records: Vec<Vec<u8>> = life.engine.snapshot().iter().map(E::encode).collect();
-    match life.journal.rewrite(&records) {
+    match life.journal.rewrite(&snapshot(&life.engine)) {
         Ok(()) => tracing::debug!(before = size, after = life.journal.bytes(), "journal written anew"),
         Err(why) => tracing::warn!(%why, size, "the journal could not be written anew"),
     }

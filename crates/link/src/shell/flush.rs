@@ -19,13 +19,11 @@ pub(crate) struct Flush {
     store: ObjectStore,
     runtime: Handle,
     due: Arc<AtomicBool>,
-    /// The disk says so only once.
-    failed: Arc<AtomicBool>,
 }
 
 impl Flush {
     pub(crate) fn new(store: ObjectStore, runtime: Handle) -> Self {
-        Self { store, runtime, due: Arc::default(), failed: Arc::default() }
+        Self { store, runtime, due: Arc::default() }
     }
 
     /// Something was stored.
@@ -37,8 +35,10 @@ impl Flush {
         self.runtime.spawn(async move {
             tokio::time::sleep(GATHER).await;
             flush.due.store(false, Ordering::Release);
-            // Whoever needs it hears of it.
-            let _ = flush.now().await;
+            // Whoever needs it hears of it: the store does not forget a disk that failed.
+            if let Err(why) = flush.store.sync().await {
+                tracing::error!(%why, "the disk does not take what it was given");
+            }
         });
     }
 
@@ -47,17 +47,6 @@ impl Flush {
     /// # Errors
     /// If the disk failed, now or before.
     pub(crate) fn wait(&self) -> io::Result<()> {
-        self.runtime.block_on(self.now())
-    }
-
-    async fn now(&self) -> io::Result<()> {
-        if let Err(why) = self.store.sync().await {
-            tracing::error!(%why, "the disk does not take what it was given");
-            self.failed.store(true, Ordering::Release);
-        }
-        if self.failed.load(Ordering::Acquire) {
-            return Err(io::Error::other("the disk has lost objects that it was given"));
-        }
-        Ok(())
+        self.runtime.block_on(self.store.sync())
     }
 }

@@ -15,13 +15,15 @@ use crate::store::{ObjectStore, PutError};
 /// Less than this is coded where it is: handing it to another thread would take longer.
 const QUICK: usize = 32 << 10;
 /// An object that is there and cannot be read, since there are too many open files or too little memory, is tried again
-/// after this time, so often.
+/// after this time, and where others have it, too, so often.
 const UNREADABLE: Duration = Duration::from_secs(1);
 const UNREADABLE_TRIES: u32 = 10;
 
 /// One end of a bulk connection, as far as coding goes.
 pub(crate) struct Packer {
     store: ObjectStore,
+    /// Nobody else has what is in the store.
+    only: bool,
     policy: Mutex<Policy>,
     named: Mutex<Named>,
 }
@@ -33,6 +35,8 @@ struct Named {
     objects: HashSet<ObjectId>,
     /// All that were named since there were none of these: the sender knows best which is whose.
     bases: HashSet<ObjectId>,
+    /// Objects that were wanted as a difference first, and then as they are: a difference may be on its way.
+    plain: HashSet<ObjectId>,
 }
 
 /// Why an object that came is not in the store.
@@ -50,8 +54,9 @@ pub(crate) enum NotTaken {
 }
 
 impl Packer {
-    pub(crate) fn new(store: ObjectStore) -> Self {
-        Self { store, policy: Mutex::default(), named: Mutex::default() }
+    /// A packer of this store; `only` if nobody else has what it is to send.
+    pub(crate) fn new(store: ObjectStore, only: bool) -> Self {
+        Self { store, only, policy: Mutex::default(), named: Mutex::default() }
     }
 
     fn policy(&self) -> MutexGuard<'_, Policy> {
@@ -66,7 +71,9 @@ impl Packer {
     pub(crate) fn name(&self, all: &[Wanted]) {
         let mut named = self.named();
         for wanted in all {
-            named.objects.remove(&wanted.id);
+            if named.objects.remove(&wanted.id) && wanted.base.is_none() {
+                named.plain.insert(wanted.id);
+            }
             if let Some(base) = wanted.base {
                 if named.objects.is_empty() {
                     named.bases.clear();
@@ -95,14 +102,17 @@ impl Packer {
             match self.store.get(wanted.id).await {
                 Some(content) => break content,
                 None if !self.store.has(wanted.id) => return None,
-                None if tries == UNREADABLE_TRIES => {
-                    // Others wait behind it. It is fetched again, or given up by name.
+                None if tries >= UNREADABLE_TRIES && !self.only => {
+                    // Others wait behind it. It is fetched again.
                     self.store.remove(wanted.id).await;
                     return None;
                 }
                 None => tokio::time::sleep(UNREADABLE).await,
             }
             tries += 1;
+            if tries.is_multiple_of(UNREADABLE_TRIES) {
+                tracing::error!(object = %wanted.id, tries, "an object cannot be read: open files, memory, rights?");
+            }
         };
         if !self.policy().codes(content.len()) {
             return Some(Parcel::plain(wanted.id, content));
@@ -129,14 +139,18 @@ impl Packer {
     /// [`NotTaken`].
     pub(crate) async fn take(&self, parcel: Parcel) -> Result<u64, NotTaken> {
         let Parcel { id, coding, length, base, bytes } = parcel;
-        let named = {
+        let (named, plain) = {
             let mut named = self.named();
-            named.objects.remove(&id) && base.is_some_and(|base| named.bases.contains(&base))
+            let (wanted, plain) = (named.objects.remove(&id), named.plain.remove(&id));
+            (wanted && base.is_some_and(|base| named.bases.contains(&base)), plain)
         };
         let base = match base {
             None => None,
             // It was wanted twice, since the first seemed to find no room.
             Some(_) if !named && self.store.has(id) => return Ok(length as u64),
+            Some(base) if !named && plain => {
+                return Err(NotTaken::Base(format!("it is not wanted against {base} any more")));
+            }
             Some(base) if !named => {
                 return Err(NotTaken::Broken(format!("object {id} against {base}, which was not named")));
             }

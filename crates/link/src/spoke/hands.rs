@@ -82,7 +82,8 @@ impl End for SpokeEnd {
         match self.packer.take(parcel).await {
             Ok(bytes) => {
                 self.flush.soon();
-                self.engine.send(Letter::Event(Event::Stored(id, bytes))).await;
+                self.seen.received(bytes);
+                self.engine.send(Letter::Event(Event::Stored(id))).await;
             }
             Err(NotTaken::Broken(why)) => return Err(why),
             // The engine wants it again; should it have been the disk, it hears of that meanwhile.
@@ -220,6 +221,7 @@ impl Hands<Spoke> for SpokeHands {
                         return calls.answer(ticket, not_now("too many objects are asked for at once"));
                     };
                     let content = store.get(id).await;
+                    let room = room.fit(content.as_ref().map_or(0, Bytes::len));
                     seen.served(content.as_ref().map_or(0, Bytes::len));
                     let answer = match content {
                         Some(content) if whole => {

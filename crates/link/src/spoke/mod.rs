@@ -88,7 +88,7 @@ impl Spoke {
         let runtime = Handle::current();
         let flush = Flush::new(store.clone(), runtime.clone());
         let (engine, letters) = mailbox();
-        let packer = Arc::new(Packer::new(store.clone()));
+        let packer = Arc::new(Packer::new(store.clone(), true));
         let ledger = Arc::<Ledger>::default();
         let calls = Calls::new(engine.clone());
         let seen = Arc::new(Seen::new(&config.disk, store.clone(), config.hold));
@@ -117,6 +117,7 @@ impl Spoke {
             name: "spoke",
             settings: Settings { site: site.clone(), hold: config.hold },
             began: Instant::now(),
+            unsynced: false,
         };
         let epoch = actor::start(actor, Engine::epoch).map_err(|why| config.disk.error(why))?;
         config.line.hello.epoch = epoch;

@@ -26,7 +26,8 @@ pub(super) struct Seen {
     hub_hold: AtomicU64,
     disk_limit: u64,
     store: ObjectStore,
-    /// Bytes of objects that went to SuperNodes, came from them, and were sent to the hub.
+    /// Bytes of objects that came from the hub, went to SuperNodes, came from them, and were sent to the hub.
+    received: AtomicU64,
     served: AtomicU64,
     pushed: AtomicU64,
     sent: AtomicU64,
@@ -55,6 +56,7 @@ impl Seen {
             hub_hold: AtomicU64::new(u64::MAX),
             disk_limit: disk.bytes,
             store,
+            received: AtomicU64::new(0),
             served: AtomicU64::new(0),
             pushed: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -83,6 +85,11 @@ impl Seen {
 
     fn hold(&self) -> Duration {
         self.hold.min(Duration::from_millis(self.hub_hold.load(Ordering::Relaxed)))
+    }
+
+    /// An object of so many bytes came from the hub.
+    pub(super) fn received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of an object went to a SuperNode.
@@ -188,7 +195,7 @@ impl Seen {
             retries: counters.retries,
             cuts_hidden: counters.cuts_hidden,
             objects_down: counters.objects_down,
-            content_down: counters.bytes_down,
+            content_down: self.received.load(Ordering::Relaxed),
             objects_served: counters.objects_served,
             content_served: self.served.load(Ordering::Relaxed),
             objects_reused: counters.objects_reused,

@@ -226,6 +226,12 @@ impl ObjectStore {
         blocking(move || keeper.sync()).await?
     }
 
+    /// Begins anew for an engine that does: nothing is kept until it says so, and a disk that failed is tried again. What it
+    /// holds is as unknown as after a start, and verified when it is read.
+    pub(crate) fn begin_again(&self) {
+        self.0.keeper.begin_again();
+    }
+
     /// Whether new work may be accepted. What was accepted already may still be put when this says no. Asks the file
     /// system: a matter of microseconds, but not for every call.
     pub fn room(&self) -> bool {

@@ -147,7 +147,7 @@ async fn refused(at_hub: bool) {
     let journal = own.join("state").join(if at_hub { "hub" } else { "spoke" });
     process.limit_files(Some(std::fs::metadata(&journal).unwrap().len()));
     superlink.give(0, &Arc::new(Model::new(11, small)));
-    until("words in the log", LONG, async || process.said().contains("the journal failed")).await;
+    until("words in the log", LONG, async || process.said().contains("the disk failed")).await;
 
     // Whoever asks is not kept waiting.
     let began = Instant::now();
@@ -163,7 +163,7 @@ async fn refused(at_hub: bool) {
     }
     let said = process.said();
     let name = journal.display().to_string();
-    let failures: Vec<_> = said.lines().filter(|line| line.contains("the journal failed")).collect();
+    let failures: Vec<_> = said.lines().filter(|line| line.contains("the disk failed")).collect();
     assert!(failures.len() == 1, "said {} times: {said}", failures.len());
     assert!(failures[0].contains(&name) && failures[0].contains("lift the limit"), "{said}");
     let why = shown(&trust, &process, at_hub).await.unwrap_or_default();

@@ -45,7 +45,8 @@ impl World {
     /// How long the run may take after the last fault.
     pub fn time_to_finish(&self) -> T {
         // A node that is gone for good is held to the end of the hold.
-        1200 * S + self.plan.hold.max(600 * S)
+        let rounds = u64::from(self.plan.rounds * self.plan.runs) * self.plan.each;
+        1200 * S + self.plan.hold.max(600 * S) + rounds * self.plan.training.1
     }
 
     pub fn tally(&self) -> Tally {
@@ -159,11 +160,14 @@ impl World {
     }
 
     /// A reply that was half pushed when the hub died ends 180 s later at SuperLink, which takes the rest under the node's
-    /// fresh signature only: a new hub has none while the line is down.
+    /// fresh signature only: a new hub has none while the line is down. So does one that its SuperNode brings itself, since a
+    /// disk is full: a new hub does not know what SuperLink wanted of it.
     fn may_end_half_pushed(&self, n: usize) -> bool {
         let spoke = self.nodes[n].spoke;
         let long = |fault: &Fault| matches!(fault, Fault::Cut(line, time) | Fault::Hole(line, time, _) if *line == spoke && *time > 120 * S);
-        self.plan.has(|fault| matches!(fault, Fault::Hub(..))) && self.plan.has(long)
+        let full = |fault: &Fault| matches!(fault, Fault::Full(..));
+        self.plan.has(|fault| matches!(fault, Fault::Hub(..)))
+            && self.plan.has(|fault| long(fault) || full(fault))
     }
 
     /// Lines, spokes and connections that fail for a while are not seen in the run.

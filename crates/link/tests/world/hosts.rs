@@ -276,12 +276,12 @@ impl World {
 
     /// An object came over the bulk connection.
     pub fn spoke_receives(&mut self, s: usize, id: ObjectId, content: Bytes) {
-        let (length, epoch) = (content.len() as u64, self.spokes[s].epoch);
+        let epoch = self.spokes[s].epoch;
         if !self.spokes[s].disk.put(id, content) {
             return self.spoke_full(s);
         }
         let delay = self.rng.within(MS / 10, 5 * MS);
-        self.after(delay, Event::Spoke(s, epoch, spoke::Event::Stored(id, length)));
+        self.after(delay, Event::Spoke(s, epoch, spoke::Event::Stored(id)));
     }
 
     fn spoke_full(&mut self, s: usize) {
@@ -478,12 +478,12 @@ impl World {
     }
 
     pub fn hub_receives(&mut self, id: ObjectId, content: Bytes) {
-        let (length, epoch) = (content.len() as u64, self.hub.epoch);
+        let epoch = self.hub.epoch;
         if !self.hub.disk.put(id, content) {
             return self.hub_full();
         }
         let delay = self.rng.within(MS / 10, 5 * MS);
-        self.after(delay, Event::Hub(epoch, hub::Event::Stored(id, length)));
+        self.after(delay, Event::Hub(epoch, hub::Event::Stored(id)));
     }
 
     fn hub_full(&mut self) {

@@ -136,7 +136,12 @@ impl World {
             return self.line_dial_soon(l);
         }
         if self.spokes[l].engine.is_some() {
+            // Two tries, and the later one was quicker to fence the other than that to be seen.
+            if self.lines[l].spoke_sees.is_some() {
+                self.spoke_handle(l, spoke::Event::Down);
+            }
             self.lines[l].spoke_sees = Some(pair);
+            self.lines[l].bulk_busy[UP] = false;
             self.spoke_handle(l, spoke::Event::Up);
         }
     }

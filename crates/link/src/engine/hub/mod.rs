@@ -50,8 +50,8 @@ pub enum Event {
     Answered(Job, Option<FleetAnswer>),
     /// What became of [`Action::Store`]: whether the object is on the shelf.
     StoreDone(Job, bool),
-    /// An object came over a bulk connection, was verified, and is on the shelf; its length in bytes.
-    Stored(ObjectId, u64),
+    /// An object came over a bulk connection, was verified, and is on the shelf.
+    Stored(ObjectId),
     /// An object that should be on the shelf is not, or is damaged.
     Lost(ObjectId),
     /// Whether the disk can take more.
@@ -426,7 +426,7 @@ impl Hub {
             Event::Frame(spoke, frame) => self.frame(spoke, frame, &mut at),
             Event::Answered(job, answer) => self.answered(job, answer, &mut at),
             Event::StoreDone(job, stored) => self.store_done(job, stored, &mut at),
-            Event::Stored(id, _) => {
+            Event::Stored(id) => {
                 for spoke in self.spokes.values_mut() {
                     spoke.owes.remove(&id);
                 }

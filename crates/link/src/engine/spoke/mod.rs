@@ -42,8 +42,8 @@ pub enum Event {
     Call(Ticket, Connection, FleetCall),
     /// Nobody waits for that answer any more.
     Abandoned(Ticket),
-    /// An object came over the bulk connection, was verified, and is on the shelf; its length in bytes.
-    Stored(ObjectId, u64),
+    /// An object came over the bulk connection, was verified, and is on the shelf.
+    Stored(ObjectId),
     /// What became of [`Action::StorePushed`]: the object is on the shelf, or why not.
     Pushed(Ticket, Result<(), NotStored>),
     /// An object that should be on the shelf is not, or is damaged.
@@ -113,8 +113,6 @@ pub struct Counters {
     pub cuts_hidden: u64,
     /// Objects that came over the line.
     pub objects_down: u64,
-    /// Their bytes.
-    pub bytes_down: u64,
     /// Objects handed to SuperNodes.
     pub objects_served: u64,
     /// Objects that were here when a message named them.
@@ -358,9 +356,8 @@ impl Spoke {
             Event::Frame(frame) => self.frame(frame, &mut at),
             Event::Call(ticket, connection, call) => self.call(ticket, connection, call, &mut at),
             Event::Abandoned(ticket) => self.abandoned(ticket),
-            Event::Stored(id, length) => {
+            Event::Stored(id) => {
                 self.counters.objects_down += 1;
-                self.counters.bytes_down += length;
                 self.asked.remove(&id);
                 self.arrived(id, &mut at);
             }

@@ -174,6 +174,7 @@ async fn running(dir: &std::path::Path) -> Running {
         name: "sum",
         settings: (),
         began: Instant::now(),
+        unsynced: false,
     };
     start(actor, |_| ()).unwrap();
     Running { engine, trouble, told, store }
@@ -257,9 +258,8 @@ async fn while_nothing_can_be_written_it_is_tried_less_and_less_often_and_everyb
     assert_eq!(sum.hear(), "reset");
     let failed = || {
         let words = sum.trouble.lock().unwrap().clone();
-        words.filter(|words| {
-            words.contains("the journal failed") && words.contains(&state.display().to_string())
-        })
+        words
+            .filter(|words| words.contains("the disk failed") && words.contains(&state.display().to_string()))
     };
     let began = Instant::now();
     while failed().is_none() {

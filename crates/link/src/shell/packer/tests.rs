@@ -9,7 +9,7 @@ async fn end() -> (Packer, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { reserve_free_bytes: 0, ..Limits::default() };
     let store = ObjectStore::open(dir.path().join("objects"), limits).await.unwrap();
-    (Packer::new(store), dir)
+    (Packer::new(store, false), dir)
 }
 
 async fn put(packer: &Packer, content: &Bytes) -> ObjectId {
@@ -69,7 +69,8 @@ async fn a_base_must_be_there_and_have_been_named() {
     assert!(is_broken(to.take(parcel.clone()).await), "named once is used once");
     to.name(&[wanted]);
     to.name(&[id.into()]);
-    assert!(is_broken(to.take(parcel.clone()).await), "wanted again as it is");
+    assert!(is_of_base(to.take(parcel.clone()).await), "wanted again as it is, with a difference on its way");
+    assert!(is_broken(to.take(parcel.clone()).await), "one was on its way");
     to.name(&[wanted]);
     to.forget();
     assert!(is_broken(to.take(parcel).await));

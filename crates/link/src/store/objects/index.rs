@@ -187,6 +187,10 @@ impl Index {
         }
     }
 
+    pub(super) fn release_all(&mut self) {
+        self.kept.clone().into_iter().for_each(|id| self.release(id));
+    }
+
     /// Whether an object of so many bytes may come, and what is to be deleted first. `free` are the bytes that the file
     /// system has. If it may, [`arrived`](Self::arrived) is to be called when it is there, or has failed.
     pub(super) fn admit(&mut self, id: ObjectId, bytes: u64, free: u64) -> (bool, Vec<(ObjectId, Entry)>) {

@@ -233,6 +233,17 @@ impl Keeper {
         error.into()
     }
 
+    /// As if the disk had failed to take something.
+    #[cfg(test)]
+    pub(super) fn fail(&self) {
+        let _ = self.not_synced(SyncError::Disk(io::Error::other("a test")));
+    }
+
+    pub(super) fn begin_again(&self) {
+        self.index().release_all();
+        self.failed.store(false, Relaxed);
+    }
+
     pub(super) fn room(&self) -> bool {
         let free = disk::free_bytes(&self.dir).unwrap_or(0);
         !self.failed.load(Relaxed) && self.index().room(free)

@@ -372,3 +372,25 @@ async fn what_nobody_has_used_for_three_days_is_removed() {
     store.0.keeper.hour();
     assert_eq!(store.usage().objects, 0);
 }
+
+#[tokio::test]
+async fn a_sync_that_was_not_tried_is_made_up_for_and_one_that_failed_is_remembered_until_all_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, aside) = (dir.path().join("objects"), dir.path().join("aside"));
+    let store = open(&here, LIMITS).await;
+    let (id, content) = object(1, 1 << 20);
+    store.put(id, content.clone()).await.unwrap();
+    store.keep(id);
+    std::fs::rename(&here, &aside).unwrap();
+    assert!(store.sync().await.is_err());
+    std::fs::rename(&aside, &here).unwrap();
+    store.sync().await.unwrap();
+
+    store.0.keeper.fail();
+    assert!(store.sync().await.is_err() && !store.room());
+    assert!(store.usage().kept_bytes > 0);
+    store.begin_again();
+    store.sync().await.unwrap();
+    assert!(store.room());
+    assert_eq!((store.usage().kept_bytes, store.get(id).await), (0, Some(content)));
+}

@@ -177,9 +177,7 @@ fn each_thing_that_is_wrong_or_unknown_is_a_reason() {
         (Broken, "SuperLink runs Flower 1.31.0", |it| of_hub(it).flower = "1.31.0".into()),
         (Broken, "site paris: 1 of 2 SuperNodes online", |it| it.sites[0].online = Some(1)),
         (Broken, "site paris: 0 of 1 links up", |it| it.sites[0].spokes_connected = Some(0)),
-        (Broken, "the hub: the journal failed: x", |it| {
-            of_hub(it).trouble = Some("the journal failed: x".into())
-        }),
+        (Broken, "the hub: the disk failed: x", |it| of_hub(it).trouble = Some("the disk failed: x".into())),
         (Broken, "the hub: no room on the disk", |it| of_hub(it).link = Some(HubLink::default())),
         (Broken, "site paris: no room on the disk", |it| said(it).room = false),
         (Broken, "asks for the Fleet operation PullSecrets", |it| {
