@@ -35,6 +35,21 @@ pub use frame::{HubFrame, Offer, Reply, SpokeFrame, Wanted};
 /// A SuperNode that has lost what it was at asks for work, again and again, every 3 s. A single call of one that is at work may
 /// be an older one that came late: only who still asks after this time has lost it.
 const GOES_ON: Duration = Duration::from_millis(1500);
+/// Two calls that are further apart have nothing to do with each other.
+const APART: Duration = Duration::from_secs(12);
+
+/// When a SuperNode asked for work that should be at some.
+#[derive(Default)]
+struct Asked(Option<(Duration, Duration)>);
+
+impl Asked {
+    /// It asks again. Whether it has for a while.
+    fn goes_on(&mut self, now: Duration) -> bool {
+        let (first, _) = self.0.filter(|(_, last)| now <= *last + APART).unwrap_or((now, now));
+        self.0 = Some((first, now));
+        now >= first + GOES_ON
+    }
+}
 
 /// The time, as an engine is told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

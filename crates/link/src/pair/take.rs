@@ -99,6 +99,15 @@ struct Spoke {
     bulk_before: (u64, u64),
 }
 
+/// Says that a session is over, however that came.
+struct Done(Arc<Session>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.0.done.end("done");
+    }
+}
+
 /// A spoke that has said hello, up to the end of its pair.
 struct Session {
     token: String,
@@ -357,6 +366,7 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
         control: oneshot::Receiver<Half>,
         bulk: oneshot::Receiver<Half>,
     ) {
+        let done = Done(session.clone());
         let ended = async {
             if let Some(previous) = previous {
                 previous.done.wait().await;
@@ -388,7 +398,7 @@ impl<E: End<In = SpokeFrame, Out = HubFrame>> Pairs<E> {
         if !gone {
             ended.await;
         }
-        session.done.end("done");
+        drop(done);
     }
 
     async fn serve(&self, session: &Arc<Session>, control: Half, bulk: Half) {

@@ -164,6 +164,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
             tracing::warn!(unknown = all - known.len(), "records of another release in the journal: ignored");
         }
         let engine = E::make(&self.settings, known, self.now(), &self.store);
+        self.store.begun();
         Ok(Life { engine, journal, room: None, looked: Instant::now() })
     }
 
@@ -242,7 +243,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
     fn live(&mut self, life: &mut Life<E>) -> io::Result<()> {
         loop {
             let mut actions = Vec::new();
-            self.look(life, &mut actions);
+            self.look(life, &mut actions)?;
             let patience = if actions.is_empty() { self.patience(life) } else { Duration::ZERO };
             let Some(letters) = self.letters.take(patience) else { return Ok(()) };
             self.unread.extend(letters);
@@ -262,13 +263,15 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
         }
     }
 
-    /// Tells the engine now and then whether the disk has room, and sees to the journal's size.
-    fn look(&mut self, life: &mut Life<E>, actions: &mut Vec<E::Action>) {
+    /// Tells the engine now and then whether the disk has room, and sees to the journal's size. Fails if the disk has failed to
+    /// take objects, whoever was told.
+    fn look(&mut self, life: &mut Life<E>, actions: &mut Vec<E::Action>) -> io::Result<()> {
         if life.room.is_some() && life.looked.elapsed() < LOOK {
-            return;
+            return Ok(());
         }
         life.looked = Instant::now();
-        compact(life);
+        self.store.check()?;
+        self.unsynced |= !compact(life);
         let room = self.store.room() && life.journal.room();
         if life.room.replace(room) != Some(room) {
             if !room {
@@ -277,6 +280,7 @@ impl<E: Engine, H: Hands<E>> Actor<E, H> {
             self.hands.room(room);
             life.engine.handle(self.now(), E::storage(room), &self.store, actions);
         }
+        Ok(())
     }
 
     /// How long there is nothing to do unless something happens.
@@ -335,16 +339,18 @@ fn snapshot<E: Engine>(engine: &E) -> Vec<Vec<u8>> {
     engine.snapshot().iter().map(E::encode).collect()
 }
 
-/// Writes a journal anew that has grown far beyond what is needed of it.
-fn compact<E: Engine>(life: &mut Life<E>) {
+/// Writes a journal anew that has grown far beyond what is needed of it. `false` if that failed.
+fn compact<E: Engine>(life: &mut Life<E>) -> bool {
     let (size, needed) = (life.journal.bytes(), life.journal.bytes_after_rewrite());
     if size < COMPACT_FROM.max(needed.saturating_mul(COMPACT_TIMES)) || life.room != Some(true) {
-        return;
+        return true;
     }
-    match life.journal.rewrite(&snapshot(&life.engine)) {
+    let written = life.journal.rewrite(&snapshot(&life.engine));
+    match &written {
         Ok(()) => tracing::debug!(before = size, after = life.journal.bytes(), "journal written anew"),
         Err(why) => tracing::warn!(%why, size, "the journal could not be written anew"),
     }
+    written.is_ok()
 }
 
 #[cfg(test)]

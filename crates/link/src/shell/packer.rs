@@ -15,7 +15,7 @@ use crate::store::{ObjectStore, PutError};
 /// Less than this is coded where it is: handing it to another thread would take longer.
 const QUICK: usize = 32 << 10;
 /// An object that is there and cannot be read, since there are too many open files or too little memory, is tried again
-/// after this time, and where others have it, too, so often.
+/// after this time, so often.
 const UNREADABLE: Duration = Duration::from_secs(1);
 const UNREADABLE_TRIES: u32 = 10;
 
@@ -102,17 +102,17 @@ impl Packer {
             match self.store.get(wanted.id).await {
                 Some(content) => break content,
                 None if !self.store.has(wanted.id) => return None,
-                None if tries >= UNREADABLE_TRIES && !self.only => {
-                    // Others wait behind it. It is fetched again.
-                    self.store.remove(wanted.id).await;
+                None if tries == UNREADABLE_TRIES => {
+                    // Others wait behind it. It is fetched again, or its turn comes again.
+                    tracing::error!(object = %wanted.id, "an object cannot be read: open files, memory, rights?");
+                    if !self.only {
+                        self.store.remove(wanted.id).await;
+                    }
                     return None;
                 }
                 None => tokio::time::sleep(UNREADABLE).await,
             }
             tries += 1;
-            if tries.is_multiple_of(UNREADABLE_TRIES) {
-                tracing::error!(object = %wanted.id, tries, "an object cannot be read: open files, memory, rights?");
-            }
         };
         if !self.policy().codes(content.len()) {
             return Some(Parcel::plain(wanted.id, content));

@@ -201,7 +201,7 @@ impl Journal {
 
     fn check(&self) -> io::Result<()> {
         if self.broken {
-            let text = format!("{}: an earlier write failed, start again to go on", self.path.display());
+            let text = format!("{}: an earlier write failed", self.path.display());
             return Err(io::Error::other(text));
         }
         Ok(())

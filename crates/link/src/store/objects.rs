@@ -219,17 +219,36 @@ impl ObjectStore {
     /// it, and then syncs what it did not cover.
     ///
     /// # Errors
-    /// If the disk fails. What it holds is unknown then: every later call fails, too, until the store is opened anew.
+    /// If the disk fails. What it holds is unknown then: every later call fails, too, until another engine begins.
     pub async fn sync(&self) -> io::Result<()> {
         let _one = self.0.syncing.lock().await;
         let keeper = Arc::clone(&self.0.keeper);
         blocking(move || keeper.sync()).await?
     }
 
-    /// Begins anew for an engine that does: nothing is kept until it says so, and a disk that failed is tried again. What it
-    /// holds is as unknown as after a start, and verified when it is read.
+    /// Whether the disk has taken what it was given, as far as is known.
+    ///
+    /// # Errors
+    /// If it has not: what it holds is unknown, until [`begin_again`](Self::begin_again).
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.0.keeper.check()
+    }
+
+    /// As if the disk had failed to take something.
+    #[cfg(test)]
+    pub(crate) fn fail(&self) {
+        self.0.keeper.fail();
+    }
+
+    /// An engine is about to be made in the place of another. A disk that failed is tried again; what it holds may not survive
+    /// a power cut, and is found out by its hash then.
     pub(crate) fn begin_again(&self) {
         self.0.keeper.begin_again();
+    }
+
+    /// The engine is made: what the one before it kept and it does not is not kept any more.
+    pub(crate) fn begun(&self) {
+        self.0.keeper.begun();
     }
 
     /// Whether new work may be accepted. What was accepted already may still be put when this says no. Asks the file

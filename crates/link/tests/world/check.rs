@@ -118,6 +118,8 @@ impl World {
             Some(msg.dst) == node.node && !node.confirmed.contains(&msg.id) && msg.tree.has(id)
         };
         let granted = self.messages.values().any(|msg| named(id, msg));
+        // What an earlier life of it asked for is not its own.
+        let granted = granted || call.incarnation != node.incarnation;
         assert!(granted, "spoke {s}: gave {id:?} to node {} that may not have it", call.node);
     }
 
@@ -165,7 +167,8 @@ impl World {
     fn may_end_half_pushed(&self, n: usize) -> bool {
         let spoke = self.nodes[n].spoke;
         let long = |fault: &Fault| matches!(fault, Fault::Cut(line, time) | Fault::Hole(line, time, _) if *line == spoke && *time > 120 * S);
-        let full = |fault: &Fault| matches!(fault, Fault::Full(..));
+        let hub = self.spokes.len();
+        let full = |fault: &Fault| matches!(fault, Fault::Full(host, _) if *host == spoke || *host == hub);
         self.plan.has(|fault| matches!(fault, Fault::Hub(..)))
             && self.plan.has(|fault| long(fault) || full(fault))
     }

@@ -274,6 +274,9 @@ impl World {
         let operation = call.operation;
         if !self.plan.direct && self.rng.chance(self.twice) {
             self.call_doubled((node, incarnation), thread, call.clone(), object);
+            if self.rng.chance(200) {
+                self.call_doubled((node, incarnation), thread, call.clone(), object);
+            }
         }
         let (sent, at_spoke, spoke) = (self.now, false, self.nodes[node].spoke);
         self.calls
@@ -291,7 +294,7 @@ impl World {
         self.after(delay, Event::Arrives(id, call));
     }
 
-    /// The same call once more, of which nobody reads the answer.
+    /// The same call once more, and perhaps again, of which nobody reads the answers.
     fn call_doubled(
         &mut self,
         (node, incarnation): (usize, u32),
@@ -300,7 +303,7 @@ impl World {
         object: Option<ObjectId>,
     ) {
         self.next_call += 1;
-        let delay = self.rng.pick(&[MS / 10, MS, 10 * MS, S]);
+        let delay = self.rng.pick(&[MS / 10, MS, 10 * MS, S, 5 * S, 35 * S]);
         let (id, sent) = (self.next_call, self.now + delay);
         let (operation, spoke) = (call.operation, self.nodes[node].spoke);
         let doubled = Call {

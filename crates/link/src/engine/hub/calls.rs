@@ -177,8 +177,10 @@ impl Hub {
                 let answer = FleetAnswer::ok(call.transport, Bytes::new());
                 return self.finish(&name, seq, answer, at);
             }
-            self.miss_passed(id, at);
-            self.settle_debts(id, at);
+            let passed = self.miss_passed(id, at);
+            if self.settle_debts(id, at) || passed {
+                return self.finish(&name, seq, FleetAnswer::ok(call.transport, Bytes::new()), at);
+            }
         }
         let node = self.node(id);
         if node.is_away() || node.polling {
@@ -225,6 +227,9 @@ impl Hub {
                 answer
             }
             Operation::PushMessages => {
+                let reply = objects::message_head(&call.body)
+                    .filter(|_| lost || answer.is_ok() || answer.is_passing());
+                reply.into_iter().for_each(|head| self.through.insert(head.id.0, ()));
                 if let Some(node) = node.filter(|_| answer.is_ok()) {
                     self.answered_through(node, &call.body, at);
                 }

@@ -223,6 +223,8 @@ pub struct Hub {
     open: Latest<()>,
     /// PushObject calls that were passed through, and that SuperLink has carried out, perhaps.
     brought: Latest<()>,
+    /// Replies that were passed through, at least their heads.
+    through: Latest<()>,
     /// PushMessages calls that were passed through, and what SuperLink said that it wanted.
     wanted: VecDeque<([u8; 32], Bytes)>,
     jobs: HashMap<Job, Work>,
@@ -262,6 +264,7 @@ impl Hub {
             answered: Latest::default(),
             open: Latest::default(),
             brought: Latest::default(),
+            through: Latest::default(),
             wanted: VecDeque::new(),
             jobs: HashMap::new(),
             // Answers to the jobs of an engine before this one in the same process may still come: no number is used twice.

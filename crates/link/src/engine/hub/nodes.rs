@@ -16,7 +16,7 @@ use super::{Again, At, Hub, HubFrame, SpokeName, Work};
 use crate::engine::auth::{self, USABLE};
 use crate::engine::frame::MessageKey;
 use crate::engine::record::HubRecord;
-use crate::engine::{GOES_ON, Now};
+use crate::engine::{Asked, Now};
 
 /// Flower's heartbeats come every 22.5 s at the latest, and SuperLink waits for 60 s.
 const OVERDUE: Duration = Duration::from_secs(25);
@@ -70,8 +70,8 @@ pub(super) struct Node {
     awaited: BTreeMap<ObjectId, u64>,
     /// The message that it was given although the disk is full, so that nobody but its SuperNode has it.
     pub(super) passed: Option<MessageKey>,
-    /// Messages that it owes a reply to, or got past the disk, and since when it has asked for other work all the same.
-    asked: BTreeMap<ObjectId, Duration>,
+    /// Messages that it owes a reply to, or got past the disk, and when it asked for other work all the same.
+    asked: BTreeMap<ObjectId, Asked>,
     /// A poll is on its way to SuperLink.
     pub(super) polling: bool,
     /// A poll's answer got lost, and a message with it, perhaps.
@@ -301,17 +301,19 @@ impl Hub {
         node.asked.retain(|id, _| {
             passed == Some(*id) || self.owed.contains(&MessageKey { node: key.node, id: *id })
         });
-        now >= *node.asked.entry(key.id).or_insert(now) + GOES_ON
+        node.asked.entry(key.id).or_default().goes_on(now)
     }
 
     /// A node asks for work although it has not confirmed the message that it was given while the disk was full: nobody
-    /// has it any more.
-    pub(super) fn miss_passed(&mut self, id: u64, at: &mut At<'_>) {
-        if let Some(key) = self.node(id).passed.filter(|key| self.goes_on_asking(*key, at.now.mono)) {
+    /// has it any more, if it goes on. Whether there is such a message: until then the node gets no other.
+    pub(super) fn miss_passed(&mut self, id: u64, at: &mut At<'_>) -> bool {
+        let passed = self.node(id).passed;
+        if let Some(key) = passed.filter(|key| self.goes_on_asking(*key, at.now.mono)) {
             tracing::warn!(node = id, message = %key.id, "a message was lost on its way, and the disk has no room for it");
             self.counters.suspected += 1;
             self.take_offline(id, at);
         }
+        passed.is_some()
     }
 
     /// A SuperNode confirms a message that is not kept here. If it is the one that was passed on, it owes a reply from
@@ -326,10 +328,11 @@ impl Hub {
     }
 
     /// A node that asks for work has none. If it has confirmed a message and not answered it, the answer is lost: its
-    /// SuperNode was started anew, or its spoke lost its disk. The ServerApp shall hear of it.
-    pub(super) fn settle_debts(&mut self, id: u64, at: &mut At<'_>) {
+    /// SuperNode was started anew, or its spoke lost its disk. The ServerApp shall hear of it. Whether there was such a message:
+    /// until that is settled the node gets no other.
+    pub(super) fn settle_debts(&mut self, id: u64, at: &mut At<'_>) -> bool {
         if !self.storage {
-            return;
+            return false;
         }
         let answered: Vec<_> =
             self.replies.values().filter_map(|r| r.answers().map(|to| (r.reply.node, to))).collect();
@@ -339,6 +342,7 @@ impl Hub {
             .filter(|key| key.node == id && !answered.contains(&(id, key.id)) && !self.unkept.contains(key))
             .copied()
             .collect();
+        let any = !dropped.is_empty();
         for key in dropped {
             if !self.goes_on_asking(key, at.now.mono) {
                 continue;
@@ -351,6 +355,7 @@ impl Hub {
             self.counters.suspected += 1;
             self.take_offline(id, at);
         }
+        any
     }
 
     /// A SuperNode that was killed may never come back: its messages, and the objects that they keep, are not for ever.

@@ -48,7 +48,9 @@ pub(super) struct Incoming {
     again: bool,
     /// PushMessages is under way.
     asking: bool,
-    /// SuperLink may have opened a session that is not known here, and the ServerApp may have fetched the reply's head since.
+    /// SuperLink may have opened a session that is not known here, for a hub that was killed or while a disk was full. The
+    /// ServerApp may have fetched the reply's head since, and then SuperLink says of a second session that nothing is wanted,
+    /// although objects are.
     doubt: bool,
     /// Objects go to whatever session wants them.
     any_session: bool,
@@ -144,7 +146,7 @@ impl Hub {
             under_way: BTreeSet::new(),
             again: false,
             asking: false,
-            doubt: false,
+            doubt: self.through.contains(&key.id.0),
             any_session: false,
             unstored: false,
             tries: 0,
@@ -243,10 +245,8 @@ impl Hub {
         incoming.turn.get_or_insert(self.next_turn);
         self.next_turn += 1;
         (incoming.again, incoming.unstored) = (false, false);
-        if incoming.queue.is_empty() && !incoming.any_session {
-            // Of a new reply its head at least is wanted: this one has been begun before, by a hub that was killed or by its
-            // SuperNode while a disk was full. Once the ServerApp has fetched the head, SuperLink says that nothing is wanted,
-            // whatever is missing. Without a session's name an object is stored for whoever wants it, or refused.
+        if incoming.queue.is_empty() && incoming.doubt && !incoming.any_session {
+            // Without a session's name an object is stored for whoever wants it, or refused.
             incoming.any_session = true;
             incoming.session.clear();
             incoming.queue = order.into();

@@ -164,7 +164,9 @@ impl Spoke {
     /// A SuperNode asks for work.
     pub(super) fn poll(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
         let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + POLL_PATIENCE };
-        self.drop_unfinished_replies(node, at);
+        if self.drop_unfinished_replies(node, at) {
+            return at.answer(ticket, ok(call.transport, Bytes::new()));
+        }
         // It asks one thing at a time: an older poll is one that it has given up.
         if let Some(older) = self.polls.insert(node, waiter) {
             at.answer(older.ticket, ok(older.transport, Bytes::new()));

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::objects::{self, MessageHead, ObjectId};
+use onefed_flower::signature::signed_at;
 use onefed_flower::{Operation, Transport, messages as flower};
 
 use self::calls::Calls;
@@ -150,6 +151,10 @@ const HEARTBEAT_PATIENCE: Duration = Duration::from_millis(3500);
 const AUTH_EVERY: Duration = Duration::from_secs(20);
 /// A SuperNode that called within this time is there: its heartbeats come every 30 s.
 const LIVES: Duration = Duration::from_secs(60);
+/// A call that was signed so long before another one that has come from its node is an older one that came late …
+const LATE: Duration = Duration::from_secs(2);
+/// … unless it is by so much: then the node's clock was set back.
+const SET_BACK: Duration = Duration::from_secs(60);
 /// So many messages that are no longer here are remembered for SuperNodes that confirm twice.
 const CONFIRMED_REMEMBERED: usize = 1024;
 /// So many nodes are known at most, beside those that have something in hand. The one that is forgotten asks the hub
@@ -443,7 +448,7 @@ impl Spoke {
         match frame {
             HubFrame::Result { seq, answer } => self.result(seq, answer, at),
             HubFrame::Offer(offer) => self.offered(offer, at),
-            HubFrame::Want(all) => all.into_iter().for_each(|wanted| self.hub_wants.add(wanted, at.shelf)),
+            HubFrame::Want(all) => all.into_iter().for_each(|wanted| self.wanted(wanted, at)),
             HubFrame::ConfirmTaken(key) => {
                 // Where the disk has lost that it was confirmed, the hub knows it.
                 if self.messages.contains_key(&key) {
@@ -481,6 +486,10 @@ impl Spoke {
         let known = self.known(connection, &call, at);
         match (call.operation, known) {
             (Operation::SendNodeHeartbeat, Some(node)) => self.heartbeat(ticket, node, call, at),
+            // Who signed something since does not wait for this answer any more.
+            (Operation::PullMessages, Some(node)) if self.is_late(node, &call) => {
+                at.answer(ticket, ok(call.transport, Bytes::new()));
+            }
             (Operation::PullMessages, Some(node)) => self.poll(ticket, node, call, at),
             (Operation::GetRun | Operation::GetFab, Some(node)) => self.get_run(ticket, node, call, at),
             (Operation::PullObject, Some(node)) => self.pull_object(ticket, node, call, at),
@@ -497,10 +506,19 @@ impl Spoke {
         let node = self.nodes.get(&id)?;
         let signer = self.verifier.caller(connection, &call.headers, at.now)?;
         let known = node.active && signer.key == node.key;
-        if known && signer.checked {
+        if known && signer.checked && !self.is_late(id, call) {
             self.note_headers(id, call, at);
         }
         known.then_some(id)
+    }
+
+    /// Whether a call was signed well before another one that has come from its node.
+    fn is_late(&self, id: u64, call: &FleetCall) -> bool {
+        let newest = self.nodes.get(&id).and_then(|node| node.headers.as_ref());
+        let newest = newest.and_then(|(_, headers)| signed_at(headers));
+        let before =
+            newest.zip(signed_at(&call.headers)).and_then(|(newest, at)| newest.duration_since(at).ok());
+        before.is_some_and(|before| (LATE..SET_BACK).contains(&before))
     }
 
     /// Keeps a node's newest headers, and lets the hub have them now and then.

@@ -1,15 +1,14 @@
 //! Replies on their way up: taken in from the SuperNode, kept, sent to the hub as a whole.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use onefed_flower::fleet::FleetCall;
 use onefed_flower::objects::{self, MessageHead, ObjectId};
 
 use super::{Action, At, NotStored, PATIENCE, Spoke, ok};
-use crate::engine::frame::{MessageKey, Reply, SpokeFrame};
+use crate::engine::frame::{MessageKey, Reply, SpokeFrame, Wanted};
 use crate::engine::record::SpokeRecord;
-use crate::engine::{GOES_ON, Shelf, Ticket};
+use crate::engine::{Asked, Shelf, Ticket};
 
 /// A reply that the hub does not have yet.
 pub(super) struct Outgoing {
@@ -18,8 +17,8 @@ pub(super) struct Outgoing {
     missing: HashSet<ObjectId>,
     /// Whether all objects were here once, and the SuperNode knows it.
     pub(super) spooled: bool,
-    /// Since when its SuperNode asks for work instead of bringing the rest.
-    asked: Option<Duration>,
+    /// When its SuperNode asked for work instead of bringing the rest.
+    asked: Asked,
 }
 
 impl Spoke {
@@ -64,7 +63,7 @@ impl Spoke {
             self.pins.keep(shelf, *id);
         }
         let missing = head.objects.iter().filter(|id| !shelf.has(**id)).copied().collect();
-        self.replies.insert(key, Outgoing { reply, head, missing, spooled: false, asked: None });
+        self.replies.insert(key, Outgoing { reply, head, missing, spooled: false, asked: Asked::default() });
     }
 
     pub(super) fn forget_reply(&mut self, key: MessageKey, shelf: &dyn Shelf) {
@@ -101,7 +100,7 @@ impl Spoke {
         };
         self.counters.answered_here += 1;
         let (key, missing) = (*key, reply.missing.contains(&pushed.id));
-        self.replies.entry(key).and_modify(|reply| reply.asked = None);
+        self.replies.entry(key).and_modify(|reply| reply.asked = Asked::default());
         if !missing {
             // Its answer got lost, perhaps with the spoke, before it was written down that all is here.
             self.spool(key, at);
@@ -147,11 +146,13 @@ impl Spoke {
     }
 
     /// A SuperNode that goes on asking for work has brought its reply in whole, or will never: it was started anew in between.
-    pub(super) fn drop_unfinished_replies(&mut self, node: u64, at: &mut At<'_>) {
-        let now = at.now.mono;
+    /// Whether it may still be bringing one.
+    pub(super) fn drop_unfinished_replies(&mut self, node: u64, at: &mut At<'_>) -> bool {
+        let (now, mut open) = (at.now.mono, false);
         let unfinished = self.replies.iter_mut().filter(|(key, reply)| key.node == node && !reply.spooled);
         let dropped = unfinished.filter_map(|(key, reply)| {
-            let goes_on = now >= *reply.asked.get_or_insert(now) + GOES_ON;
+            let goes_on = reply.asked.goes_on(now);
+            open |= !goes_on;
             goes_on.then_some((*key, reply.head.reply_to))
         });
         for (key, reply_to) in dropped.collect::<Vec<_>>() {
@@ -164,6 +165,7 @@ impl Spoke {
                 at.send(SpokeFrame::GaveUp(MessageKey { node, id }));
             }
         }
+        open
     }
 
     /// Once all of it is here it may be relied on, before the SuperNode hears of the last object.
@@ -183,10 +185,23 @@ impl Spoke {
         }
     }
 
+    /// The hub wants an object. One of a reply that was complete has to be there.
+    pub(super) fn wanted(&mut self, wanted: Wanted, at: &mut At<'_>) {
+        let complete = |reply: &Outgoing| reply.spooled && reply.head.objects.contains(&wanted.id);
+        if !at.shelf.has(wanted.id) && self.replies.values().any(complete) {
+            return self.reply_lost(wanted.id, at);
+        }
+        self.hub_wants.add(wanted, at.shelf);
+    }
+
     /// An object of a reply is gone from the shelf. The SuperNode brings it again if it was not told that the reply is
     /// complete; otherwise nobody has it any more, and the reply can only be given up by name.
     pub(super) fn reply_lost(&mut self, id: ObjectId, at: &mut At<'_>) {
         if at.shelf.has(id) {
+            // It cannot be read just now: others go first.
+            if self.up && self.replies.values().any(|reply| reply.head.objects.contains(&id)) {
+                self.hub_wants.add(id.into(), at.shelf);
+            }
             return;
         }
         let mut lost = Vec::new();

@@ -264,3 +264,20 @@ fn a_void_message_that_is_confirmed_after_all_is_told_to_the_hub() {
     let (actions, _) = world.call(Operation::ConfirmMessageReceived, confirm, &FULL);
     assert_eq!((confirms(&actions), answers(&actions)), (vec![key(50)], vec![(1, None)]));
 }
+
+#[test]
+fn a_poll_that_comes_late_gets_nothing_and_the_nodes_own_gets_the_message() {
+    let mut world = World::known([SpokeRecord::Offered(offer(50))], &FULL);
+    world.ahead = 3;
+    world.call(Operation::SendNodeHeartbeat, objects::heartbeat_request(NODE, 30.0), &FULL);
+    world.ahead = 0;
+    // On another connection, since one that a key was proven on is not asked for it again.
+    let headers = world.signer.headers(at(1));
+    let (operation, body) = (Operation::PullMessages, objects::pull_messages_request(NODE));
+    let call = FleetCall { operation, transport: Transport::Http, headers, body };
+    let late = world.tell(Event::Call(7, 2, call), &FULL);
+    assert_eq!(answers(&late), [(7, None)]);
+    world.ahead = 2;
+    let (actions, _) = world.poll(&FULL);
+    assert_eq!(answers(&actions).first().map(|(_, message)| *message), Some(Some(id(50))));
+}

@@ -234,6 +234,21 @@ async fn a_final_record_is_said_after_the_objects_are_safe_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_did_not_take_what_it_was_given_is_tried_again_with_another_engine_though_nobody_waits_for_it()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let sum = running(dir.path()).await;
+    sum.tell(Event::Keep(7));
+    assert_eq!(sum.hear(), "0: kept 7");
+    sum.store.fail();
+    assert_eq!(sum.hear(), "reset");
+    sum.tell(Event::Keep(201));
+    sum.tell(Event::Say);
+    assert_eq!([sum.hear(), sum.hear()], ["0: kept 201", "0: [7, 201]"]);
+    assert_eq!(*sum.trouble.lock().unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_nobody_knows_any_more_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, _) = Journal::open(dir.path(), "sum").unwrap();

@@ -49,6 +49,8 @@ pub(super) struct Index {
     sketches: HashMap<ObjectId, Sketch>,
     /// Also objects that are not there (yet).
     kept: HashSet<ObjectId>,
+    /// Of these, what an engine kept that is gone, while the next one is being made.
+    before: HashSet<ObjectId>,
     /// The entries that are not kept, the one that goes first at the front.
     order: BTreeMap<u64, ObjectId>,
     clock: u64,
@@ -67,6 +69,7 @@ impl Index {
             entries: HashMap::new(),
             sketches: HashMap::new(),
             kept: HashSet::new(),
+            before: HashSet::new(),
             order: BTreeMap::new(),
             clock: 0,
             hours: VecDeque::new(),
@@ -168,6 +171,7 @@ impl Index {
     }
 
     pub(super) fn keep(&mut self, id: ObjectId) {
+        self.before.remove(&id);
         if !self.kept.insert(id) {
             return;
         }
@@ -187,8 +191,14 @@ impl Index {
         }
     }
 
-    pub(super) fn release_all(&mut self) {
-        self.kept.clone().into_iter().for_each(|id| self.release(id));
+    /// What is kept from here on is kept by another engine.
+    pub(super) fn begin_again(&mut self) {
+        self.before = self.kept.clone();
+    }
+
+    /// What only the engine before kept is not kept any more.
+    pub(super) fn begun(&mut self) {
+        std::mem::take(&mut self.before).into_iter().for_each(|id| self.release(id));
     }
 
     /// Whether an object of so many bytes may come, and what is to be deleted first. `free` are the bytes that the file

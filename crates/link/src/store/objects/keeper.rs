@@ -208,12 +208,17 @@ impl Keeper {
         }
     }
 
-    /// Makes all that is stored survive a power cut.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    pub(super) fn check(&self) -> io::Result<()> {
         if self.failed.load(Relaxed) {
-            let text = format!("{}: the disk failed earlier, start again to go on", self.dir.display());
+            let text = format!("{}: the disk did not take what it was given", self.dir.display());
             return Err(io::Error::other(text));
         }
+        Ok(())
+    }
+
+    /// Makes all that is stored survive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.check()?;
         let segments = locked(&self.segments).take_unsynced();
         let done = if self.sync_all.swap(false, Relaxed) {
             self.files.forget_unsynced();
@@ -240,8 +245,12 @@ impl Keeper {
     }
 
     pub(super) fn begin_again(&self) {
-        self.index().release_all();
+        self.index().begin_again();
         self.failed.store(false, Relaxed);
+    }
+
+    pub(super) fn begun(&self) {
+        self.index().begun();
     }
 
     pub(super) fn room(&self) -> bool {

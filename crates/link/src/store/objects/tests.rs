@@ -386,11 +386,18 @@ async fn a_sync_that_was_not_tried_is_made_up_for_and_one_that_failed_is_remembe
     std::fs::rename(&aside, &here).unwrap();
     store.sync().await.unwrap();
 
-    store.0.keeper.fail();
+    store.fail();
     assert!(store.sync().await.is_err() && !store.room());
     assert!(store.usage().kept_bytes > 0);
+    assert!(store.check().is_err());
     store.begin_again();
     store.sync().await.unwrap();
+    assert!(store.usage().kept_bytes > 0, "until the next engine is there");
+    store.begun();
     assert!(store.room());
     assert_eq!((store.usage().kept_bytes, store.get(id).await), (0, Some(content)));
+    store.begin_again();
+    store.keep(id);
+    store.begun();
+    assert!(store.usage().kept_bytes > 0, "the next engine keeps it, too");
 }
