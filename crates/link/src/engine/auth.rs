@@ -15,6 +15,9 @@ pub(super) const OLDEST: Duration = Duration::from_secs(305);
 pub(super) const USABLE: Duration = Duration::from_secs(290);
 /// SuperLink takes signatures from clocks that are at most this much ahead.
 const AHEAD: Duration = Duration::from_secs(5);
+/// A call that was signed before another one of its node was made before it, unless it is by so much: then the node's clock
+/// was set back.
+const SET_BACK: Duration = Duration::from_secs(60);
 /// So many checked signatures are remembered: a retried call is not checked again.
 const REMEMBERED: usize = 256;
 /// So long a key that has signed a call is proven for all calls on the same connection, of which this many are
@@ -116,6 +119,13 @@ pub(super) fn age(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
     since(signature::signed_at(headers)?, wall)
 }
 
+/// By how much a call was signed before the newest one that has come from its node: it is an older one that came late.
+/// Nothing if it was not.
+pub(super) fn late_by(headers: &HeaderMap, newest: &HeaderMap) -> Option<Duration> {
+    let (at, newest) = (signature::signed_at(headers)?, signature::signed_at(newest)?);
+    newest.duration_since(at).ok().filter(|by| !by.is_zero() && *by < SET_BACK)
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use base64::Engine as _;
@@ -189,6 +199,14 @@ pub(super) mod tests {
         assert_eq!(caller(1, old, after(316)), None, "not with an old time");
         let none = HeaderMap::new();
         assert_eq!(caller(1, none, after(317)), None, "not without headers");
+    }
+
+    #[test]
+    fn who_signed_before_the_newest_call_is_late_unless_the_clock_was_set_back() {
+        let (node, newest) = (Node::new(), after(100));
+        let by = |then| late_by(&node.headers(after(then)), &node.headers(newest)).map(|by| by.as_secs());
+        assert_eq!([by(98), by(41), by(40), by(100), by(101)], [Some(2), Some(59), None, None, None]);
+        assert_eq!(late_by(&HeaderMap::new(), &node.headers(newest)), None);
     }
 
     #[test]

@@ -266,7 +266,12 @@ impl Hub {
             .filter(|key| Some(key) == flower::signing_key(&call.headers).as_ref());
         let mut of_key = self.nodes.iter().filter(|(_, node)| node.key.is_some() && node.key == key);
         let known = of_key.find(|(id, node)| node.beat.is_some() || self.has_left(call, **id));
-        let Some(id) = known.map(|(id, _)| *id) else { return answer };
+        let Some((id, node)) = known.map(|(id, node)| (*id, node)) else { return answer };
+        let newest = node.headers.as_ref().map(|(_, newest)| newest);
+        if newest.is_some_and(|newest| auth::late_by(&call.headers, newest).is_some()) {
+            // A SuperNode does nothing before it is activated: this call has had its answer, and comes late once more.
+            return FleetAnswer::ok(call.transport, objects::node_answer(id));
+        }
         self.note_headers(spoke, id, call.transport, call.headers.clone(), at.now);
         // One that has left was brought back by a heartbeat that was still on its way.
         let has_left = self.has_left(call, id);

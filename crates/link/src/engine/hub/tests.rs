@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use onefed_flower::fleet::Refusal;
 use onefed_flower::objects;
 
 use super::calls::for_now;
@@ -216,6 +217,28 @@ fn who_polls_for_a_node_without_its_signature_changes_nothing_and_learns_nothing
     assert!(is_lost(&mut hub, &signer, 9), "it has lost its work");
     let actions = poll(&mut hub, lyon(), Signer::new().headers(at(1)), 11);
     assert_eq!((asks_superlink(&actions), results(&actions)), (0, vec![false]), "while it is away");
+}
+
+/// SuperLink refuses who is online already. Signed after all else, it is a SuperNode that has started again; signed before,
+/// a copy of its first call that was long on the way.
+#[test]
+fn an_activation_that_comes_late_takes_nobody_offline() {
+    let signer = Signer::new();
+    for (signed, lost) in [(3, false), (9, false), (11, true)] {
+        let mut hub = knowing(&signer, [HubRecord::ConfirmDone(message(1))]);
+        hub.note_headers(&paris(), NODE, Transport::Http, signer.headers(at(10)), at(10));
+        let body = objects::activate_request(&signer.1, 30.0);
+        let (operation, headers) = (Operation::ActivateNode, signer.headers(at(signed)));
+        let call = FleetCall { operation, transport: Transport::Http, headers, body };
+        let (call, now) = (SpokeFrame::Call { seq: 1, acked: 0, call }, at(12));
+        let mut actions = Vec::new();
+        hub.handle(now, Event::Frame(paris(), call), &FULL, &mut actions);
+        let [Action::Fleet(job, _)] = actions[..] else { panic!("{actions:?}") };
+        actions.clear();
+        let refused = FleetAnswer::refusal(Transport::Http, Refusal::Malformed, "online already");
+        hub.handle(now, Event::Answered(job, Some(refused)), &FULL, &mut actions);
+        assert_eq!((goes_offline(&actions), results(&actions)), (lost, vec![!lost]), "signed at {signed} s");
+    }
 }
 
 fn offer(id: u8) -> Offer {

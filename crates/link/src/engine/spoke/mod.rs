@@ -17,7 +17,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::objects::{self, MessageHead, ObjectId};
-use onefed_flower::signature::signed_at;
 use onefed_flower::{Operation, Transport, messages as flower};
 
 use self::calls::Calls;
@@ -151,10 +150,9 @@ const HEARTBEAT_PATIENCE: Duration = Duration::from_millis(3500);
 const AUTH_EVERY: Duration = Duration::from_secs(20);
 /// A SuperNode that called within this time is there: its heartbeats come every 30 s.
 const LIVES: Duration = Duration::from_secs(60);
-/// A call that was signed so long before another one that has come from its node is an older one that came late …
+/// A call that was signed so long before another one that has come from its node is an older one that came late: less is
+/// the way of calls that were made side by side.
 const LATE: Duration = Duration::from_secs(2);
-/// … unless it is by so much: then the node's clock was set back.
-const SET_BACK: Duration = Duration::from_secs(60);
 /// So many messages that are no longer here are remembered for SuperNodes that confirm twice.
 const CONFIRMED_REMEMBERED: usize = 1024;
 /// So many nodes are known at most, beside those that have something in hand. The one that is forgotten asks the hub
@@ -515,10 +513,8 @@ impl Spoke {
     /// Whether a call was signed well before another one that has come from its node.
     fn is_late(&self, id: u64, call: &FleetCall) -> bool {
         let newest = self.nodes.get(&id).and_then(|node| node.headers.as_ref());
-        let newest = newest.and_then(|(_, headers)| signed_at(headers));
-        let before =
-            newest.zip(signed_at(&call.headers)).and_then(|(newest, at)| newest.duration_since(at).ok());
-        before.is_some_and(|before| (LATE..SET_BACK).contains(&before))
+        let by = newest.and_then(|(_, newest)| auth::late_by(&call.headers, newest));
+        by.is_some_and(|by| by >= LATE)
     }
 
     /// Keeps a node's newest headers, and lets the hub have them now and then.
