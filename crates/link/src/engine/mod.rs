@@ -29,25 +29,31 @@ use std::time::{Duration, SystemTime};
 use onefed_flower::fleet::FleetCall;
 use onefed_flower::messages::signing_key;
 use onefed_flower::objects::ObjectId;
+use onefed_flower::signature::signed_at;
 
 pub use frame::{HubFrame, Offer, Reply, SpokeFrame, Wanted};
 
 /// A SuperNode that has lost what it was at asks for work, again and again, every 3 s. A single call of one that is at work may
-/// be an older one that came late: only who still asks after this time has lost it.
+/// be an older one that came late, and come more than once: only who signs another so much later has lost it.
 const GOES_ON: Duration = Duration::from_millis(1500);
 /// Two calls that are further apart have nothing to do with each other.
 const APART: Duration = Duration::from_secs(12);
 
-/// When a SuperNode asked for work that should be at some.
+/// When a SuperNode that should be at work signed its first and its last call for some.
 #[derive(Default)]
-struct Asked(Option<(Duration, Duration)>);
+struct Asked(Option<(SystemTime, SystemTime)>);
 
 impl Asked {
     /// It asks again. Whether it has for a while.
-    fn goes_on(&mut self, now: Duration) -> bool {
-        let (first, _) = self.0.filter(|(_, last)| now <= *last + APART).unwrap_or((now, now));
-        self.0 = Some((first, now));
-        now >= first + GOES_ON
+    fn goes_on(&mut self, poll: &FleetCall) -> bool {
+        let Some(at) = signed_at(&poll.headers) else { return false };
+        let (first, last) = match self.0 {
+            Some((first, last)) if auth::late_by(at, last).is_some() => (first, last),
+            Some((first, last)) if at.duration_since(last).is_ok_and(|since| since <= APART) => (first, at),
+            _ => (at, at),
+        };
+        self.0 = Some((first, last));
+        last.duration_since(first).is_ok_and(|since| since >= GOES_ON)
     }
 }
 

@@ -16,8 +16,13 @@ use crate::rng::{S, T};
 
 /// 2026-01-01, in seconds since 1970: where every world's wall clock begins.
 pub const EPOCH: u64 = 1_767_225_600;
-/// SuperNodes sign every call; here the same signature serves for a moment, since making one and checking it is slow.
-const SLOT: T = 5 * S;
+/// SuperNodes sign every call; here the same signature serves for a moment, since making one and checking it is slow: where
+/// nothing depends on its time, …
+pub const SLOT: T = 5 * S;
+/// … where clocks are off, …
+pub const SHORT: T = S / 2;
+/// … and where calls come late, so that their times say which came first.
+pub const EACH: T = S / 1000;
 /// What precedes the point in the SubjectPublicKeyInfo of a P-256 key.
 const SPKI: &[u8] =
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
@@ -51,9 +56,8 @@ pub fn pem(number: u32) -> String {
     key(number).1
 }
 
-/// The headers of a call that the owner of a key signs when its clock shows this time.
-pub fn headers(transport: Transport, number: u32, wall: T, exact: bool) -> HeaderMap {
-    let slot = if exact { S / 2 } else { SLOT };
+/// The headers of a call that the owner of a key signs when its clock shows this time, to so much.
+pub fn headers(transport: Transport, number: u32, wall: T, slot: T) -> HeaderMap {
     let wall = wall / slot * slot;
     SIGNED.with_borrow_mut(|signed| {
         signed.entry((transport, number, wall)).or_insert_with(|| sign(transport, number, wall)).clone()

@@ -229,7 +229,12 @@ impl World {
         let node = &mut self.nodes[n];
         let Some(busy) = &mut node.threads[thread] else { return };
         let wall = self.now.saturating_add_signed(node.skew);
-        let headers = keys::headers(transport, node.key, wall, self.plan.skew > 0);
+        let slot = match self.plan.skew > 0 {
+            _ if self.plan.has(|fault| matches!(fault, Fault::Twice(..))) => keys::EACH,
+            true => keys::SHORT,
+            false => keys::SLOT,
+        };
+        let headers = keys::headers(transport, node.key, wall, slot);
         let call = FleetCall { operation: busy.operation, transport, headers, body: busy.body.clone() };
         self.next_call += 1;
         busy.call = Some(self.next_call);

@@ -177,8 +177,8 @@ impl Hub {
                 let answer = FleetAnswer::ok(call.transport, Bytes::new());
                 return self.finish(&name, seq, answer, at);
             }
-            let passed = self.miss_passed(id, at);
-            if self.settle_debts(id, at) || passed {
+            let passed = self.miss_passed(id, &call, at);
+            if self.settle_debts(id, &call, at) || passed {
                 return self.finish(&name, seq, FleetAnswer::ok(call.transport, Bytes::new()), at);
             }
         }

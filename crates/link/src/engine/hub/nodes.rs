@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::ObjectId;
+use onefed_flower::signature::signed_at;
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
 use super::calls::for_now;
@@ -267,8 +268,11 @@ impl Hub {
         let mut of_key = self.nodes.iter().filter(|(_, node)| node.key.is_some() && node.key == key);
         let known = of_key.find(|(id, node)| node.beat.is_some() || self.has_left(call, **id));
         let Some((id, node)) = known.map(|(id, node)| (*id, node)) else { return answer };
-        let newest = node.headers.as_ref().map(|(_, newest)| newest);
-        if newest.is_some_and(|newest| auth::late_by(&call.headers, newest).is_some()) {
+        let newest = node.headers.as_ref().and_then(|(_, newest)| signed_at(newest));
+        if signed_at(&call.headers)
+            .zip(newest)
+            .is_some_and(|(at, newest)| auth::late_by(at, newest).is_some())
+        {
             // A SuperNode does nothing before it is activated: this call has had its answer, and comes late once more.
             return FleetAnswer::ok(call.transport, objects::node_answer(id));
         }
@@ -300,20 +304,20 @@ impl Hub {
     }
 
     /// Whether a node asks for work, and did before, although it should be at this message.
-    fn goes_on_asking(&mut self, key: MessageKey, now: Duration) -> bool {
+    fn goes_on_asking(&mut self, key: MessageKey, poll: &FleetCall) -> bool {
         let node = self.nodes.entry(key.node).or_default();
         let passed = node.passed.map(|passed| passed.id);
         node.asked.retain(|id, _| {
             passed == Some(*id) || self.owed.contains(&MessageKey { node: key.node, id: *id })
         });
-        node.asked.entry(key.id).or_default().goes_on(now)
+        node.asked.entry(key.id).or_default().goes_on(poll)
     }
 
     /// A node asks for work although it has not confirmed the message that it was given while the disk was full: nobody
     /// has it any more, if it goes on. Whether there is such a message: until then the node gets no other.
-    pub(super) fn miss_passed(&mut self, id: u64, at: &mut At<'_>) -> bool {
+    pub(super) fn miss_passed(&mut self, id: u64, poll: &FleetCall, at: &mut At<'_>) -> bool {
         let passed = self.node(id).passed;
-        if let Some(key) = passed.filter(|key| self.goes_on_asking(*key, at.now.mono)) {
+        if let Some(key) = passed.filter(|key| self.goes_on_asking(*key, poll)) {
             tracing::warn!(node = id, message = %key.id, "a message was lost on its way, and the disk has no room for it");
             self.counters.suspected += 1;
             self.take_offline(id, at);
@@ -335,7 +339,7 @@ impl Hub {
     /// A node that asks for work has none. If it has confirmed a message and not answered it, the answer is lost: its
     /// SuperNode was started anew, or its spoke lost its disk. The ServerApp shall hear of it. Whether there was such a message:
     /// until that is settled the node gets no other.
-    pub(super) fn settle_debts(&mut self, id: u64, at: &mut At<'_>) -> bool {
+    pub(super) fn settle_debts(&mut self, id: u64, poll: &FleetCall, at: &mut At<'_>) -> bool {
         if !self.storage {
             return false;
         }
@@ -349,7 +353,7 @@ impl Hub {
             .collect();
         let any = !dropped.is_empty();
         for key in dropped {
-            if !self.goes_on_asking(key, at.now.mono) {
+            if !self.goes_on_asking(key, poll) {
                 continue;
             }
             self.owed.remove(&key);

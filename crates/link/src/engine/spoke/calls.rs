@@ -8,7 +8,7 @@ use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::{Operation, Transport, messages as flower};
 
-use super::{At, PATIENCE, Spoke, Waiter};
+use super::{At, HEARTBEAT_PATIENCE, PATIENCE, Spoke, Waiter};
 use crate::engine::frame::SpokeFrame;
 use crate::engine::{Ticket, fingerprint};
 
@@ -95,13 +95,15 @@ impl Calls {
 
 impl Spoke {
     /// Lets the hub answer a call.
-    pub(super) fn pass(&mut self, ticket: Ticket, call: FleetCall, patience: Duration, at: &mut At<'_>) {
+    pub(super) fn pass(&mut self, ticket: Ticket, call: FleetCall, at: &mut At<'_>) {
         let print = fingerprint(&call);
         let calls = &mut self.calls;
         let kept = calls.kept.iter().position(|(kept, ..)| *kept == print);
         if let Some((_, answer, _)) = kept.and_then(|kept| calls.kept.remove(kept)) {
             return at.answer(ticket, answer);
         }
+        let heartbeat = call.operation == Operation::SendNodeHeartbeat;
+        let patience = if heartbeat { HEARTBEAT_PATIENCE } else { PATIENCE };
         let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + patience };
         // Whoever says that a call is a node's own neither hears the answer to the node's own call nor spoils it.
         let signed = self.verifier.signer(&call.headers, at.now.wall).is_some();

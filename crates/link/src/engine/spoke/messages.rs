@@ -164,7 +164,7 @@ impl Spoke {
     /// A SuperNode asks for work.
     pub(super) fn poll(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
         let waiter = Waiter { ticket, transport: call.transport, until: at.now.mono + POLL_PATIENCE };
-        if self.drop_unfinished_replies(node, at) {
+        if self.drop_unfinished_replies(node, &call, at) {
             return at.answer(ticket, ok(call.transport, Bytes::new()));
         }
         // It asks one thing at a time: an older poll is one that it has given up.
@@ -252,7 +252,7 @@ impl Spoke {
                 return self.serve(ticket, node, call.transport, id, true, at);
             }
         }
-        self.pass(ticket, call, PATIENCE, at);
+        self.pass(ticket, call, at);
     }
 
     /// A SuperNode pulls an object of a message that it has not confirmed. Anything else is SuperLink's to decide.
@@ -267,7 +267,7 @@ impl Spoke {
             Some(asked) if at.shelf.has(asked.id) || self.keeps() => {
                 self.serve(ticket, node, call.transport, asked.id, false, at);
             }
-            _ => self.pass(ticket, call, PATIENCE, at),
+            _ => self.pass(ticket, call, at),
         }
     }
 
@@ -296,12 +296,12 @@ impl Spoke {
     /// A SuperNode has the whole message.
     pub(super) fn confirm(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
         let Some(asked) = objects::asked_object(&call.body) else {
-            return self.pass(ticket, call, PATIENCE, at);
+            return self.pass(ticket, call, at);
         };
         let key = MessageKey { node, id: asked.id };
         let lately = self.lately.iter().any(|(other, _)| *other == key);
         if !lately && !self.messages.contains_key(&key) && !self.confirmed.contains_key(&key) {
-            return self.pass(ticket, call, PATIENCE, at);
+            return self.pass(ticket, call, at);
         }
         self.counters.answered_here += 1;
         self.confirmed_by(key, asked.run, at);

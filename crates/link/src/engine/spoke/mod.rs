@@ -11,12 +11,13 @@ mod replies;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
 use onefed_flower::objects::{self, MessageHead, ObjectId};
+use onefed_flower::signature::signed_at;
 use onefed_flower::{Operation, Transport, messages as flower};
 
 use self::calls::Calls;
@@ -167,6 +168,8 @@ struct Node {
     /// Whether its last activation or heartbeat was accepted, and it has not left.
     active: bool,
     headers: Option<(Transport, HeaderMap)>,
+    /// When its newest call was signed.
+    newest: Option<SystemTime>,
     told: Option<Duration>,
     /// When it last called.
     heard: Duration,
@@ -494,7 +497,7 @@ impl Spoke {
             (Operation::ConfirmMessageReceived, Some(node)) => self.confirm(ticket, node, call, at),
             (Operation::PushMessages, Some(node)) => self.push_messages(ticket, node, call, at),
             (Operation::PushObject, Some(node)) => self.push_object(ticket, node, call, at),
-            _ => self.pass(ticket, call, PATIENCE, at),
+            _ => self.pass(ticket, call, at),
         }
     }
 
@@ -504,17 +507,25 @@ impl Spoke {
         let node = self.nodes.get(&id)?;
         let signer = self.verifier.caller(connection, &call.headers, at.now)?;
         let known = node.active && signer.key == node.key;
-        if known && signer.checked && !self.is_late(id, call) {
-            self.note_headers(id, call, at);
+        if known && !self.is_late(id, call) {
+            self.note_time(id, call);
+            if signer.checked {
+                self.note_headers(id, call, at);
+            }
         }
         known.then_some(id)
     }
 
     /// Whether a call was signed well before another one that has come from its node.
     fn is_late(&self, id: u64, call: &FleetCall) -> bool {
-        let newest = self.nodes.get(&id).and_then(|node| node.headers.as_ref());
-        let by = newest.and_then(|(_, newest)| auth::late_by(&call.headers, newest));
+        let newest = self.nodes.get(&id).and_then(|node| node.newest);
+        let by = signed_at(&call.headers).zip(newest).and_then(|(at, newest)| auth::late_by(at, newest));
         by.is_some_and(|by| by >= LATE)
+    }
+
+    fn note_time(&mut self, id: u64, call: &FleetCall) {
+        let Some((node, at)) = self.nodes.get_mut(&id).zip(signed_at(&call.headers)) else { return };
+        node.newest = node.newest.filter(|newest| auth::late_by(at, *newest).is_some()).or(Some(at));
     }
 
     /// Keeps a node's newest headers, and lets the hub have them now and then.
@@ -566,7 +577,7 @@ impl Spoke {
 
     fn heartbeat(&mut self, ticket: Ticket, node: u64, call: FleetCall, at: &mut At<'_>) {
         if self.up {
-            return self.pass(ticket, call, HEARTBEAT_PATIENCE, at);
+            return self.pass(ticket, call, at);
         }
         self.answer_heartbeat(ticket, node, call.transport, at);
     }

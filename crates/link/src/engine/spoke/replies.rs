@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use onefed_flower::fleet::FleetCall;
 use onefed_flower::objects::{self, MessageHead, ObjectId};
 
-use super::{Action, At, NotStored, PATIENCE, Spoke, ok};
+use super::{Action, At, NotStored, Spoke, ok};
 use crate::engine::frame::{MessageKey, Reply, SpokeFrame, Wanted};
 use crate::engine::record::SpokeRecord;
 use crate::engine::{Asked, Shelf, Ticket};
@@ -36,7 +36,7 @@ impl Spoke {
             self.confirmed_by(MessageKey { node, id: to }, head.run, at);
         }
         let Some(key) = known.or(key.filter(|_| self.keeps())) else {
-            return self.pass(ticket, call, PATIENCE, at);
+            return self.pass(ticket, call, at);
         };
         if known.is_none() {
             let reply = Reply { node, body: call.body.clone() };
@@ -96,7 +96,7 @@ impl Spoke {
                 self.counters.answered_here += 1;
                 return at.answer(ticket, ok(call.transport, objects::push_object_answer(true)));
             }
-            return self.pass(ticket, call, PATIENCE, at);
+            return self.pass(ticket, call, at);
         };
         self.counters.answered_here += 1;
         let (key, missing) = (*key, reply.missing.contains(&pushed.id));
@@ -147,11 +147,11 @@ impl Spoke {
 
     /// A SuperNode that goes on asking for work has brought its reply in whole, or will never: it was started anew in between.
     /// Whether it may still be bringing one.
-    pub(super) fn drop_unfinished_replies(&mut self, node: u64, at: &mut At<'_>) -> bool {
-        let (now, mut open) = (at.now.mono, false);
+    pub(super) fn drop_unfinished_replies(&mut self, node: u64, poll: &FleetCall, at: &mut At<'_>) -> bool {
+        let mut open = false;
         let unfinished = self.replies.iter_mut().filter(|(key, reply)| key.node == node && !reply.spooled);
         let dropped = unfinished.filter_map(|(key, reply)| {
-            let goes_on = reply.asked.goes_on(now);
+            let goes_on = reply.asked.goes_on(poll);
             open |= !goes_on;
             goes_on.then_some((*key, reply.head.reply_to))
         });
