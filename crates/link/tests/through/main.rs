@@ -136,13 +136,13 @@ async fn send(model: &Model, nodes: Vec<u64>) -> Vec<ObjectId> {
         let arrays = (0..4u8).map(|n| leaf(&mut maker, vec![n; 2 << 20])).collect();
         let weights = maker.node("model".into(), arrays);
         let mut ids = Vec::new();
+        let session = superlink.app_session(now, RUN);
         for node in nodes {
             let own = maker.leaf(format!("for {node}"));
             let tree = maker.node(format!("message for {node}"), vec![weights.clone(), own]);
             let id = tree.id;
             let msg = Rc::new(Msg { id, run: RUN, src: 1, dst: node, reply_to: None, tree });
-            let (session, missing) = superlink.app_push(now, &msg);
-            for id in missing {
+            for id in superlink.app_push(&session, &msg) {
                 superlink.app_put(now, RUN, &session, id, maker.0[&id].clone());
             }
             ids.push(id);

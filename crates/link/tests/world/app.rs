@@ -99,12 +99,13 @@ impl World {
         let record = self.maker.node(format!("record {run} {round} "), parts);
         let dict = self.maker.node(format!("record dict {run} {round} "), vec![record]);
         let each = self.plan.each;
+        let session = self.superlink.app_session(self.now, run);
         for (node, at) in nodes.into_iter().flat_map(|node| (0..each).map(move |at| (node, at))) {
             let root = format!("message {run} {round} {node} {at} ");
             let tree = self.maker.node(root, vec![Rc::clone(&dict)]);
             let msg = Rc::new(Msg { id: tree.id, run, src: 1, dst: node, reply_to: None, tree });
             self.note(|| format!("app: message {:?} for node {node:x}", msg.id));
-            let (session, missing) = self.superlink.app_push(self.now, &msg);
+            let missing = self.superlink.app_push(&session, &msg);
             self.app.pushing.extend(missing.into_iter().map(|id| (session.clone(), id)));
             self.app.waiting.push(msg.id);
             self.app.ends.insert(msg.id, (node, None));
@@ -133,7 +134,7 @@ impl World {
             return self.app_after(MS, AppTimer::Poll);
         };
         let content = self.maker.0[&id].clone();
-        // In 1.41 an object that another session had pending first is refused here and pushed there: both end well.
+        // In 1.41 an object that a reply's session had pending first may be there by now.
         let _ = self.superlink.app_put(self.now, self.app.run, &session, id, content);
         self.app_after(self.plan.app_pace, AppTimer::Push);
     }

@@ -543,17 +543,18 @@ impl SuperLink {
         names.iter().for_each(|name| self.end_session(name, false));
     }
 
-    /// The ServerApp announces a message. Returns the session and what it has to push.
-    pub fn app_push(&mut self, now: T, msg: &Rc<Msg>) -> (String, Vec<ObjectId>) {
-        if self.sessions() {
-            let session = self.start_session(now, msg.run);
-            self.ins.push(Ins { msg: Rc::clone(msg), delivered: false });
-            let missing = self.register_in_session(&msg.tree, &session);
-            return (session, missing);
-        }
-        let missing = self.preregister(msg.run, &msg.tree);
+    /// The session of messages that the ServerApp announces together.
+    pub fn app_session(&mut self, now: T, run: u64) -> String {
+        if self.sessions() { self.start_session(now, run) } else { String::new() }
+    }
+
+    /// The ServerApp announces a message. Returns what it has to push.
+    pub fn app_push(&mut self, session: &str, msg: &Rc<Msg>) -> Vec<ObjectId> {
         self.ins.push(Ins { msg: Rc::clone(msg), delivered: false });
-        (String::new(), missing)
+        match self.sessions() {
+            true => self.register_in_session(&msg.tree, session),
+            false => self.preregister(msg.run, &msg.tree),
+        }
     }
 
     pub fn app_put(&mut self, now: T, run: u64, session: &str, id: ObjectId, content: Bytes) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
+use onefed_flower::signature::signed_at;
 use onefed_flower::{Operation, Transport, messages as flower, objects};
 
 use super::nodes::SILENT;
@@ -129,6 +130,13 @@ impl Hub {
                     "this SuperNode had work: it stays offline for a moment, so that the ServerApp hears of it",
                 );
                 return self.finish(&name, seq, answer, at);
+            }
+            // A copy of one that was answered. SuperLink would begin another session, and refuse what comes in the first.
+            Operation::PushMessages => {
+                if let Some(body) = self.wanted_before(&call, node, at.now) {
+                    self.counters.repeated += 1;
+                    return self.finish(&name, seq, FleetAnswer::ok(call.transport, body), at);
+                }
             }
             operation if once(operation) => {
                 if let Some(answer) = self.answered.get(&print).cloned() {
@@ -312,19 +320,27 @@ impl Hub {
             return answer;
         };
         let print = fingerprint(call);
-        let known = self.wanted.iter().position(|(other, _)| *other == print);
+        let known = self.wanted.iter().position(|(other, ..)| *other == print);
         if session.wanted.is_empty() {
-            let Some((_, body)) = known.and_then(|place| self.wanted.get(place)) else { return answer };
+            let Some((_, _, body)) = known.and_then(|place| self.wanted.get(place)) else { return answer };
             self.counters.repeated += 1;
             return FleetAnswer::ok(call.transport, body.clone());
         }
         known.and_then(|place| self.wanted.remove(place));
         // A copy: the body may lie in memory that is only lent.
-        self.wanted.push_back((print, Bytes::copy_from_slice(&answer.body)));
-        while self.wanted.iter().map(|(_, body)| CALL_COST + body.len()).sum::<usize>() > WANTED_MOST {
+        self.wanted.push_back((print, signed_at(&call.headers), Bytes::copy_from_slice(&answer.body)));
+        while self.wanted.iter().map(|(.., body)| CALL_COST + body.len()).sum::<usize>() > WANTED_MOST {
             self.wanted.pop_front();
         }
         answer
+    }
+
+    /// What SuperLink said to this very call: one that its SuperNode makes again is signed anew.
+    fn wanted_before(&mut self, call: &FleetCall, node: Option<u64>, now: Now) -> Option<Bytes> {
+        let (print, signed) = (fingerprint(call), Some(signed_at(&call.headers)?));
+        let known = self.wanted.iter().find(|(other, at, _)| (*other, *at) == (print, signed));
+        let body = known.map(|(.., body)| body.clone())?;
+        self.is_from(node?, call, now).then_some(body)
     }
 
     /// Answers a spoke, and keeps the answer until it has arrived.

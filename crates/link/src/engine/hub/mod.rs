@@ -13,7 +13,7 @@ mod replies;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -225,8 +225,8 @@ pub struct Hub {
     brought: Latest<()>,
     /// Replies that were passed through, at least their heads.
     through: Latest<()>,
-    /// PushMessages calls that were passed through, and what SuperLink said that it wanted.
-    wanted: VecDeque<([u8; 32], Bytes)>,
+    /// PushMessages calls that were passed through, when they were signed, and what SuperLink said that it wanted.
+    wanted: VecDeque<([u8; 32], Option<SystemTime>, Bytes)>,
     jobs: HashMap<Job, Work>,
     next_job: Job,
     later: BTreeSet<(Duration, Again)>,

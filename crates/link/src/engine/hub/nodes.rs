@@ -371,7 +371,9 @@ impl Hub {
     pub(super) fn forget_silent(&mut self, at: &mut At<'_>) {
         for id in self.busy_nodes() {
             if self.is_silent(id, at.now) {
-                tracing::warn!(node = id, "nothing was heard of a node for long: its messages are void");
+                if self.messages.keys().chain(&self.owed).any(|key| key.node == id) {
+                    tracing::warn!(node = id, "nothing was heard of a node for long: its messages are void");
+                }
                 self.void_messages(id, at);
                 let told = self.confirms.keys().filter(|key| key.node == id).copied().collect::<Vec<_>>();
                 for key in told {
@@ -502,8 +504,12 @@ impl Hub {
     }
 
     /// SuperLink has given it up itself.
-    fn is_silent(&self, id: u64, now: Now) -> bool {
-        let patience = self.settings.hold + SILENT;
+    pub(super) fn is_silent(&self, id: u64, now: Now) -> bool {
+        self.is_silent_for(self.settings.hold + SILENT, id, now)
+    }
+
+    /// Whether nothing was heard of it for longer than this.
+    pub(super) fn is_silent_for(&self, patience: Duration, id: u64, now: Now) -> bool {
         self.nodes.get(&id).is_none_or(|node| node.seen + patience < now.mono)
     }
 
@@ -511,7 +517,7 @@ impl Hub {
     fn begin_absence(&mut self, id: u64, at: &mut At<'_>) {
         let mut awaited = self.announced_for(id);
         awaited.append(&mut self.node(id).awaited);
-        let (now, behind) = (at.now.mono, self.replies_begun());
+        let (now, behind) = (at.now.mono, self.replies_begun(at.now));
         let since = millis(at.now);
         let pushing = self.pulls.values().any(|pull| pull.announced);
         let absence = Absence { since, until: now + AWAY, latest: now + PUSHING, behind, pushing, awaited };
@@ -529,7 +535,7 @@ impl Hub {
 
     /// What is left of absences that began before the hub started. Where clocks are off, no more than all of it.
     pub(super) fn resume_absences(&mut self, now: Now) {
-        let behind = self.replies_begun();
+        let behind = self.replies_begun(now);
         for absence in self.nodes.values_mut().filter_map(|node| node.absence.as_mut()) {
             let gone = Duration::from_millis(millis(now).saturating_sub(absence.since));
             absence.until = now.mono + AWAY.saturating_sub(gone);

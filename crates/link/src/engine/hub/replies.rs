@@ -14,10 +14,10 @@ use onefed_flower::fleet::{FleetAnswer, FleetCall};
 use onefed_flower::objects::{self, MessageHead, ObjectId};
 
 use super::{Action, Again, At, Hub, SpokeName, Work, backoff};
-use crate::engine::Shelf;
 use crate::engine::frame::{HubFrame, MessageKey, Reply, Wanted};
 use crate::engine::models::Bases;
 use crate::engine::record::HubRecord;
+use crate::engine::{Now, Shelf};
 
 /// So many objects of the reply whose turn it is are with the client to SuperLink, and one of each other reply that was begun:
 /// the ServerApp fetches one reply after the other, the first that it heard of first, and sleeps for 1 s, 2 s, 4 s … where an
@@ -27,6 +27,8 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 /// A reply that SuperLink refuses for other reasons than being busy is tried so often.
 const TRIES: u32 = 20;
+/// For so long a reply is kept that was begun and whose node is gone.
+const BEGUN_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// So many replies are remembered after they are done, for spokes that have not heard of it.
 const REMEMBERED: usize = 4096;
 
@@ -270,14 +272,23 @@ impl Hub {
     }
 
     /// The replies of which SuperLink has the head, perhaps, and not all objects.
-    pub(super) fn replies_begun(&self) -> Vec<MessageKey> {
-        self.replies.iter().filter(|(_, reply)| reply.is_begun()).map(|(key, _)| *key).collect()
+    pub(super) fn replies_begun(&self, now: Now) -> Vec<MessageKey> {
+        let begun =
+            self.replies.iter().filter(|(key, reply)| reply.is_begun() && !self.is_silent(key.node, now));
+        begun.map(|(key, _)| *key).collect()
     }
 
-    /// SuperLink takes replies under their node's own fresh signature only, and the node is gone.
+    /// SuperLink takes replies under their node's own fresh signature only, and the node is gone. Of one that was begun the
+    /// ServerApp may have the head, and a SuperLink before 1.40 lets it wait for the rest without end: that goes when the
+    /// node comes back, if it does within a day.
     pub(super) fn give_up_replies(&mut self, node: u64, at: &mut At<'_>) {
+        let gone = self.is_silent_for(BEGUN_KEPT, node, at.now);
         let whole = self.replies.iter().filter(|(key, reply)| key.node == node && reply.recorded);
-        for key in whole.map(|(key, _)| *key).collect::<Vec<_>>() {
+        for (key, kept) in whole.map(|(key, reply)| (*key, !gone && reply.is_begun())).collect::<Vec<_>>() {
+            if kept {
+                self.end_of_wait(key, at);
+                continue;
+            }
             tracing::error!(node, reply = %key.id, "a reply could not be delivered before its node was gone: given up");
             self.counters.given_up += 1;
             self.reply_done(key, at);

@@ -241,6 +241,68 @@ fn an_activation_that_comes_late_takes_nobody_offline() {
     }
 }
 
+/// SuperLink would begin a second session for it, and refuse what comes in the first.
+#[test]
+fn a_copy_of_a_call_that_announces_a_reply_is_answered_here() {
+    let signer = Signer::new();
+    let mut hub = knowing(&signer, []);
+    let mut push = |seq, headers| {
+        let operation = Operation::PushMessages;
+        // node { node_id: 7 }
+        let body = Bytes::from([&[0x0a, 2, 0x08, NODE as u8], &reply(60, &[1, 2]).body[..]].concat());
+        let call = FleetCall { operation, transport: Transport::Http, headers, body };
+        let mut actions = Vec::new();
+        let call = Event::Frame(paris(), SpokeFrame::Call { seq, acked: 0, call });
+        hub.handle(at(2), call, &FULL, &mut actions);
+        let job = actions.iter().find_map(|action| match action {
+            Action::Fleet(job, call) if call.operation == operation => Some(*job),
+            _ => None,
+        });
+        let body =
+            objects::push_accepted(ObjectId([60; 32]), &[ObjectId([1; 32])], &format!("session {seq}"));
+        if let Some(job) = job {
+            let answer = Some(FleetAnswer::ok(Transport::Http, body));
+            hub.handle(at(2), Event::Answered(job, answer), &FULL, &mut actions);
+        }
+        let session = actions.iter().find_map(|action| match action {
+            Action::Send(_, HubFrame::Result { answer, .. }) => objects::push_session(&answer.body),
+            _ => None,
+        });
+        (job.is_some(), session.map(|session| session.session).unwrap_or_default())
+    };
+    assert_eq!(push(1, signer.headers(at(1))), (true, "session 1".into()));
+    assert_eq!(push(2, signer.headers(at(1))), (false, "session 1".into()), "a copy");
+    let (asked, _) = push(3, signer.forged(at(1)));
+    assert!(asked, "SuperLink judges");
+    assert_eq!(push(4, signer.headers(at(2))), (true, "session 4".into()), "it is called again");
+}
+
+/// A SuperLink before 1.40 lets its ServerApp wait without end for what is missing of a reply whose head it has.
+#[test]
+fn a_reply_that_was_begun_when_the_hub_was_killed_is_kept_for_a_node_that_comes_back() {
+    let signer = Signer::new();
+    let back_after = |seconds: u64| {
+        let settings = Settings { hold: Duration::from_secs(600) };
+        let mut hub = Hub::new(settings, [HubRecord::Replied(reply(50, &[1]))], at(0), &FULL);
+        hub.handle(at(0), Event::Up(paris()), &FULL, &mut Vec::new());
+        for second in (0..seconds).step_by(30) {
+            let mut actions = Vec::new();
+            hub.handle(at(second), Event::Tick, &FULL, &mut actions);
+            assert!(!actions.iter().any(|action| matches!(action, Action::Fleet(..))), "it has no signature");
+        }
+        let headers = signer.headers(at(seconds));
+        let auth = SpokeFrame::Auth { node: NODE, transport: Transport::Http, headers };
+        let mut actions = Vec::new();
+        for event in [Event::Frame(paris(), auth), Event::Tick] {
+            hub.handle(at(seconds + 10), event, &FULL, &mut actions);
+        }
+        let pushes = |action: &Action| matches!(action, Action::Fleet(_, call) if call.operation == Operation::PushMessages);
+        (actions.iter().any(pushes), hub.counters.given_up)
+    };
+    assert_eq!(back_after(3600), (true, 0));
+    assert_eq!(back_after(25 * 3600), (false, 1), "not for ever");
+}
+
 fn offer(id: u8) -> Offer {
     let reply = reply(id, &[id + 1]);
     Offer { node: NODE, body: reply.body, run: None, fab: None }
