@@ -124,7 +124,8 @@ impl World {
     }
 
     pub fn fail_unfinished(&self) {
-        if self.plan.direct {
+        // A SuperNode that is stuck since an earlier run ended asks for nothing and stays online: see `check_wedged`.
+        if self.plan.direct || self.nodes.iter().any(|node| node.wedged) {
             return;
         }
         panic!("not done {} s after the last fault: {:?}", self.time_to_finish() / S, self.tally());
@@ -163,14 +164,18 @@ impl World {
 
     /// A reply that was half pushed when the hub died ends 180 s later at SuperLink, which takes the rest under the node's
     /// fresh signature only: a new hub has none while the line is down. So does one that its SuperNode brings itself, since a
-    /// disk is full: a new hub does not know what SuperLink wanted of it.
+    /// disk is full: a new hub does not know what SuperLink wanted of it, nor does any whose answer from SuperLink was lost.
     fn may_end_half_pushed(&self, n: usize) -> bool {
         let spoke = self.nodes[n].spoke;
         let long = |fault: &Fault| matches!(fault, Fault::Cut(line, time) | Fault::Hole(line, time, _) if *line == spoke && *time > 120 * S);
         let hub = self.spokes.len();
         let full = |fault: &Fault| matches!(fault, Fault::Full(host, _) if *host == spoke || *host == hub);
-        self.plan.has(|fault| matches!(fault, Fault::Hub(..)))
-            && self.plan.has(|fault| long(fault) || full(fault))
+        let (killed, lost) = (
+            |fault: &Fault| matches!(fault, Fault::Hub(..)),
+            |fault: &Fault| matches!(fault, Fault::Lost(..)),
+        );
+        self.plan.has(killed) && self.plan.has(|fault| long(fault) || full(fault))
+            || self.plan.has(lost) && self.plan.has(full)
     }
 
     /// Lines, spokes and connections that fail for a while are not seen in the run.

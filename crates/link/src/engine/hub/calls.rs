@@ -1,6 +1,7 @@
 //! Calls that spokes pass on: made once, answered as often as they are repeated.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use onefed_flower::fleet::{FleetAnswer, FleetCall, Refusal};
@@ -11,7 +12,7 @@ use super::nodes::SILENT;
 use super::{At, Hub, SpokeName, Work};
 use crate::engine::frame::{HubFrame, MessageKey};
 use crate::engine::record::HubRecord;
-use crate::engine::{Now, fingerprint};
+use crate::engine::{Now, auth, fingerprint};
 
 /// So many bytes the answers take that are kept for all spokes, until these say that they arrived …
 const KEPT_MOST: usize = 16 << 20;
@@ -137,6 +138,12 @@ impl Hub {
                     self.counters.repeated += 1;
                     return self.finish(&name, seq, FleetAnswer::ok(call.transport, body), at);
                 }
+            }
+            Operation::DeactivateNode | Operation::UnregisterNode
+                if node.is_some_and(|node| self.is_old_goodbye(node, &call, at.now)) =>
+            {
+                self.counters.repeated += 1;
+                return self.finish(&name, seq, FleetAnswer::ok(call.transport, Bytes::new()), at);
             }
             operation if once(operation) => {
                 if let Some(answer) = self.answered.get(&print).cloned() {
@@ -335,10 +342,11 @@ impl Hub {
         answer
     }
 
-    /// What SuperLink said to this very call: one that its SuperNode makes again is signed anew.
+    /// What SuperLink said to this very call, or to a later one: what its SuperNode makes again is signed anew.
     fn wanted_before(&mut self, call: &FleetCall, node: Option<u64>, now: Now) -> Option<Bytes> {
-        let (print, signed) = (fingerprint(call), Some(signed_at(&call.headers)?));
-        let known = self.wanted.iter().find(|(other, at, _)| (*other, *at) == (print, signed));
+        let (print, signed) = (fingerprint(call), signed_at(&call.headers)?);
+        let old = |at: SystemTime| at == signed || auth::late_by(signed, at).is_some();
+        let known = self.wanted.iter().find(|(other, at, _)| *other == print && at.is_some_and(old));
         let body = known.map(|(.., body)| body.clone())?;
         self.is_from(node?, call, now).then_some(body)
     }

@@ -453,11 +453,12 @@ impl Hub {
         self.arrived(id, at);
     }
 
-    /// A run has ended: its messages are void.
+    /// A run has ended: its messages are void, and so are replies that wait for their node.
     fn run_over(&mut self, run: u64, at: &mut At<'_>) {
         let of_run = self.messages.iter().filter(|(_, message)| message.head.run == run);
         let gone: Vec<_> = of_run.map(|(key, _)| *key).collect();
         gone.into_iter().for_each(|key| self.message_gone(key, at));
+        self.drop_kept_replies(run, at);
     }
 
     /// A message is void.

@@ -340,9 +340,9 @@ impl Hub {
 
     /// Takes up again what the journal says is not done.
     fn resume(&mut self, now: Now) {
+        self.nodes.values_mut().for_each(|node| node.seen = now.mono);
         self.resume_absences(now);
         for (id, node) in &mut self.nodes {
-            node.seen = now.mono;
             if node.is_away() {
                 // The ServerApp may not have seen it before the hub stopped.
                 self.later.insert((now.mono, Again::Offline(*id)));

@@ -58,6 +58,8 @@ pub(super) struct Node {
     /// The key (PEM) that it signs with.
     pub(super) key: Option<String>,
     headers: Option<(Transport, HeaderMap)>,
+    /// When the activation was signed that SuperLink accepted last.
+    activated: Option<SystemTime>,
     /// When SuperLink last heard of it; nothing while it is not online.
     beat: Option<Duration>,
     /// Until when it is kept alive without its spoke.
@@ -144,6 +146,12 @@ impl Node {
     /// SuperLink puts an error into its place as soon as the node is offline.
     pub(super) fn busy(&mut self, now: Duration) {
         self.quiet_until = Some(now + if self.unsure { UNSURE } else { AWAY });
+    }
+
+    /// Whether a call was signed before another one that has come from it.
+    fn is_late(&self, call: &FleetCall) -> bool {
+        let newest = self.headers.as_ref().and_then(|(_, newest)| signed_at(newest));
+        signed_at(&call.headers).zip(newest).is_some_and(|(at, newest)| auth::late_by(at, newest).is_some())
     }
 
     pub(super) fn usable_headers(&self, now: Now) -> Option<(Transport, HeaderMap)> {
@@ -255,6 +263,7 @@ impl Hub {
                 }
                 self.note_headers(spoke, id, call.transport, call.headers.clone(), at.now);
                 self.beat(spoke, id, at.now);
+                self.node(id).activated = signed_at(&call.headers);
                 self.void_answers(call, id, at);
             }
             return answer;
@@ -268,11 +277,7 @@ impl Hub {
         let mut of_key = self.nodes.iter().filter(|(_, node)| node.key.is_some() && node.key == key);
         let known = of_key.find(|(id, node)| node.beat.is_some() || self.has_left(call, **id));
         let Some((id, node)) = known.map(|(id, node)| (*id, node)) else { return answer };
-        let newest = node.headers.as_ref().and_then(|(_, newest)| signed_at(newest));
-        if signed_at(&call.headers)
-            .zip(newest)
-            .is_some_and(|(at, newest)| auth::late_by(at, newest).is_some())
-        {
+        if node.is_late(call) && !self.has_left(call, id) {
             // A SuperNode does nothing before it is activated: this call has had its answer, and comes late once more.
             return FleetAnswer::ok(call.transport, objects::node_answer(id));
         }
@@ -288,6 +293,7 @@ impl Hub {
             );
         }
         self.beat(spoke, id, at.now);
+        self.node(id).activated = signed_at(&call.headers);
         let body = objects::heartbeat_request(id, INTERVAL);
         self.ask(Work::Hold(id), id, Operation::SendNodeHeartbeat, body, at);
         FleetAnswer::ok(call.transport, objects::node_answer(id))
@@ -303,9 +309,19 @@ impl Hub {
         passed || self.owed.iter().any(|key| key.node == id && !answered(key))
     }
 
+    /// Whether a goodbye is an older one of a node that has started again since.
+    pub(super) fn is_old_goodbye(&mut self, id: u64, call: &FleetCall, now: Now) -> bool {
+        let activated = self.nodes.get(&id).and_then(|node| node.activated);
+        let by = signed_at(&call.headers).zip(activated).and_then(|(at, since)| auth::late_by(at, since));
+        by.is_some() && self.is_from(id, call, now)
+    }
+
     /// Whether a node asks for work, and did before, although it should be at this message.
     fn goes_on_asking(&mut self, key: MessageKey, poll: &FleetCall) -> bool {
         let node = self.nodes.entry(key.node).or_default();
+        if node.is_late(poll) {
+            return false;
+        }
         let passed = node.passed.map(|passed| passed.id);
         node.asked.retain(|id, _| {
             passed == Some(*id) || self.owed.contains(&MessageKey { node: key.node, id: *id })

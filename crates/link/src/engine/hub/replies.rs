@@ -280,11 +280,15 @@ impl Hub {
 
     /// SuperLink takes replies under their node's own fresh signature only, and the node is gone. Of one that was begun the
     /// ServerApp may have the head, and a SuperLink before 1.40 lets it wait for the rest without end: that goes when the
-    /// node comes back, if it does within a day.
+    /// node comes back, if it does within a day of the hub's time, and if there is room. One that has a session by name is
+    /// void by now.
     pub(super) fn give_up_replies(&mut self, node: u64, at: &mut At<'_>) {
-        let gone = self.is_silent_for(BEGUN_KEPT, node, at.now);
+        let gone = !self.storage || self.is_silent_for(BEGUN_KEPT, node, at.now);
         let whole = self.replies.iter().filter(|(key, reply)| key.node == node && reply.recorded);
-        for (key, kept) in whole.map(|(key, reply)| (*key, !gone && reply.is_begun())).collect::<Vec<_>>() {
+        for (key, kept) in whole
+            .map(|(key, reply)| (*key, !gone && reply.is_begun() && reply.session.is_empty()))
+            .collect::<Vec<_>>()
+        {
             if kept {
                 self.end_of_wait(key, at);
                 continue;
@@ -293,6 +297,14 @@ impl Hub {
             self.counters.given_up += 1;
             self.reply_done(key, at);
         }
+    }
+
+    /// A run has ended: nobody waits for replies of nodes that are gone.
+    pub(super) fn drop_kept_replies(&mut self, run: u64, at: &mut At<'_>) {
+        let of_run = self.replies.iter().filter(|(_, reply)| reply.recorded && reply.head.run == run);
+        let kept: Vec<_> =
+            of_run.map(|(key, _)| *key).filter(|key| self.is_silent(key.node, at.now)).collect();
+        kept.into_iter().for_each(|key| self.reply_done(key, at));
     }
 
     /// The messages that are answered by replies of which not all is here.

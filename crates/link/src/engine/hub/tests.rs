@@ -241,6 +241,35 @@ fn an_activation_that_comes_late_takes_nobody_offline() {
     }
 }
 
+/// What SuperLink makes of it would last: nobody tells the node that it has left.
+#[test]
+fn a_goodbye_that_comes_after_the_next_start_is_not_made() {
+    let signer = Signer::new();
+    let mut hub = knowing(&signer, []);
+    let mut call = |seq, operation, body: &Bytes, signed| {
+        let headers = signer.headers(at(signed));
+        let call = FleetCall { operation, transport: Transport::Http, headers, body: body.clone() };
+        let mut actions = Vec::new();
+        let call = Event::Frame(paris(), SpokeFrame::Call { seq, acked: 0, call });
+        hub.handle(at(20), call, &FULL, &mut actions);
+        let job = actions.iter().find_map(|action| match action {
+            Action::Fleet(job, _) => Some(*job),
+            _ => None,
+        });
+        if let Some(job) = job {
+            let answer = Some(FleetAnswer::ok(Transport::Http, objects::node_answer(NODE)));
+            hub.handle(at(20), Event::Answered(job, answer), &FULL, &mut actions);
+        }
+        (job.is_some(), results(&actions))
+    };
+    let (goodbye, start) = (objects::deactivate_request(NODE), objects::activate_request(&signer.1, 30.0));
+    assert_eq!(call(1, Operation::DeactivateNode, &goodbye, 10), (true, vec![true]));
+    assert_eq!(call(2, Operation::DeactivateNode, &goodbye, 11), (false, vec![true]), "it is done");
+    assert_eq!(call(3, Operation::ActivateNode, &start, 15), (true, vec![true]));
+    assert_eq!(call(4, Operation::DeactivateNode, &goodbye, 10), (false, vec![true]), "a copy");
+    assert_eq!(call(5, Operation::DeactivateNode, &goodbye, 17), (true, vec![true]), "it leaves again");
+}
+
 /// SuperLink would begin a second session for it, and refuse what comes in the first.
 #[test]
 fn a_copy_of_a_call_that_announces_a_reply_is_answered_here() {
@@ -275,6 +304,7 @@ fn a_copy_of_a_call_that_announces_a_reply_is_answered_here() {
     let (asked, _) = push(3, signer.forged(at(1)));
     assert!(asked, "SuperLink judges");
     assert_eq!(push(4, signer.headers(at(2))), (true, "session 4".into()), "it is called again");
+    assert_eq!(push(5, signer.headers(at(1))), (false, "session 4".into()), "a copy of the first");
 }
 
 /// A SuperLink before 1.40 lets its ServerApp wait without end for what is missing of a reply whose head it has.
@@ -301,6 +331,24 @@ fn a_reply_that_was_begun_when_the_hub_was_killed_is_kept_for_a_node_that_comes_
     };
     assert_eq!(back_after(3600), (true, 0));
     assert_eq!(back_after(25 * 3600), (false, 1), "not for ever");
+}
+
+/// A hub's engine may be made anew long after its clock began.
+#[test]
+fn a_node_stays_offline_while_its_reply_may_be_fetched_also_after_a_later_start() {
+    let (signer, now) = (Signer::new(), at(10_000));
+    for (records, stays) in [
+        (vec![HubRecord::Replied(reply(50, &[1])), HubRecord::Absent(NODE, 0)], true),
+        (vec![HubRecord::Absent(NODE, 0)], false),
+    ] {
+        let mut hub = Hub::new(Settings { hold: Duration::from_secs(600) }, records, now, &FULL);
+        let headers = signer.headers(now);
+        let auth = SpokeFrame::Auth { node: NODE, transport: Transport::Http, headers: headers.clone() };
+        hub.handle(now, Event::Frame(paris(), auth), &FULL, &mut Vec::new());
+        let (operation, body) = (Operation::ActivateNode, objects::activate_request(&signer.1, 30.0));
+        let call = FleetCall { operation, transport: Transport::Http, headers, body };
+        assert_eq!(hub.has_to_stay_offline(&call, now), stays);
+    }
 }
 
 fn offer(id: u8) -> Offer {

@@ -508,7 +508,7 @@ impl Spoke {
         let signer = self.verifier.caller(connection, &call.headers, at.now)?;
         let known = node.active && signer.key == node.key;
         if known && !self.is_late(id, call) {
-            self.note_time(id, call);
+            self.note_time(id, call, signer.checked, at.now);
             if signer.checked {
                 self.note_headers(id, call, at);
             }
@@ -523,8 +523,10 @@ impl Spoke {
         by.is_some_and(|by| by >= LATE)
     }
 
-    fn note_time(&mut self, id: u64, call: &FleetCall) {
+    /// A time that nobody has checked is no later than now.
+    fn note_time(&mut self, id: u64, call: &FleetCall, checked: bool, now: Now) {
         let Some((node, at)) = self.nodes.get_mut(&id).zip(signed_at(&call.headers)) else { return };
+        let at = if checked { at } else { at.min(now.wall) };
         node.newest = node.newest.filter(|newest| auth::late_by(at, *newest).is_some()).or(Some(at));
     }
 

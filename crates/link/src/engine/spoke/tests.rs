@@ -268,16 +268,23 @@ fn a_void_message_that_is_confirmed_after_all_is_told_to_the_hub() {
 #[test]
 fn a_poll_that_comes_late_gets_nothing_and_the_nodes_own_gets_the_message() {
     let mut world = World::known([SpokeRecord::Offered(offer(50))], &FULL);
-    // The second one is not checked again on its connection, and counts all the same.
-    for ahead in [1, 4] {
-        world.ahead = ahead;
-        world.call(Operation::SendNodeHeartbeat, objects::heartbeat_request(NODE, 30.0), &FULL);
-    }
-    world.ahead = 2;
-    assert_eq!(answers(&world.poll(&FULL).0), [(3, None)]);
-    world.ahead = 3;
-    let (actions, _) = world.poll(&FULL);
-    assert_eq!(answers(&actions).first().map(|(_, message)| *message), Some(Some(id(50))));
+    let mut call = |ticket, operation, signed, now| {
+        let body = match operation {
+            Operation::PullMessages => objects::pull_messages_request(NODE),
+            _ => objects::heartbeat_request(NODE, 30.0),
+        };
+        let headers = world.signer.headers(at(signed));
+        let call = FleetCall { operation, transport: Transport::Http, headers, body };
+        let mut actions = Vec::new();
+        world.spoke.handle(at(now), Event::Call(ticket, 1, call), &FULL, &mut actions);
+        answers(&actions)
+    };
+    // The second one is not checked again on its connection, and counts all the same; what is ahead counts as now.
+    call(1, Operation::SendNodeHeartbeat, 2, 2);
+    call(2, Operation::SendNodeHeartbeat, 5, 5);
+    call(3, Operation::SendNodeHeartbeat, 9, 6);
+    assert_eq!(call(4, Operation::PullMessages, 4, 6), [(4, None)]);
+    assert_eq!(call(5, Operation::PullMessages, 5, 6), [(5, Some(id(50)))]);
 }
 
 /// Flower waits for 5 s. The spoke may have been started anew, or the SuperNode may have left since.
