@@ -17,7 +17,7 @@ mod superlink;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -135,17 +135,18 @@ async fn send(model: &Model, nodes: Vec<u64>) -> Vec<ObjectId> {
         let mut maker = Maker::default();
         let arrays = (0..4u8).map(|n| leaf(&mut maker, vec![n; 2 << 20])).collect();
         let weights = maker.node("model".into(), arrays);
-        let mut ids = Vec::new();
+        let (mut ids, mut missing) = (Vec::new(), BTreeSet::new());
         let session = superlink.app_session(now, RUN);
         for node in nodes {
             let own = maker.leaf(format!("for {node}"));
             let tree = maker.node(format!("message for {node}"), vec![weights.clone(), own]);
             let id = tree.id;
             let msg = Rc::new(Msg { id, run: RUN, src: 1, dst: node, reply_to: None, tree });
-            for id in superlink.app_push(&session, &msg) {
-                superlink.app_put(now, RUN, &session, id, maker.0[&id].clone());
-            }
+            missing.extend(superlink.app_push(&session, &msg));
             ids.push(id);
+        }
+        for id in missing {
+            superlink.app_put(now, RUN, &session, id, maker.0[&id].clone());
         }
         ids
     };
